@@ -1,0 +1,57 @@
+# make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
+# make test   runs all tests
+# make lint   checks style and types
+# make bench  times the rasterisers
+#
+# Each builds what it needs in .venv first, and again only when pyproject.toml has changed.
+# PYTHON=python3.13 selects the interpreter, JAX=0.8.0 a version of jax.
+
+PYTHON ?= python3
+JAX ?=
+
+venv := .venv
+bin := $(venv)/bin
+pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
+made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
+
+.PHONY: help demo test lint bench clean
+.SILENT:
+
+help:
+	sed -n 's/^# make /make /p' Makefile
+
+demo: $(made)
+	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.png
+	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.gif
+
+test: $(made)-test
+	$(bin)/python -m pytest
+
+lint: $(made)-lint
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/pyright --pythonpath $(bin)/python
+
+bench: $(made)
+	$(bin)/python -m benchmarks --peers
+
+clean:
+	rm -rf $(venv) out dist
+
+# What it takes to draw.
+$(made): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'jaxrender needs Python 3.11 or newer: try make PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments: install its venv package' \
+		'(on Debian and Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	echo 'Installing into $(venv) ...' >&2
+	$(PYTHON) -m venv --clear $(venv)
+	$(pip) install 'pip>=25.1'
+	$(pip) install --editable '.[all]' $(if $(JAX),'jax==$(JAX)')
+	touch $@
+
+# What it takes to test, and to check style and types.
+$(made)-test $(made)-lint: $(made)-%: $(made)
+	$(pip) install --group $*
+	touch $@

@@ -1,0 +1,81 @@
+"""The task `hard`: `rasterize_hard`, all its outputs and the depth alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxrender as jr
+from benchmarks import scenes
+from benchmarks.harness import Contest
+from benchmarks.peers import PEERS, Pictures, zbuffer
+from benchmarks.scenes import Scene
+
+
+def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
+    """All contests of this task; with `quick` three small ones, with `peers` against all peers."""
+    rivals = {"z-buffer (C++)": zbuffer, **(PEERS if peers else {})}
+    for scene in _scenes(quick):
+        yield Contest("hard", scene, _fragments(scene), _args(scene), _pictures, rivals)
+    for scene in _depth_scenes(quick):
+        alone = {"z-buffer (C++)": zbuffer}
+        yield Contest("hard, depth", scene, _depth(scene), _args(scene), _depth_pictures, alone)
+
+
+def _scenes(quick: bool) -> Iterator[Scene]:
+    if quick:
+        yield from (scenes.sphere(2, 64), scenes.sphere(2, 64, views=2))
+        return
+
+    # Cross faces with pictures.
+    for size in (64, 256, 512, 1024):
+        for subdivisions in (2, 3, 4, 5, 6):
+            yield scenes.sphere(subdivisions, size)
+
+    # Draw several views at once, small and large.
+    for views in (8, 64):
+        yield scenes.sphere(2, 64, views)
+        yield scenes.sphere(4, 256, views)
+
+    # Crowd the faces; then show how time grows to a million faces and to 4096².
+    yield scenes.crowded()
+    yield from (scenes.sphere(subdivisions, 1024) for subdivisions in (7, 8))
+    yield from (scenes.sphere(4, size) for size in (2048, 4096))
+
+
+def _depth_scenes(quick: bool) -> Iterator[Scene]:
+    if quick:
+        yield scenes.sphere(2, 64)
+        return
+    yield from (scenes.sphere(4, 256), scenes.sphere(4, 512), scenes.sphere(5, 512))
+
+
+def _args(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    return scene.vertices, scene.faces
+
+
+def _fragments(scene: Scene) -> Callable[..., jr.Fragments]:
+    def rasterize(vertices: jax.Array, faces: jax.Array) -> jr.Fragments:
+        return jr.rasterize_hard(
+            jr.ScreenMesh(vertices, faces),
+            image_size=(scene.size, scene.size),
+            near=scenes.NEAR,
+            far=scenes.FAR,
+        )
+
+    return jax.vmap(rasterize, in_axes=(0, None))
+
+
+def _depth(scene: Scene) -> Callable[..., jax.Array]:
+    return lambda vertices, faces: _fragments(scene)(vertices, faces).depth
+
+
+def _pictures(fragments: Any) -> Pictures:
+    return np.asarray(fragments.face), np.asarray(fragments.depth)
+
+
+def _depth_pictures(depth: Any) -> Pictures:
+    return None, np.asarray(depth)

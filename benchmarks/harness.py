@@ -1,0 +1,117 @@
+"""Runs one contest: compiles and times ours, times the peers, and compares their pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.peers import Absent, Drawer, Pictures
+from benchmarks.scenes import Scene
+from benchmarks.timing import compile_program, measure
+
+
+@dataclasses.dataclass(frozen=True)
+class Contest:
+    """One thing to time, ours and the peers'.
+
+    Attributes:
+        task: what is drawn or differentiated.
+        scene: on what.
+        function: ours, to be compiled for `args`.
+        args: its arguments.
+        read: makes pictures to compare with the peers' of what `function` returned.
+        peers: adapters by name; each is built when its turn comes.
+    """
+
+    task: str
+    scene: Scene
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    read: Callable[[Any], Pictures]
+    peers: Mapping[str, Callable[[Scene], Drawer]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One row of the table.
+
+    Attributes:
+        task: of the contest.
+        scene: of the contest.
+        faces: in the scene.
+        size: height and width of each picture.
+        views: drawn at once.
+        who: "jaxrender" or a peer.
+        detail: version or setting of the peer, or why it has no figures.
+        median_ms: of the timed runs; None where there are no figures.
+        min_ms: the fastest run.
+        repeats: how many runs were timed.
+        ratio: our median over this peer's; more than 1 means the peer is faster.
+        compile_s: seconds to trace, lower and compile; ours only.
+        peak_bytes: arguments, results and temporaries of the program; ours only.
+        agreement: share of pixels where the peer sees the same face as we do (or, where it
+            does not tell, the same depth).
+    """
+
+    task: str
+    scene: str
+    faces: int
+    size: int
+    views: int
+    who: str
+    detail: str = ""
+    median_ms: float | None = None
+    min_ms: float | None = None
+    repeats: int | None = None
+    ratio: float | None = None
+    compile_s: float | None = None
+    peak_bytes: int | None = None
+    agreement: float | None = None
+
+
+def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
+    """Yields our result, then each peer's, spending about `seconds` of timing on each."""
+    scene = contest.scene
+    row = Result(contest.task, scene.name, len(scene.faces), scene.size, scene.views, "jaxrender")
+
+    # Compile and time ours.
+    args = jax.device_put(contest.args)
+    program = compile_program(contest.function, *args)
+    ours = measure(lambda: program.call(*args), seconds=seconds)
+    pictures = contest.read(program.call(*args))
+    yield dataclasses.replace(
+        row,
+        **dataclasses.asdict(ours),
+        compile_s=program.compile_s,
+        peak_bytes=program.peak_bytes,
+    )
+
+    # Time each peer on the same scene; one that fails is a row that says so.
+    for name, adapter in contest.peers.items():
+        try:
+            drawer = adapter(scene)
+            theirs = measure(drawer.draw, seconds=seconds)
+            agreement = _agreement(pictures, drawer.read(drawer.draw()))
+        except Absent as reason:
+            yield dataclasses.replace(row, who=name, detail=f"absent: {reason}")
+        except Exception as error:  # whatever a foreign library raises must not end the run
+            yield dataclasses.replace(row, who=name, detail=f"failed: {error!r}")
+        else:
+            yield dataclasses.replace(
+                row,
+                who=name,
+                detail=drawer.detail,
+                **dataclasses.asdict(theirs),
+                ratio=ours.median_ms / theirs.median_ms,
+                agreement=agreement,
+            )
+
+
+def _agreement(ours: Pictures, theirs: Pictures) -> float:
+    if ours[0] is not None and theirs[0] is not None:
+        return float(np.mean(ours[0] == theirs[0]))
+    return float(np.mean(np.isclose(ours[1], theirs[1], rtol=1e-3)))

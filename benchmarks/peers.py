@@ -1,0 +1,246 @@
+"""The peers: other rasterisers on the same scenes, each behind a small adapter.
+
+An adapter takes a scene and returns a `Drawer`. What can be done once (moving data, building a
+tree) it does at once, outside the timing. It raises `Absent` where it cannot run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.scenes import FAR, NEAR, Scene
+
+Pictures = tuple[np.ndarray | None, np.ndarray]  # face (None: not told), depth; [N, H, W] each
+
+
+class Absent(Exception):
+    """A peer is not installed here, or cannot do this scene; the message says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawer:
+    """A peer, ready to draw one scene.
+
+    Attributes:
+        draw: draws all views and waits for them; this is what is timed.
+        read: makes face ids (-1: none) and depths (`FAR`: none) of what `draw` returned.
+        detail: version or setting, for the record.
+    """
+
+    draw: Callable[[], Any]
+    read: Callable[[Any], Pictures]
+    detail: str = ""
+
+
+# z_ndc = A + B / z carries depth from [NEAR, FAR] to [-1, 1], for the peers that want it so.
+_A = (FAR + NEAR) / (FAR - NEAR)
+_B = -2 * FAR * NEAR / (FAR - NEAR)
+
+
+def zbuffer(scene: Scene) -> Drawer:
+    """The C++ z-buffer beside this file, on one thread, one view after the other."""
+    library = _zbuffer_library()
+    shape = (scene.views, scene.size, scene.size)
+    face, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)
+
+    def draw() -> Pictures:
+        for view in range(scene.views):
+            library.zbuffer(
+                scene.vertices[view].ctypes.data_as(ctypes.c_void_p),
+                scene.faces.ctypes.data_as(ctypes.c_void_p),
+                ctypes.c_int(len(scene.faces)),
+                ctypes.c_int(scene.size),
+                ctypes.c_int(scene.size),
+                ctypes.c_float(NEAR),
+                ctypes.c_float(FAR),
+                face[view].ctypes.data_as(ctypes.c_void_p),
+                depth[view].ctypes.data_as(ctypes.c_void_p),
+            )
+        return face, depth
+
+    return Drawer(draw, lambda pictures: pictures, "1 thread")
+
+
+@functools.cache
+def _zbuffer_library() -> ctypes.CDLL:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise Absent("g++ is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="zbuffer-"))
+    flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
+    source = Path(__file__).with_name("zbuffer.cpp")
+    try:
+        subprocess.run([compiler, *flags, source, "-o", folder / "zbuffer.so"], check=True)
+        return ctypes.CDLL(str(folder / "zbuffer.so"))
+    finally:
+        shutil.rmtree(folder)  # a loaded library outlives its file
+
+
+def mitsuba(scene: Scene) -> Drawer:
+    """Mitsuba 3: one ray through each pixel centre, its tree already built."""
+    mi, dr = _import("mitsuba"), _import("drjit")
+    mi.set_variant(*(["cuda_ad_rgb"] if _on_gpu() else []), "llvm_ad_rgb")
+
+    # Build one scene per view, in camera space with the picture's edge at x = ± z.
+    worlds = []
+    for points in _camera_space(scene):
+        mesh = mi.Mesh("mesh", len(points), len(scene.faces))
+        parameters = mi.traverse(mesh)
+        parameters["vertex_positions"] = mi.Float(points.ravel())
+        parameters["faces"] = mi.UInt32(scene.faces.ravel().astype(np.uint32))
+        parameters.update()
+        worlds.append(mi.load_dict({"type": "scene", "mesh": mesh}))
+
+    # Give rays the length 1 along z, so that their parameter is the depth.
+    x, y = (mi.Float(axis.ravel()) for axis in _pixel_centres(scene.size))
+    rays = mi.Ray3f(mi.Point3f(0, 0, 0), mi.Vector3f(x, y, 1))
+    dr.eval(rays)
+
+    def draw() -> list[Any]:
+        hits = [world.ray_intersect_preliminary(rays, coherent=True) for world in worlds]
+        seen = [(hit.prim_index, hit.t) for hit in hits]
+        dr.eval(seen)
+        dr.sync_thread()
+        return seen
+
+    def read(seen: list[Any]) -> Pictures:
+        shape = (scene.views, scene.size, scene.size)
+        face, depth = (np.stack([np.array(hit[k]) for hit in seen]).reshape(shape) for k in (0, 1))
+        hit = np.isfinite(depth)
+        return np.where(hit, face.astype(np.int32), -1), np.where(hit, depth, FAR)
+
+    return Drawer(draw, read, f"{mi.__version__} {mi.variant()}")
+
+
+def pytorch3d(scene: Scene) -> Drawer:
+    """PyTorch3D: its rasteriser alone, one face per pixel, no blur."""
+    torch, structures = _import("torch"), _import("pytorch3d.structures")
+    rasterizer = _import("pytorch3d.renderer.mesh.rasterize_meshes")
+    _limit(scene, 5_120 * 512**2)
+    device = "cuda" if _on_gpu() and torch.cuda.is_available() else "cpu"
+
+    # Mirror x: its screen's x axis points left.
+    vertices = torch.tensor(scene.vertices * np.asarray([-1, 1, 1], np.float32), device=device)
+    faces = torch.tensor(scene.faces.astype(np.int64), device=device)
+    meshes = structures.Meshes(vertices, faces.expand(scene.views, -1, -1))
+
+    def draw() -> Any:
+        fragments = rasterizer.rasterize_meshes(
+            meshes, scene.size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=True
+        )
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return fragments
+
+    def read(fragments: Any) -> Pictures:
+        packed, depth = (fragments[k][..., 0].cpu().numpy() for k in (0, 1))
+        first = len(scene.faces) * np.arange(scene.views)[:, None, None]
+        return np.where(packed < 0, -1, packed - first), np.where(packed < 0, FAR, depth)
+
+    return Drawer(draw, read, f"{_import('pytorch3d').__version__} {device}")
+
+
+def jaxrenderer(scene: Scene) -> Drawer:
+    """jaxrenderer: its depth shader."""
+    geometry, pipeline = _import("renderer.geometry"), _import("renderer.pipeline")
+    shader, types = _import("renderer.shaders.depth"), _import("renderer.types")
+    _limit(scene, 5_120 * 256**2)
+
+    # Give it camera space; w is the depth, and pixel (0, 0) the upper left one.
+    unit, half, size = np.eye(4), scene.size / 2, scene.size
+    projection = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, _A, _B], [0, 0, 1, 0]])
+    centre = half - 0.5
+    viewport = np.array([[half, 0, 0, centre], [0, -half, 0, centre], [0, 0, 1, 0], [0, 0, 0, 1]])
+    matrices = (unit, projection, viewport, projection, unit, viewport @ projection, unit, unit)
+    camera = geometry.Camera(*(jax.numpy.asarray(m, np.float32) for m in matrices))
+    views = [shader.DepthExtraInput(jax.numpy.asarray(p)) for p in _camera_space(scene)]
+    faces = jax.numpy.asarray(scene.faces)
+
+    def draw() -> list[jax.Array]:
+        buffers = [types.Buffers(jax.numpy.ones((size, size)), ()) for _ in views]
+        drawn = [
+            pipeline.render(camera, shader.DepthShader, buffer, faces, view)
+            for buffer, view in zip(buffers, views, strict=True)
+        ]
+        return jax.block_until_ready([buffer.zbuffer for buffer in drawn])
+
+    def read(buffers: list[jax.Array]) -> Pictures:
+        ndc = np.stack([np.asarray(buffer).T for buffer in buffers])
+        return None, np.where(ndc < 1, _B / (ndc - _A), FAR)
+
+    return Drawer(draw, read, importlib.metadata.version("jaxrenderer"))
+
+
+def nvdiffrast(scene: Scene) -> Drawer:
+    """nvdiffrast: its rasteriser alone, without pixel differentials."""
+    torch, dr = _import("torch"), _import("nvdiffrast.torch")
+    if not (_on_gpu() and torch.cuda.is_available()):
+        raise Absent("no CUDA device")
+
+    # Turn screen space into clip space.
+    points = np.stack(list(_camera_space(scene)))
+    z = points[..., 2:]
+    clip = np.concatenate([points[..., :2], _A * z + _B, z], axis=-1).astype(np.float32)
+    clip, faces = torch.tensor(clip, device="cuda"), torch.tensor(scene.faces, device="cuda")
+    context = dr.RasterizeCudaContext()
+
+    def draw() -> Any:
+        raster, _ = dr.rasterize(context, clip, faces, (scene.size,) * 2, grad_db=False)
+        torch.cuda.synchronize()
+        return raster
+
+    def read(raster: Any) -> Pictures:
+        _, _, ndc, face = np.moveaxis(raster.flip(1).cpu().numpy(), -1, 0)  # row 0 was the bottom
+        return face.astype(np.int32) - 1, np.where(face > 0, _B / (ndc - _A), FAR)
+
+    return Drawer(draw, read, _import("nvdiffrast").__version__)
+
+
+PEERS: dict[str, Callable[[Scene], Drawer]] = {
+    "mitsuba": mitsuba,
+    "pytorch3d": pytorch3d,
+    "jaxrenderer": jaxrenderer,
+    "nvdiffrast": nvdiffrast,
+}
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Absent(f"not importable ({error})") from error
+
+
+def _limit(scene: Scene, tests: int) -> None:
+    if len(scene.faces) * scene.size**2 * scene.views > tests and not _on_gpu():
+        raise Absent("left out: it tests every face at every pixel, which takes too long here")
+
+
+def _on_gpu() -> bool:
+    return jax.default_backend() == "gpu"
+
+
+def _camera_space(scene: Scene) -> np.ndarray:
+    """The vertices `[N, V, 3]` before the division by depth; the half angle is 45 degrees."""
+    x, y, z = np.moveaxis(scene.vertices, -1, 0)
+    return np.stack([x * z, y * z, z], axis=-1)
+
+
+def _pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Screen x and y of all pixel centres, `[H, W]` each, the top row first."""
+    x = (2 * np.arange(size, dtype=np.float32) + 1 - size) / size
+    right, up = np.meshgrid(x, -x)
+    return right, up

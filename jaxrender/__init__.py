@@ -1,0 +1,81 @@
+"""jaxrender: a differentiable mesh renderer made of pure JAX functions.
+
+    mesh, camera --project--> ScreenMesh --rasterize_hard--> Fragments --shade--> image
+
+`render` runs the stages in order, compiled. Every function takes one mesh and one view; a batch
+is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
+"""
+
+from jaxrender import io, shapes
+from jaxrender._camera import (
+    camera_position,
+    from_opencv,
+    from_opengl,
+    look,
+    look_at,
+    orthographic,
+    perspective,
+    pinhole,
+    points_from_angles,
+    project,
+    viewpoint,
+)
+from jaxrender._rasterize import rasterize_hard
+from jaxrender._render import render
+from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
+from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
+from jaxrender._types import (
+    NO_FACE,
+    Camera,
+    Fragments,
+    Image,
+    Lights,
+    Mesh,
+    Orthographic,
+    Perspective,
+    Pinhole,
+    ScreenMesh,
+)
+from jaxrender.io import load_mesh, normalize, save_mesh
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NO_FACE",
+    "Camera",
+    "FaceCubes",
+    "FaceTexels",
+    "Fragments",
+    "Image",
+    "Lights",
+    "Mesh",
+    "Orthographic",
+    "Perspective",
+    "Pinhole",
+    "ScreenMesh",
+    "UVTexture",
+    "VertexColors",
+    "camera_position",
+    "face_normals",
+    "from_opencv",
+    "from_opengl",
+    "io",
+    "load_mesh",
+    "look",
+    "look_at",
+    "make_lights",
+    "normalize",
+    "orthographic",
+    "perspective",
+    "pinhole",
+    "points_from_angles",
+    "project",
+    "rasterize_hard",
+    "render",
+    "sample_texture",
+    "save_mesh",
+    "shade",
+    "shapes",
+    "vertex_normals",
+    "viewpoint",
+]

@@ -1,0 +1,161 @@
+"""The checks at the public door: a ValueError says what was expected, what came, what to pass.
+
+Shapes and dtypes are checked always, values only where they are known: inside `jax.jit` (or
+any other transformation) a value is a tracer, and each public function documents the harmless
+result that a bad value has there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(*values: Any) -> bool:
+    """Whether every array in these pytrees has a value that can be looked at now."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def check_array(
+    name: str,
+    value: Any,
+    shape: Sequence[int | str],
+    *,
+    kind: str = "float",
+    finite: bool = False,
+    hint: str = "",
+) -> jax.Array:
+    """Returns `value` as an array once its rank, fixed sizes and dtype are right.
+
+    Args:
+        name: what the caller calls the argument.
+        value: anything array-like.
+        shape: the expected shape; a number is a fixed size, a string names a free one,
+            a leading "..." allows any number of axes before the rest.
+        kind: "float" (integers are converted) or "int".
+        finite: also reject NaN and infinity, where values are known.
+        hint: what to pass instead, appended to the message.
+
+    Raises:
+        ValueError: rank, size, dtype or value is not as asked for.
+    """
+    try:
+        array = jnp.asarray(value)
+    except TypeError as error:
+        raise ValueError(_message(name, shape, kind, f"{type(value).__name__}", hint)) from error
+
+    # Compare rank and fixed sizes.
+    wanted = list(shape)
+    sizes = list(array.shape)
+    if wanted and wanted[0] == "...":
+        wanted = wanted[1:]
+        sizes = sizes[len(sizes) - len(wanted) :] if wanted else []
+    fits = len(wanted) == len(sizes) and all(
+        isinstance(want, str) or want == size for want, size in zip(wanted, sizes, strict=True)
+    )
+    got = f"{array.dtype.name}{list(array.shape)}"
+    if not fits:
+        raise ValueError(_message(name, shape, kind, got, hint))
+
+    # Compare the dtype; whole numbers serve as floats.
+    if kind == "int":
+        if not jnp.issubdtype(array.dtype, jnp.integer):
+            raise ValueError(_message(name, shape, kind, got, hint))
+    elif jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+        array = array.astype(jnp.result_type(float))
+    elif not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(_message(name, shape, kind, got, hint))
+
+    if finite and is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+        bad = np.argwhere(~np.isfinite(np.asarray(array)))
+        where = f" (first at index {tuple(int(i) for i in bad[0])})" if array.ndim else ""
+        raise ValueError(
+            f"`{name}` must be finite, got {len(bad)} NaN or infinite values{where}. "
+            + (hint or "Pass finite numbers.")
+        )
+    return array
+
+
+def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
+    """Returns `faces` as `[F, 3]` int32 once every index names a vertex.
+
+    Raises:
+        ValueError: the shape or dtype is wrong, or a known index is out of range.
+    """
+    array = check_array(
+        name, faces, ("F", 3), kind="int", hint="Pass integer triangles; split larger polygons."
+    )
+    if is_concrete(array) and array.size:
+        low, high = int(np.asarray(array).min()), int(np.asarray(array).max())
+        if low < 0 or high >= vertex_count:
+            raise ValueError(
+                f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), "
+                f"got indices from {low} to {high}. Pass 0-based indices into the vertices."
+            )
+    return array.astype(jnp.int32)
+
+
+def check_image_size(image_size: Any) -> tuple[int, int]:
+    """Returns `(H, W)` as positive Python ints.
+
+    Raises:
+        ValueError: it is not a pair of positive integers.
+    """
+    try:
+        height, width = (int(size) for size in image_size)
+        whole = all(int(size) == size for size in image_size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`image_size` must be a pair (H, W) of integers, got {image_size!r}. "
+            "Pass for example (256, 256)."
+        ) from error
+    if not whole or height < 1 or width < 1:
+        raise ValueError(
+            f"`image_size` must be at least (1, 1) in whole pixels, got {image_size!r}. "
+            "Pass for example (256, 256)."
+        )
+    return height, width
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Returns `value` if it is one of the choices.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value not in choices:
+        options = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {options}, got {value!r}.")
+    return value
+
+
+def check_depth_range(near: Any, far: Any, *, perspective: bool) -> tuple[jax.Array, jax.Array]:
+    """Returns `near` and `far` as scalars, `near < far`; under perspective `near > 0`.
+
+    Raises:
+        ValueError: a known value is out of that range.
+    """
+    near = check_array("near", near, (), finite=True)
+    far = check_array("far", far, (), finite=True)
+    if is_concrete(near, far):
+        if not float(near) < float(far):
+            raise ValueError(
+                f"`near` must be less than `far`, got near={float(near)}, far={float(far)}. "
+                "Pass the nearest and farthest depth to draw, for example 0.1 and 100."
+            )
+        if perspective and not float(near) > 0:
+            raise ValueError(
+                f"`near` must be positive under perspective, got {float(near)}. "
+                "Pass a small positive depth, for example 0.1."
+            )
+    return near, far
+
+
+def _message(name: str, shape: Sequence[int | str], kind: str, got: str, hint: str) -> str:
+    wanted = "[" + ", ".join(str(size) for size in shape) + "]"
+    dtype = "integer" if kind == "int" else "floating-point"
+    return f"`{name}` must be a {dtype} array {wanted}, got {got}.{' ' + hint if hint else ''}"

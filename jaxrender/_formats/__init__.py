@@ -1,0 +1,1 @@
+"""Mesh files: each module reads or writes one family of formats, in NumPy arrays."""

@@ -1,0 +1,127 @@
+"""From what a file says to textures, and back.
+
+Shapes: `V` vertices, `F` faces, `U` texture coordinates; all colours are rgb.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrender._checks import check_array, check_faces
+from jaxrender._formats.raw import RawMesh
+from jaxrender._textures import (
+    FaceTexels,
+    UVTexture,
+    VertexColors,
+    channels,
+    check_texture,
+)
+from jaxrender._types import Mesh
+
+
+def floats(values: Any) -> jax.Array:
+    """An array of JAX's default float type."""
+    return jnp.asarray(values, jnp.result_type(float))
+
+
+def texture_of(raw: RawMesh) -> Any:
+    """The richest texture that the file has."""
+    if raw.face_image is not None and (raw.face_image >= 0).any():
+        return uv_texture(raw)
+    if raw.vertex_colors is not None:
+        return VertexColors(floats(raw.vertex_colors))
+    if raw.face_colors is not None:
+        return FaceTexels(floats(raw.face_colors[:, None, None]))
+    return None
+
+
+def uv_texture(raw: RawMesh) -> UVTexture:
+    """Stacks the images, and a page of one pixel for each plain colour, into one image."""
+    count = len(raw.faces)
+    face_page = np.full(count, -1) if raw.face_image is None else raw.face_image.copy()
+    images = list(raw.images)
+    plain = face_page < 0
+    if plain.any():
+        colors = np.ones((count, 3)) if raw.face_colors is None else raw.face_colors
+        colors, ids = np.unique(colors[plain], axis=0, return_inverse=True)
+        face_page[plain] = len(images) + ids.reshape(-1)
+        images += list(colors[:, None, None])
+
+    # Pad all pages on the right to the widest.
+    width = max(image.shape[1] for image in images)
+    padded = [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
+    heights = [image.shape[0] for image in images]
+    firsts = np.cumsum([0, *heights[:-1]])
+    page = np.array([(a, h, i.shape[1]) for a, h, i in zip(firsts, heights, images, strict=True)])
+
+    # Let corners without coordinates, on pages of one pixel, read any.
+    uv = np.zeros((1, 2)) if raw.uv is None else raw.uv
+    faces = np.zeros((count, 3)) if raw.uv_faces is None else np.maximum(raw.uv_faces, 0)
+    return UVTexture(
+        image=floats(np.concatenate(padded)),
+        uv=floats(uv),
+        faces=jnp.asarray(faces, jnp.int32),
+        pages=None if len(images) == 1 else jnp.asarray(page[face_page], jnp.int32),
+        wrap=raw.wrap,
+    )
+
+
+def raw_mesh(mesh: Mesh) -> RawMesh:
+    """The arrays of a mesh, checked, with its texture taken apart.
+
+    Raises:
+        ValueError: wrong shapes, no faces, values that are not finite, or a texture that no mesh
+            file stores.
+    """
+    vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
+    faces = check_faces("mesh.faces", mesh.faces, len(vertices))
+    if not len(faces):
+        raise ValueError("`mesh` must have faces, got none. Pass at least one triangle.")
+    raw = RawMesh(np.asarray(vertices), np.asarray(faces))
+    texture = check_texture(mesh.texture, mesh)
+    if channels(texture) != 3:
+        raise ValueError(
+            f"`mesh.texture` must be rgb to be saved, got {channels(texture)} channels."
+        )
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(texture)):
+        raise ValueError("`mesh.texture` must be finite, got NaN or infinity.")
+
+    if isinstance(texture, VertexColors):
+        raw.vertex_colors = np.asarray(texture.colors)
+    elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
+        raw.face_colors = np.asarray(texture.texels)[:, 0, 0]
+    elif isinstance(texture, UVTexture):
+        _take_pages(raw, texture)
+    elif texture is not None:
+        raise ValueError(
+            f"`mesh.texture`: no mesh file stores {type(texture).__name__} of several texels per "
+            "face. Keep them with numpy.savez, or drop them with "
+            "dataclasses.replace(mesh, texture=None)."
+        )
+    return raw
+
+
+def _take_pages(raw: RawMesh, texture: UVTexture) -> None:
+    """Cuts the image of a texture into its pages; those of one pixel become plain colours."""
+    image = np.asarray(texture.image)
+    raw.uv, raw.uv_faces, raw.wrap = np.asarray(texture.uv), np.asarray(texture.faces), texture.wrap
+    if texture.pages is None:
+        pages = np.tile([0, *image.shape[:2]], (len(raw.faces), 1))
+    else:
+        pages = np.asarray(texture.pages)
+    unique, page = np.unique(pages, axis=0, return_inverse=True)
+    page = page.reshape(-1)
+    images = [image[first : first + height, :width] for first, height, width in unique]
+
+    # Keep pages of one pixel as images where there is nothing else.
+    plain = np.array([picture.shape[:2] == (1, 1) for picture in images])
+    if plain.all():
+        plain[:] = False
+    else:
+        raw.face_colors = np.stack([picture[0, 0] for picture in images])[page]
+    raw.images = [picture for picture, one in zip(images, plain, strict=True) if not one]
+    raw.face_image = np.where(plain, -1, np.cumsum(~plain) - 1)[page]

@@ -1,0 +1,122 @@
+"""What a mesh file says, before it becomes a `Mesh`: NumPy arrays, whatever the format.
+
+Shapes: `V` vertices, `F` faces, `U` texture coordinates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class RawMesh:
+    """The content of a mesh file.
+
+    Attributes:
+        vertices: `[V, 3]` in file order.
+        faces: `[F, 3]` in file order, larger polygons cut as fans.
+        vertex_colors: `[V, 3]`, or None.
+        face_colors: `[F, 3]` plain colours of the faces, or None.
+        images: pictures `[H, W, 3]` that faces read.
+        face_image: `[F]` index into `images`, -1 where a face has its plain colour.
+        uv: `[U, 2]` texture coordinates, v up.
+        uv_faces: `[F, 3]` indices into `uv`, -1 where a corner has none.
+        wrap: "repeat" or "clamp".
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    vertex_colors: np.ndarray | None = None
+    face_colors: np.ndarray | None = None
+    images: list[np.ndarray] = dataclasses.field(default_factory=list)
+    face_image: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    uv_faces: np.ndarray | None = None
+    wrap: str = "repeat"
+
+    def check(self) -> RawMesh:
+        """Returns itself, if it can be drawn.
+
+        Raises:
+            ValueError: there are no faces, an index names no vertex, or a number is not finite.
+        """
+        if not len(self.faces):
+            raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
+        low, high = self.faces.min(), self.faces.max()
+        if low < 0 or high >= len(self.vertices):
+            raise ValueError(f"a face names vertex {high}, of {len(self.vertices)}")
+        bad = np.flatnonzero(~np.isfinite(self.vertices).all(axis=1))
+        if len(bad):
+            raise ValueError(f"vertex {bad[0]} is not finite: {self.vertices[bad[0]].tolist()}")
+        return self
+
+
+def fans(corners: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts polygons into fans (v0, v1, v2), (v0, v2, v3)...
+
+    Args:
+        corners: the corners of all polygons, one polygon after the other.
+        sizes: how many corners each polygon has.
+
+    Returns:
+        triangles `[F, 3]`, and `[F]` the polygon each came from.
+    """
+    pieces = np.maximum(sizes - 2, 0)
+    owners = np.repeat(np.arange(len(sizes)), pieces)
+
+    # Count the triangles within their polygon, and find where its corners start.
+    step = np.arange(len(owners)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    start = (np.cumsum(sizes) - sizes)[owners]
+    ids = np.stack([start, start + step + 1, start + step + 2], axis=-1)
+    return corners[ids].reshape(-1, 3), owners
+
+
+def unit_colors(values: np.ndarray) -> np.ndarray:
+    """Colours as floats: whole numbers are fractions of the largest of their type."""
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.float64) / np.iinfo(values.dtype).max
+    return values.astype(np.float64)
+
+
+def eight_bit(values: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] as whole numbers from 0 to 255, clipped and rounded."""
+    return np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def digits(values: np.ndarray) -> str:
+    """The `printf` format that brings floats of this type back exactly."""
+    return "%.9g" if values.dtype == np.float32 else "%.17g"
+
+
+class MissingPackageError(ImportError):
+    """A package of the `io` extra is not installed."""
+
+
+def optional(module: str, *, package: str, purpose: str) -> Any:
+    """Imports a module that only the `io` extra installs.
+
+    Raises:
+        MissingPackageError: it is not installed; the message says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        message = f'{purpose} needs {package}: pip install "jaxrender[io]"'
+        raise MissingPackageError(message) from error
+
+
+def relative(path: Path, name: str) -> Path | None:
+    """The file that `name` means in the folder of `path`, or None where there is none.
+
+    Names written on another machine may have backslashes, or folders that are not here.
+    """
+    name = name.strip().strip('"').replace("\\", "/")
+    for candidate in (path.parent / name, path.parent / name.rpartition("/")[2]):
+        if candidate.is_file():
+            return candidate
+    return None

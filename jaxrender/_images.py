@@ -1,0 +1,210 @@
+"""Pictures and animations on disk, through imageio.
+
+Colours are linear floats in [0, 1] here and are written and read as they are: no gamma curve
+is applied in either direction. The writers are the one place in jaxrender where colours are
+clipped and rounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrender._formats.raw import eight_bit, optional, unit_colors
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+ANIMATIONS = (".gif", ".mp4")
+PALETTE_FRAMES = 16  # the palette of a GIF is chosen from about this many of its frames
+
+
+def load_image(path: str | Path) -> jax.Array:
+    """Reads a picture as floats in [0, 1].
+
+    The numbers are those in the file, divided by the largest of their type; no gamma curve is
+    undone. Of an animation it is the first frame.
+
+    Args:
+        path: a picture file.
+
+    Returns:
+        `[H, W, C]`, row 0 the top; `C` is 1 (grey), 2 (grey, alpha), 3 (rgb) or 4 (rgba).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a picture that can be read.
+        ImportError: imageio is not installed.
+    """
+    return jnp.asarray(read_pixels(Path(path)), jnp.result_type(float))
+
+
+def save_image(path: str | Path, image: Any) -> None:
+    """Writes a picture, clipped to [0, 1] and rounded to 8 bits.
+
+    The linear values are written as they are; no gamma curve is applied.
+
+    Args:
+        path: the extension is the format: .png, .jpg, .bmp, .tif or .webp.
+        image: `[H, W]` or `[H, W, 1]` grey, `[H, W, 3]` rgb or `[H, W, 4]` rgba, row 0 the top.
+
+    Raises:
+        ValueError: unknown format, wrong shape, whole numbers, NaN or infinity.
+        ImportError: imageio is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(_unknown(path, PICTURES, "Write animations with `save_animation`."))
+    pixels = _pixels("image", image)
+    if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
+    _imageio().imwrite(path, pixels, plugin="pillow")
+
+
+def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) -> None:
+    """Writes an animation as GIF or MP4, clipped to [0, 1] and rounded to 8 bits.
+
+    A GIF repeats for ever. All its frames share one palette of 256 colours without dithering,
+    so still parts do not flicker and the file is small. It counts time in hundredths of a
+    second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264)
+    has even sides: the last row or column of an odd size is repeated once, nothing is scaled.
+    The linear values are written as they are; no gamma curve is applied.
+
+    Args:
+        path: ends in .gif or .mp4.
+        frames: an array `[N, H, W, C]` or pictures `[H, W]`, `[H, W, 1]` (grey) or `[H, W, 3]`
+            (rgb), all of one size.
+        fps: frames per second; a GIF shows at most 50.
+
+    Raises:
+        ValueError: unknown format, no frames, frames of different or wrong shapes, NaN or
+            infinity, or `fps` out of range.
+        OSError: the file cannot be written.
+        ImportError: pillow (GIF) or imageio-ffmpeg (MP4) is not installed.
+    """
+    path = Path(path)
+    extension = path.suffix.lower()
+    if extension not in ANIMATIONS:
+        raise ValueError(_unknown(path, ANIMATIONS, "Write pictures with `save_image`."))
+    if not 0 < fps <= (50 if extension == ".gif" else 1000):
+        most = "50 in a GIF" if extension == ".gif" else "1000"
+        raise ValueError(f"`fps` must be more than 0 and at most {most}, got {fps!r}.")
+    pictures = [_rgb_pixels(index, frame) for index, frame in enumerate(frames)]
+    if not pictures:
+        raise ValueError("`frames` must hold at least one picture, got none.")
+    for index, picture in enumerate(pictures):
+        if picture.shape != pictures[0].shape:
+            raise ValueError(
+                f"`frames` must have one size, got {list(pictures[0].shape[:2])} in frame 0 and "
+                f"{list(picture.shape[:2])} in frame {index}."
+            )
+    (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """A picture as floats `[H, W, C]`; see `load_image`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture file {path}")
+    imageio = _imageio()
+    try:
+        pixels = np.asarray(imageio.imread(path, index=0, plugin="pillow"))
+    except Exception as error:
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
+    if pixels.dtype == np.int32:  # how pillow hands over 16-bit grey
+        pixels = pixels.astype(np.uint16)
+    values = unit_colors(pixels)
+    return values[..., None] if values.ndim == 2 else values
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """A picture as `[H, W, 3]`: grey is repeated, alpha dropped."""
+    pixels = read_pixels(path)
+    return np.repeat(pixels[..., :1], 3, axis=-1) if pixels.shape[-1] < 3 else pixels[..., :3]
+
+
+def _imageio() -> Any:
+    return optional("imageio.v3", package="imageio", purpose="Reading or writing pictures")
+
+
+def _unknown(path: Path, known: tuple[str, ...], hint: str) -> str:
+    return f"{path}: unknown format {path.suffix!r}, known are {', '.join(known)}. {hint}"
+
+
+def _pixels(name: str, image: Any) -> np.ndarray:
+    """Checks a picture and makes it 8 bits: `[H, W]`, `[H, W, 3]` or `[H, W, 4]`."""
+    values = np.asarray(image)
+    if values.dtype == bool:
+        values = values.astype(np.float32)
+    sizes_fit = values.ndim == 2 or (values.ndim == 3 and values.shape[-1] in (1, 3, 4))
+    if not sizes_fit or not values.size or not jnp.issubdtype(values.dtype, jnp.floating):
+        raise ValueError(
+            f"`{name}` must be floats in [0, 1], [H, W] or [H, W, 1, 3 or 4], got "
+            f"{values.dtype.name}{list(values.shape)}. Divide 8-bit values by 255."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity. Pass finite numbers.")
+    pixels = eight_bit(values)
+    return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
+
+
+def _rgb_pixels(index: int, frame: Any) -> np.ndarray:
+    """Checks one frame and makes it 8-bit rgb."""
+    pixels = _pixels(f"frames[{index}]", frame)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=-1)
+    if pixels.shape[-1] == 4:
+        raise ValueError(
+            f"`frames[{index}]` must have 1 or 3 channels, got rgba. "
+            "Put it on a background first: rgb * alpha + background * (1 - alpha)."
+        )
+    return pixels
+
+
+def _write_gif(path: Path, pictures: list[np.ndarray], fps: float) -> None:
+    image = optional("PIL.Image", package="pillow", purpose="Writing a GIF")
+
+    # Choose one palette for all frames.
+    step = -(-len(pictures) // PALETTE_FRAMES)
+    sample = image.fromarray(np.concatenate(pictures[::step]))
+    palette = sample.quantize(256, method=image.Quantize.MEDIANCUT, dither=image.Dither.NONE)
+    frames = [
+        image.fromarray(picture).quantize(palette=palette, dither=image.Dither.NONE)
+        for picture in pictures
+    ]
+
+    # Round the times at which frames end, not their lengths, so that errors do not add up.
+    ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
+    durations = [int(hundredths) * 10 for hundredths in np.diff(ends)]
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=1
+    )
+
+
+def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:
+    program = optional("imageio_ffmpeg", package="imageio-ffmpeg", purpose="Writing an MP4")
+
+    # Repeat the last row and column of odd sizes: the format stores colour at half resolution.
+    height, width = pictures[0].shape[:2]
+    margins = ((0, height % 2), (0, width % 2), (0, 0))
+    size = f"{width + width % 2}x{height + height % 2}"
+
+    # Hand the raw frames to ffmpeg, one at a time.
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-"]
+    video = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    command = [program.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *video, str(path.absolute())]
+    with tempfile.TemporaryFile() as log:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as process:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # the log says why it ended
+                for picture in pictures:
+                    process.stdin.write(np.pad(picture, margins, mode="edge").tobytes())
+        if process.returncode:
+            log.seek(0)
+            reason = log.read().decode(errors="replace").strip()
+            raise OSError(f"cannot write {path}: {reason}")

@@ -1,0 +1,174 @@
+"""The structs that flow from stage to stage: mesh, camera, lights, screen mesh, fragments, image.
+
+All are frozen dataclasses and pytrees, so `jax.jit`, `jax.grad` and `jax.vmap` pass through
+them. Each describes one scene and one view; a batch is `jax.vmap`. They check nothing when
+they are built, because JAX rebuilds them with placeholders; the public functions do.
+
+Shape legend: `V` vertices, `F` faces, `H, W` image, `D` directional and `P` point lights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T")
+
+NO_FACE = -1  # in `Fragments.face`: no face is seen here
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def struct(cls: type[T]) -> type[T]:
+    """Makes a class a frozen dataclass and a pytree; see `static` for untraced fields."""
+    return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True)(cls))
+
+
+def static(**kwargs: Any) -> Any:
+    """A struct field that is part of the traced program, not an input of it; hashable."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@struct
+class Mesh:
+    """A triangle mesh in world space.
+
+    Attributes:
+        vertices: `[V, 3]` positions, scene units.
+        faces: `[F, 3]` int32 vertex indices; counter-clockwise on screen is the front.
+        texture: one of `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, or None for white.
+    """
+
+    vertices: jax.Array  # [V, 3]
+    faces: jax.Array  # [F, 3]
+    texture: Any = None
+
+
+@struct
+class Perspective:
+    """A symmetric perspective projection.
+
+    Attributes:
+        fov: `[]` the full vertical field of view, degrees.
+    """
+
+    fov: jax.Array  # []
+
+
+@struct
+class Orthographic:
+    """A parallel projection.
+
+    Attributes:
+        height: `[]` scene units from the bottom to the top of the picture.
+    """
+
+    height: jax.Array  # []
+
+
+@struct
+class Pinhole:
+    """A calibrated camera with lens distortion.
+
+    Attributes:
+        matrix: `[3, 3]` intrinsics K in pixels; (0, 0) is the picture's upper left corner,
+            so the centre of the first pixel is (0.5, 0.5).
+        distortion: `[5]` k1, k2, p1, p2, k3 as in OpenCV.
+        image_size: `(H, W)` of the picture that K was calibrated for; static.
+    """
+
+    matrix: jax.Array  # [3, 3]
+    distortion: jax.Array  # [5]
+    image_size: tuple[int, int] = static()
+
+
+@struct
+class Camera:
+    """Where a camera stands and how it projects.
+
+    A world point `X` lies at `X @ rotation.T + translation` in camera space: `x` right,
+    `y` up, `z` forward.
+
+    Attributes:
+        rotation: `[3, 3]` rows are the camera's right, up and forward axes in the world.
+        translation: `[3]` scene units.
+        projection: how camera space meets the picture.
+    """
+
+    rotation: jax.Array  # [3, 3]
+    translation: jax.Array  # [3]
+    projection: Perspective | Orthographic | Pinhole
+
+
+@struct
+class Lights:
+    """Ambient light plus any number of directional and point lights.
+
+    Directions and positions are in world space. Colours are linear rgb times intensity.
+
+    Attributes:
+        ambient: `[3]` light from everywhere.
+        directions: `[D, 3]` from the surface towards each directional light; their length
+            scales the light, as in NMR and SoftRas.
+        direction_colors: `[D, 3]`.
+        positions: `[P, 3]` of the point lights, scene units.
+        position_colors: `[P, 3]`.
+        specular: `[3]` colour of the surface's mirror-like reflection; 0 is matte.
+        shininess: `[]` exponent of that reflection.
+    """
+
+    ambient: jax.Array  # [3]
+    directions: jax.Array  # [D, 3]
+    direction_colors: jax.Array  # [D, 3]
+    positions: jax.Array  # [P, 3]
+    position_colors: jax.Array  # [P, 3]
+    specular: jax.Array  # [3]
+    shininess: jax.Array  # []
+
+
+@struct
+class ScreenMesh:
+    """A mesh as the camera sees it, ready to be rasterised.
+
+    Attributes:
+        vertices: `[V, 3]`: `x`, `y` in [-1, 1] across the picture's width and height, `y` up;
+            `z` the camera-space depth, scene units. With `perspective`, a vertex behind the
+            camera has `z < 0` and its `x`, `y` divided by that `z`, as `project` returns it.
+        faces: `[F, 3]` int32.
+        perspective: whether 1/z (True) or z (False) is linear on screen; static.
+    """
+
+    vertices: jax.Array  # [V, 3]
+    faces: jax.Array  # [F, 3]
+    perspective: bool = static(default=True)
+
+
+@struct
+class Fragments:
+    """What a hard rasteriser sees at each pixel.
+
+    Attributes:
+        face: `[H, W]` int32 index of the nearest face, or `NO_FACE`.
+        barycentrics: `[H, W, 3]` perspective-correct; 0 where there is no face.
+        depth: `[H, W]` camera-space depth, scene units; `far` where there is no face.
+    """
+
+    face: jax.Array  # [H, W]
+    barycentrics: jax.Array  # [H, W, 3]
+    depth: jax.Array  # [H, W]
+
+
+@struct
+class Image:
+    """A rendered picture. Row 0 is the top.
+
+    Attributes:
+        rgb: `[H, W, C]` linear colour (or features), background included.
+        alpha: `[H, W]` in [0, 1], how much of the pixel the mesh covers.
+        depth: `[H, W]` camera-space depth, scene units; `far` where there is nothing.
+    """
+
+    rgb: jax.Array  # [H, W, C]
+    alpha: jax.Array  # [H, W]
+    depth: jax.Array  # [H, W]

@@ -1,0 +1,1 @@
+"""Operations on plain arrays; they import jax alone."""

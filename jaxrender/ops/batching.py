@@ -1,0 +1,56 @@
+"""How an operation with a batch axis of its own works under `jax.vmap`, in one fused call.
+
+`jax.vmap` of a loop is ruinous: every view would run as long as the slowest, with a select over
+the whole state at each step. So the loops of `ops` are written for a leading batch axis, in
+which views are simply more rows of one tall picture, and `vmap` is taught to fold its axis
+into that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def fold_vmap(batched: Callable) -> Callable:
+    """Turns an operation over a batch into one over a single example that `vmap` keeps fused.
+
+    Args:
+        batched: takes arrays that each have a leading batch axis of size `B`, or of size 1
+            when the whole batch shares them, and returns arrays with a leading `B`.
+
+    Returns:
+        The same operation without the batch axis. Any number of nested `jax.vmap`s around it
+        end in one call of `batched`; an argument that is not mapped stays shared, uncopied.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def over_batch(*args: jax.Array):
+        return batched(*args)
+
+    @over_batch.def_vmap
+    def fold_axis(axis_size: int, in_batched: list[bool], *args: jax.Array):
+        inner = max(
+            arg.shape[1 if mapped else 0] for arg, mapped in zip(args, in_batched, strict=True)
+        )
+
+        def fold(arg: jax.Array, mapped: bool) -> jax.Array:
+            if not mapped and arg.shape[0] == 1:
+                return arg
+            if not mapped:
+                arg = jnp.broadcast_to(arg[None], (axis_size, *arg.shape))
+            arg = jnp.broadcast_to(arg, (axis_size, inner, *arg.shape[2:]))
+            return arg.reshape(axis_size * inner, *arg.shape[2:])
+
+        results = over_batch(*map(fold, args, in_batched))
+        unfolded = jax.tree.map(
+            lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results
+        )
+        return unfolded, jax.tree.map(lambda _: True, unfolded)
+
+    def single(*args: jax.Array):
+        return jax.tree.map(lambda result: result[0], over_batch(*(arg[None] for arg in args)))
+
+    return single

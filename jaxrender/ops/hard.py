@@ -1,0 +1,290 @@
+"""The z-buffer: which face is nearest at each pixel, exactly.
+
+Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` slots of a pass, `h, w` window.
+
+The faces are drawn in passes of `P` windows (see `windows.py`). In each pass
+
+1. every window computes the nearness of its face at its pixels, `-inf` where it misses;
+2. the nearness buffer takes the maximum;
+3. every window that equals the buffer there offers its face id, and the id buffer takes the
+   minimum.
+
+Passes go from the last face to the first, so an offer always has a lower id than what earlier
+passes left: it replaces it, whether it is nearer or ties. The lowest id wins every tie, with no
+reset of the id buffer. Maximum and minimum do not depend on order, so the result is the same
+on every device and for any number of slots.
+
+Nearness is 1/z under perspective and -z otherwise: both are linear on screen, and need no
+division at a pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrender.ops.batching import fold_vmap
+from jaxrender.ops.triangles import (
+    Corners,
+    Edges,
+    edges_of,
+    is_front,
+    pixel_bounds,
+    signed_area,
+    surface_point,
+    to_pixels,
+)
+from jaxrender.ops.windows import Windows, scan_windows, window_pixels
+
+WINDOW = (4, 16)  # rows of 16 floats fill the vector units of a CPU
+MIN_SLOTS = 256  # even for few faces: large ones have many windows
+NO_OFFER = jnp.iinfo(jnp.int32).max
+
+
+class Schedule(NamedTuple):
+    """How the same passes run on a kind of device; a matter of speed alone."""
+
+    slots: int  # most windows in a pass
+    merge: Callable  # merges the windows of a pass into the buffers
+
+
+def nearest_faces(
+    vertices: jax.Array,
+    faces: jax.Array,
+    near: jax.Array,
+    far: jax.Array,
+    *,
+    image_size: tuple[int, int],
+    perspective: bool = True,
+    cull: str = "none",
+    schedule: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Finds the nearest face at each pixel centre. Not differentiable.
+
+    Args:
+        vertices: `[V, 3]` screen space.
+        faces: `[F, 3]` int32. A face with an index out of range, with a vertex that is not
+            finite, or of no area is not drawn.
+        near: `[]` depth in front of which nothing is drawn; exclusive.
+        far: `[]` depth behind which nothing is drawn; exclusive.
+        image_size: `(H, W)`.
+        perspective: whether 1/z (True) or z (False) is linear on screen.
+        cull: which side is not drawn: "none", "back" or "front".
+        schedule: a key of `SCHEDULES`; by default that of the platform.
+
+    Returns:
+        `face` `[H, W]` int32, -1 where there is none; the lowest id wins a tie.
+        `depth` `[H, W]`, `far` where there is none.
+    """
+    return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, far)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
+def hard_fragments(
+    vertices: jax.Array,
+    faces: jax.Array,
+    near: jax.Array,
+    far: jax.Array,
+    image_size: tuple[int, int],
+    perspective: bool,
+    cull: str,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Finds what each pixel sees; see `nearest_faces` for the arguments.
+
+    Gradient: exact, inside the face that a pixel sees: of barycentrics and depth to
+    `vertices`, and of the empty pixels' depth to `far`. Which face it sees has none.
+
+    Returns:
+        `face` `[H, W]`, `barycentrics` `[H, W, 3]` (0 where there is no face), `depth` `[H, W]`.
+    """
+    face, depth = nearest_faces(
+        vertices, faces, near, far, image_size=image_size, perspective=perspective, cull=cull
+    )
+    return face, look_up(vertices, faces, face, far, perspective=perspective)[0], depth
+
+
+@hard_fragments.defjvp
+def _hard_fragments_jvp(image_size, perspective, cull, primals, tangents):
+    vertices, faces, near, far = primals
+    face, barycentrics, depth = hard_fragments(
+        vertices, faces, near, far, image_size, perspective, cull
+    )
+    _, moved = jax.jvp(
+        lambda vertices, far: look_up(vertices, faces, face, far, perspective=perspective),
+        (vertices, far),
+        (tangents[0], tangents[3]),
+    )
+    return (face, barycentrics, depth), (jnp.zeros(face.shape, jax.dtypes.float0), *moved)
+
+
+def look_up(
+    vertices: jax.Array, faces: jax.Array, face: jax.Array, far: jax.Array, *, perspective: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Barycentrics `[H, W, 3]` and depth `[H, W]` of given faces `[H, W]`; differentiable."""
+    height, width = face.shape
+    if vertices.shape[0] == 0 or faces.shape[0] == 0:
+        return jnp.zeros((height, width, 3), vertices.dtype), jnp.broadcast_to(far, face.shape)
+    table = jnp.stack([axis[faces[:, m]] for axis in to_pixels(vertices, face.shape) for m in range(3)])
+
+    # Let empty pixels look at some harmless triangle, so that they give zeros and not NaN.
+    empty = face < 0
+    harmless = jnp.array([0, width, 0, 0, 0, height, 1, 1, 1], table.dtype)[:, None, None]
+    seen = jnp.where(empty[None], harmless, table[:, jnp.maximum(face, 0)])
+    corners = Corners(*(tuple(seen[3 * axis : 3 * axis + 3]) for axis in range(3)))
+    y = jnp.arange(height, dtype=table.dtype)[:, None]
+    x = jnp.arange(width, dtype=table.dtype)[None, :]
+    barycentrics, depth = surface_point(corners, x, y, perspective=perspective)
+    barycentrics = jnp.where(empty[None], 0, jnp.stack(barycentrics))
+    return jnp.moveaxis(barycentrics, 0, -1), jnp.where(empty, far, depth)
+
+
+@functools.lru_cache(maxsize=None)
+def _single_view(image_size: tuple[int, int], perspective: bool, cull: str, schedule: str | None):
+    """The operation for these static settings; made once, so that `vmap` rules are too."""
+
+    def draw(*args: jax.Array) -> tuple[jax.Array, jax.Array]:
+        drawn = {
+            name: functools.partial(
+                _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=plan
+            )
+            for name, plan in SCHEDULES.items()
+        }
+        if schedule is not None:
+            return drawn[schedule](*args)
+        return lax.platform_dependent(*args, cpu=drawn["rows"], default=drawn["pixels"])
+
+    return fold_vmap(draw)
+
+
+def _draw(
+    vertices: jax.Array,  # [B or 1, V, 3]
+    faces: jax.Array,  # [B or 1, F, 3]
+    near: jax.Array,  # [B or 1]
+    far: jax.Array,  # [B or 1]
+    *,
+    image_size: tuple[int, int],
+    perspective: bool,
+    cull: str,
+    schedule: Schedule,
+) -> tuple[jax.Array, jax.Array]:
+    views = max(arg.shape[0] for arg in (vertices, faces, near, far))
+    vertex_count, face_count = vertices.shape[1], faces.shape[1]
+    near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
+    height, width = image_size
+    if vertex_count == 0 or face_count == 0:
+        nothing = jnp.full((views, height, width), -1, jnp.int32)
+        return nothing, jnp.broadcast_to(far[:, None, None], nothing.shape)
+
+    # Name the corners of all faces of all views in one list of vertices.
+    x, y, z = (axis.reshape(-1) for axis in to_pixels(vertices, image_size))
+    first = jnp.arange(views, dtype=jnp.int32) * (vertex_count if vertices.shape[0] > 1 else 0)
+    corner_ids = jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]
+    corner_ids = corner_ids.reshape(-1, 3)
+
+    corners = Corners(*(tuple(axis[corner_ids[:, m]] for m in range(3)) for axis in (x, y, z)))
+
+    # Bound the pixels of each face that has a side to show, and set up its edges.
+    area = signed_area(corners)
+    drawn = jnp.broadcast_to(
+        ((faces >= 0) & (faces < vertex_count)).all(-1), (views, face_count)
+    ).reshape(-1)
+    if cull != "none":
+        drawn &= is_front(corners, area) == (cull == "back")
+    near_of_face = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
+    bounds = pixel_bounds(
+        corners, area, drawn, near_of_face if perspective else None, image_size=image_size
+    )
+    edges, structure = jax.tree.flatten(edges_of(corners, perspective=perspective))
+    edges = jnp.stack(edges)  # [15, B F]: one gather serves a pass
+
+    # Draw the views one below the other, padded so that no window leaves the picture.
+    tall = (views * (height + WINDOW[0]), width + WINDOW[1])
+    nearness_of = jnp.reciprocal if perspective else jnp.negative
+    lowest, highest = nearness_of(far), nearness_of(near)
+
+    def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
+        view = lax.div(windows.face, jnp.int32(face_count))
+        drawn = jax.tree.unflatten(structure, edges[:, windows.face][..., None, None])
+        nearness = _window_nearness(drawn, windows)
+        low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
+        seen = (nearness > low[:, None, None]) & (nearness < high[:, None, None])
+        origin = jnp.stack([windows.row + view * (height + WINDOW[0]), windows.column], -1)
+        return schedule.merge(state, jnp.where(seen, nearness, -jnp.inf), windows.face, origin)
+
+    nearest, face = scan_windows(
+        fold,
+        (jnp.full(tall, -jnp.inf, x.dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
+        bounds,
+        window=WINDOW,
+        slots=min(schedule.slots, max(MIN_SLOTS, views * face_count)),
+    )
+
+    # Cut the views out of the tall picture.
+    nearest, face = (
+        buffer.reshape(views, height + WINDOW[0], -1)[:, :height, :width]
+        for buffer in (nearest, face)
+    )
+    empty = face == NO_OFFER
+    depth = nearness_of(jnp.where(empty, -1, nearest))
+    return (
+        jnp.where(empty, -1, lax.rem(face, jnp.int32(face_count))),
+        jnp.where(empty, far[:, None, None], depth),
+    )
+
+
+def _window_nearness(edges: Edges, windows: Windows) -> jax.Array:
+    """The nearness of each slot's face at its window's pixels, -inf outside the face."""
+    rows, columns = window_pixels(windows.row, windows.column, WINDOW)
+    dtype = edges.x[0].dtype
+    weights = edges.weights(columns.astype(dtype), rows.astype(dtype))
+    nearness = sum(weight * scale for weight, scale in zip(weights, edges.scale, strict=True))
+    inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
+    return jnp.where(inside, nearness, -jnp.inf)
+
+
+def _merge_rows(
+    state: tuple[jax.Array, jax.Array], nearness: jax.Array, face: jax.Array, origin: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Scatters whole windows: on a CPU one after the other, each row a vector operation."""
+    nearest, ids = state
+    scatter = lax.ScatterDimensionNumbers((1, 2), (), (0, 1))
+    gather = lax.GatherDimensionNumbers((1, 2), (), (0, 1))
+    inside = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    nearest = lax.scatter_max(nearest, origin, nearness, scatter, mode=inside)
+    # Always taken: a branch keeps XLA from fusing the gather into the comparison, where it
+    # would fetch pixel by pixel instead of row by row, at three times the cost.
+    winning = lax.cond(
+        face[0] >= 0,
+        lambda nearest: lax.gather(nearest, origin, gather, WINDOW, mode=inside),
+        lambda nearest: jnp.zeros((origin.shape[0], *WINDOW), nearest.dtype),
+        nearest,
+    )
+    hit = (nearness == winning) & (nearness > -jnp.inf)
+    offer = jnp.where(hit, face[:, None, None], NO_OFFER)
+    return nearest, lax.scatter_min(ids, origin, offer, scatter, mode=inside)
+
+
+def _merge_pixels(
+    state: tuple[jax.Array, jax.Array], nearness: jax.Array, face: jax.Array, origin: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
+    nearest, ids = (buffer.reshape(-1) for buffer in state)
+    shape = state[0].shape
+    row, column = window_pixels(origin[:, 0], origin[:, 1], WINDOW)
+    pixel = jnp.where(nearness > -jnp.inf, row * shape[1] + column, nearest.size)
+    nearest = nearest.at[pixel].max(nearness, mode="drop")
+    winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
+    offer = jnp.where(nearness == winning, pixel, nearest.size)
+    ids = ids.at[offer].min(face[:, None, None], mode="drop")
+    return nearest.reshape(shape), ids.reshape(shape)
+
+
+SCHEDULES = {
+    "rows": Schedule(slots=1024, merge=_merge_rows),
+    "pixels": Schedule(slots=1 << 17, merge=_merge_pixels),
+}

@@ -1,0 +1,130 @@
+"""Holds the shape of the house: which way imports go, and what importing it needs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxrender as jr
+
+PACKAGE = Path(jr.__file__).resolve().parent
+
+# The rooms, from the ground up: each may import only from floors below its own. Rooms of one
+# floor do not know each other.
+FLOORS = [
+    {"ops"},
+    {"_types"},
+    {"_checks"},
+    {"_camera", "_teapot"},
+    {"_textures", "shapes"},
+    {"_shading", "_rasterize"},
+    {"_render"},
+    {"losses", "_formats"},
+    {"_bake", "_images"},
+    {"io", "fitting"},
+    {"_surface"},
+    {"_turntable", "_report"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+# What may be imported where the module is loaded, outside functions.
+OUTSIDE = {"jax", "numpy"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    """The top-level module or folder that a file belongs to; the package itself is ''."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def _imports(path: Path) -> list[tuple[str, bool]]:
+    """Each full module name that a file imports, and whether a function body imports it."""
+    tree = ast.parse(path.read_text())
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    late = {inner for function in functions for inner in ast.walk(function)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node in late) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import; name the module in full"
+            # `from jaxrender import ops` names a module by its alias.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, node in late) for name in names]
+    return found
+
+
+def _ours(name: str) -> str | None:
+    """Which room a module name leads to; '' is the package, None is outside."""
+    first, *rest = name.split(".")
+    if first != "jaxrender":
+        return None
+    return rest[0] if rest and rest[0] in FLOOR else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    here = _room(path)
+    if here == "":
+        return  # the package's front door may open every room
+    assert here in FLOOR, f"{here} has no floor yet: give it one in {Path(__file__).name}"
+    for name, _ in _imports(path):
+        there = _ours(name)
+        if there is None or there == here or name == "jaxrender.__version__":
+            continue
+        assert there, f"{path.name} imports the package by {name}; name the module"
+        assert FLOOR[there] < FLOOR[here], f"{path.name} imports {name}, above it or beside it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_jax_and_numpy_are_imported_at_the_top(path):
+    for name, late in _imports(path):
+        top = name.split(".")[0]
+        if not late and top != "jaxrender" and top not in sys.stdlib_module_names:
+            assert top in OUTSIDE, f"{path.name} imports {name} outside a function"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ops").glob("*.py")), ids=lambda path: path.name)
+def test_ops_import_only_jax(path):
+    for name, _ in _imports(path):
+        top = name.split(".")[0]
+        known = top in {"jax", "__future__"} or top in sys.stdlib_module_names
+        assert known or _ours(name) == "ops", f"ops/{path.name} imports {name}"
+
+
+def test_import_needs_only_jax_and_numpy():
+    loaded = _python("import sys, jaxrender; print(*{name.split('.')[0] for name in sys.modules})")
+    needed = {"jaxrender", "jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
+    ours = _python("import sys, jax; print(*{name.split('.')[0] for name in sys.modules})")
+    assert set(loaded.split()) - set(ours.split()) - sys.stdlib_module_names <= needed
+
+
+def test_import_changes_no_setting_of_jax():
+    values = "print(sorted(jax.config.values.items(), key=str))"
+    assert _python(f"import jax, jaxrender; {values}") == _python(f"import jax; {values}")
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", jr.__all__)
+def test_public_names_are_documented(name):
+    thing = getattr(jr, name)
+    if callable(thing) or inspect.ismodule(thing):
+        text = inspect.getdoc(thing) or ""
+        generated = isinstance(thing, type) and text.startswith(f"{thing.__name__}(")
+        assert text, f"{name} has no docstring"
+        assert not generated, f"{name} has only the docstring that dataclass makes"

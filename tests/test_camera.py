@@ -1,0 +1,457 @@
+"""Cameras against the ancestors' numbers, hand-computed cases, NumPy and finite differences."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from jaxrender._camera import (
+    camera_position,
+    from_opencv,
+    from_opengl,
+    look,
+    look_at,
+    orthographic,
+    perspective,
+    pinhole,
+    points_from_angles,
+    project,
+    transform,
+    unit,
+    viewpoint,
+)
+from jaxrender._types import Camera, Orthographic, Perspective, Pinhole
+
+IDENTITY = np.eye(3)
+K = np.array([[100.0, 2.0, 30.0], [0.0, 110.0, 26.0], [0.0, 0.0, 1.0]])
+LENS = np.array([0.1, -0.05, 0.01, -0.02, 0.03])
+
+# Values are compared under jit, which compiles much faster than one operation at a time.
+place = jax.jit(transform)
+see = jax.jit(project, static_argnames="image_size")
+
+
+def cameras() -> dict[str, Camera]:
+    """One camera of each kind, all seeing a unit ball at the origin."""
+    return {
+        "perspective": look_at((1.0, 2.0, -3.0), projection=perspective(50.0)),
+        "orthographic": look((0.5, 0.2, -3.0), (0.1, 0.0, 1.0), projection=orthographic(2.5)),
+        "pinhole": pinhole(K, IDENTITY, (0.1, -0.2, 4.0), LENS, image_size=(48, 64)),
+    }
+
+
+def points(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32) * 0.5
+
+
+def project_slowly(vertex: np.ndarray, camera: Camera, aspect: float) -> np.ndarray:
+    """One vertex, in float64, by the book."""
+    rotation, translation = np.float64(camera.rotation), np.float64(camera.translation)
+    x, y, z = rotation @ np.float64(vertex) + translation
+    lens = camera.projection
+    if isinstance(lens, Orthographic):
+        half = float(lens.height) / 2
+        return np.array([x / half / aspect, y / half, z])
+    if isinstance(lens, Perspective):
+        half = z * np.tan(np.radians(float(lens.fov)) / 2)
+        return np.array([x / half / aspect, y / half, z])
+    k1, k2, p1, p2, k3 = np.float64(lens.distortion)
+    x, y = x / z, -y / z
+    r2 = x * x + y * y
+    radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
+    distorted = (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        1.0,
+    )
+    u, v, _ = np.float64(lens.matrix) @ distorted
+    height, width = lens.image_size
+    return np.array([2 * u / width - 1, 1 - 2 * v / height, z])
+
+
+# --- the ancestors' numbers -------------------------------------------------------------------
+
+
+def test_golden_look_at(golden):
+    for name, count in (("nmr", 4), ("softras", 0)):
+        data = golden(f"{name}/functions.npz")
+        for n in range(count):
+            eye, at, up = (data[f"look_at_{n}_{key}"] for key in ("eye", "at", "up"))
+            seen = place(jnp.asarray(data["vertices"]), look_at(eye, at, up))
+            np.testing.assert_allclose(seen, data[f"look_at_{n}_out"], atol=1e-5)
+    eyes, vertices = data["look_at_eyes"], jnp.asarray(data["vertices"])
+    seen = [place(vertices[n], look_at(eye)) for n, eye in enumerate(eyes)]
+    np.testing.assert_allclose(seen, data["look_at_out"], atol=1e-5)
+
+
+def test_golden_look(golden):
+    data = golden("nmr/functions.npz")
+    vertices = jnp.asarray(data["vertices"])
+    for n in range(4):
+        eye, direction, up = (data[f"look_{n}_{key}"] for key in ("eye", "direction", "up"))
+        level = place(vertices, look(eye, direction))
+        tilted = place(vertices, look(eye, direction, up))
+        np.testing.assert_allclose(level, data[f"look_{n}_out"], atol=1e-5)
+        np.testing.assert_allclose(tilted, data[f"look_{n}_out_up"], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "angles"), [("nmr", (30, 45, 12.5)), ("softras", (30, 15))])
+def test_golden_perspective(golden, name, angles):
+    data = golden(f"{name}/functions.npz")
+    for angle in angles:
+        camera = look((0, 0, 0), projection=perspective(2 * angle))
+        for vertices, want in zip(
+            data["perspective_in"], data[f"perspective_out_{angle}"], strict=True
+        ):
+            np.testing.assert_allclose(see(vertices, camera), want, rtol=1e-5, atol=1e-5)
+
+
+def test_golden_orthographic(golden):
+    data = golden("softras/functions.npz")
+    want = data["orthogonal_out"]
+    scale = np.median(want[..., 0] / data["vertices"][..., 0])
+    camera = look((0, 0, 0), projection=orthographic(2 / scale))
+    for vertices, screen in zip(data["vertices"], want, strict=True):
+        np.testing.assert_allclose(see(vertices, camera), screen, atol=1e-5)
+
+
+def test_golden_projection(golden):
+    data = golden("nmr/functions.npz")
+    size = (int(data["projection_orig_size"]),) * 2
+    for n, vertices in enumerate(data["vertices"]):
+        placed = data["projection_K"][n], data["projection_R"][n], data["projection_t"][n, 0]
+        bent = pinhole(*placed, data["projection_dist_coeffs"][n], image_size=size)
+        plain = pinhole(*placed, image_size=size)
+        np.testing.assert_allclose(see(vertices, bent), data["projection_out"][n], atol=1e-5)
+        np.testing.assert_allclose(
+            see(vertices, plain), data["projection_out_nodist"][n], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", ["ico", "cube_b2"])
+def test_golden_renderer_projection(golden, name):
+    data = golden(f"nmr/renderer_projection_{name}.npz")
+    options = json.loads(str(data["options"]))
+    given = {**options["constructor"], **options["call"]}
+    for n, vertices in enumerate(data["vertices"]):
+        camera = pinhole(
+            given["K"][n],
+            given["R"][n],
+            given["t"][n][0],
+            given["dist_coeffs"][n],
+            image_size=(given["orig_size"],) * 2,
+        )
+        faces = data["face_indices"][n]
+        screen = see(vertices, camera, image_size=(options["image_size"],) * 2)
+        want = data["raster_faces"][n, : len(faces)]
+        np.testing.assert_allclose(screen[faces], want, atol=1e-5)
+
+
+def test_golden_angles(golden):
+    data = golden("nmr/functions.npz")
+    made = points_from_angles(*data["angles_in"].T)
+    np.testing.assert_allclose(made, data["angles_out_tensor"], atol=1e-5)
+    np.testing.assert_allclose(made, data["angles_out_scalar"], atol=1e-5)
+
+
+# --- cases computed by hand -------------------------------------------------------------------
+
+
+def test_axes_of_look_at():
+    camera = look_at((0, 0, -3))
+    np.testing.assert_allclose(camera.rotation, np.eye(3), atol=1e-7)
+    assert see(np.array([[1.0, 2.0, 0.0]]), camera)[0, 2] == 3.0
+
+
+@pytest.mark.parametrize("image_size", [(64, 64), (60, 120), (150, 50)])
+@pytest.mark.parametrize("kind", ["perspective", "orthographic"])
+def test_sphere_stays_round(image_size, kind):
+    # A circle facing the camera must be as many pixels wide as it is high, in any picture.
+    angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], -1) * 0.5
+    projection = {"perspective": perspective(50.0), "orthographic": orthographic(3.0)}[kind]
+    screen = see(circle, look_at((0, 0, -2), projection=projection), image_size=image_size)
+    width = np.ptp(screen[:, 0]) * image_size[1]
+    height = np.ptp(screen[:, 1]) * image_size[0]
+    np.testing.assert_allclose(width, height, rtol=1e-4)
+    half = 3.0 / 2 if kind == "orthographic" else 2 * np.tan(np.radians(25))
+    np.testing.assert_allclose(height / image_size[0], 2 * 0.5 / half, rtol=1e-4)
+
+
+def test_opencv_by_hand():
+    # fx = fy = 100, principal point on the centre of pixel (row 20, column 30) of a 40 x 60
+    # picture. A point 1 to the right, 0.5 down, 10 away lies 10 and 5 pixels from there:
+    # on the centre of column 40, row 25: x = (2 40 + 1 - 60) / 60, y = -(2 25 + 1 - 40) / 40.
+    matrix = [[100.0, 0, 30.0], [0, 100.0, 20.0], [0, 0, 1]]
+    camera = from_opencv(matrix, IDENTITY, np.zeros(3), image_size=(40, 60))
+    screen = see(np.array([[1.0, 0.5, 10.0]]), camera)
+    np.testing.assert_allclose(screen, [[21 / 60, -11 / 40, 10.0]], atol=1e-6)
+
+
+def test_opengl_perspective_by_hand():
+    # gluPerspective(90, 2, 1, 9): P00 = 1/2, P11 = 1. The camera stands at (0, 0, 5), looks along
+    # -z; the point (2, 1, 1) is 4 away, at ndc (2/2/4, 1/4).
+    frustum = np.array([[0.5, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, -1.25, -2.25], [0, 0, -1, 0]])
+    view = np.eye(4)
+    view[2, 3] = -5
+    camera = from_opengl(view, frustum, image_size=(50, 100))
+    screen = see(np.array([[2.0, 1.0, 1.0]]), camera, image_size=(50, 100))
+    np.testing.assert_allclose(screen, [[0.25, 0.25, 4.0]], atol=1e-6)
+    np.testing.assert_allclose(camera_position(camera), [0, 0, 5], atol=1e-6)
+
+
+def test_opengl_equals_clip_space():
+    # An off-centre, skewed frustum and a turned camera, against the matrix product itself.
+    frustum = np.array([[1.5, 0.1, 0.2, 0], [0, 1.8, -0.3, 0], [0, 0, -1.1, -0.5], [0, 0, -1, 0]])
+    view = np.eye(4)
+    view[:3, :3] = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    view[:3, 3] = (0.2, -0.1, -4)
+    vertices = points(20)
+    clip = np.c_[vertices, np.ones(20)] @ view.T @ frustum.T
+    want = np.c_[clip[:, :2] / clip[:, 3:], clip[:, 3]]
+    camera = from_opengl(view, frustum, image_size=(48, 64))
+    np.testing.assert_allclose(see(vertices, camera), want, atol=1e-5)
+
+
+def test_opengl_orthographic_by_hand():
+    # glOrtho(-4, 4, -2, 2, 1, 9) in a 50 x 100 picture: 4 units high.
+    ortho = np.diag([1 / 4, 1 / 2, -2 / 8, 1.0])
+    ortho[2, 3] = -10 / 8
+    camera = from_opengl(np.eye(4), ortho, image_size=(50, 100))
+    assert isinstance(camera.projection, Orthographic)
+    screen = see(np.array([[2.0, 1.0, -3.0]]), camera, image_size=(50, 100))
+    np.testing.assert_allclose(screen, [[0.5, 0.5, 3.0]], atol=1e-6)
+
+
+def test_positions():
+    eye = points_from_angles(2.5, 20.0, 130.0)
+    np.testing.assert_allclose(camera_position(look_at(eye)), eye, atol=1e-6)
+    np.testing.assert_allclose(viewpoint(look_at(eye)), [*eye, 1], atol=1e-6)
+    flat = look_at((0, 0, -3), projection=orthographic())
+    np.testing.assert_allclose(viewpoint(flat), [0, 0, -1, 0], atol=1e-6)
+
+
+# --- every stage: slow reference, jit, vmap, gradients ----------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
+def test_against_numpy(kind):
+    camera = cameras()[kind]
+    size = (48, 64)
+    screen = see(points(50), camera, image_size=size)
+    want = [project_slowly(vertex, camera, 64 / 48) for vertex in points(50)]
+    np.testing.assert_allclose(screen, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
+def test_jit_equals_eager_and_vmap_equals_loop(kind):
+    camera, vertices = cameras()[kind], jnp.asarray(points(40_000))
+    eager = project(vertices, camera)
+    np.testing.assert_allclose(jax.jit(project)(vertices, camera), eager, rtol=1e-5, atol=1e-5)
+    pair = jnp.stack([vertices[:100], vertices[100:200]])
+    both = jax.jit(jax.vmap(project, in_axes=(0, None)))(pair, camera)
+    np.testing.assert_allclose(both.reshape(-1, 3), eager[:200], rtol=1e-5, atol=1e-5)
+
+
+def test_vmap_over_cameras():
+    eyes = points_from_angles(2.7, 20.0, jnp.linspace(0, 300, 6))
+    many = jax.jit(jax.vmap(lambda eye: project(points(7), look_at(eye))))(eyes)
+    one_by_one = jnp.stack([see(points(7), look_at(eye)) for eye in eyes])
+    np.testing.assert_allclose(many, one_by_one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
+def test_gradient(kind):
+    vertices = jnp.asarray(points(5), float)
+    check_grads(
+        lambda vertices, camera: see(vertices, camera, image_size=(48, 64)),
+        (vertices, cameras()[kind]),
+        order=1,
+        modes=["rev"],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_of_constructors():
+    @jax.jit
+    def seen(eye, at, up, fov, distance):
+        camera = look_at(eye + points_from_angles(distance, 20.0, 50.0), at, up)
+        turned = look(eye, at - eye, up, projection=perspective(fov))
+        return project(points(4), camera), project(points(4), turned)
+
+    given = [jnp.asarray(value) for value in ((1.0, 2, -3), (0.1, 0, 0.2), (0.2, 1, 0), 50.0, 2.0)]
+    check_grads(seen, given, order=1, modes=["rev"], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("x64")
+def test_float64_throughout():
+    for camera in cameras().values():
+        assert see(jnp.asarray(points(3), float), camera).dtype == jnp.float64
+
+
+def test_no_retrace():
+    traces = []
+
+    @jax.jit
+    def seen(vertices, camera):
+        traces.append(1)
+        return project(vertices, camera)
+
+    for eye, fov in (((0, 0, -3), 60), (np.array([0.0, 1.0, -3.0]), 60.0), (jnp.ones(3), 45)):
+        seen(points(3), look_at(eye, projection=perspective(fov)))
+    assert len(traces) == 1
+
+
+# --- hostile numbers --------------------------------------------------------------------------
+
+HOSTILE = np.array(
+    [
+        [0, 0, 0],
+        [1, -1, 0],
+        [1e6, -1e6, 0],
+        [1, 1, -0.0],
+        [1e6, 1e6, 1e-30],
+        [1e6, 1e6, 1e-12],
+        [1, 1, -1e-12],
+        [1e6, -1e6, 1e6],
+        [0, 0, 1],
+        [0, 0, -1],
+        [0, 0, 1e-30],
+    ],
+    np.float32,
+)
+
+
+def standing(kind: str) -> Camera:
+    """A camera at the origin, so that z of the vertex is its depth."""
+    if kind == "pinhole":
+        return pinhole(K, IDENTITY * [1, -1, 1], np.zeros(3), LENS, image_size=(48, 64))
+    projection = {"perspective": perspective(), "orthographic": orthographic()}[kind]
+    return look((0, 0, 0), projection=projection)
+
+
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
+def test_finite_for_any_finite_vertex(kind):
+    camera = standing(kind)
+
+    def homogeneous(vertices, camera):
+        screen = project(vertices, camera)
+        return (screen[:, :2] * screen[:, 2:]).sum() + screen[:, 2].sum(), screen
+
+    def plain(vertices, camera):
+        screen = project(vertices, camera)
+        return screen.sum() * 1e-6, screen
+
+    for loss in (homogeneous, plain):
+        differentiated = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(HOSTILE, camera)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(differentiated))
+
+
+def test_camera_plane_keeps_homogeneous_coordinates():
+    screen = np.asarray(see(HOSTILE, look((0, 0, 0), projection=perspective(90))))
+    np.testing.assert_allclose(screen[:, :2] * screen[:, 2:], HOSTILE[:, :2], rtol=1e-6)
+    behind = HOSTILE[:, 2] < 0
+    assert (screen[behind, 2] < 0).all()
+    assert (screen[~behind, 2] > 0).all()
+
+
+def test_lens_does_not_fold():
+    # With k1 < 0 the polynomial turns back at r = 1 / sqrt(-3 k1); points beyond go on outwards.
+    camera = pinhole(K, IDENTITY, np.zeros(3), (-0.3, 0, 0, 0, 0), image_size=(48, 64))
+    ray = np.stack([np.geomspace(0.01, 1e4, 300), np.zeros(300), np.ones(300)], -1)
+    assert (np.diff(see(ray, camera)[:, 0]) > 0).all()
+
+
+def test_nan_vertex_spoils_nothing_else():
+    vertices = jnp.asarray(points(4)).at[2].set(jnp.nan)
+    for camera in cameras().values():
+        screen = see(vertices, camera)
+        assert np.isnan(screen[2]).all()
+        assert np.isfinite(np.delete(screen, 2, axis=0)).all()
+        gradient = jax.jit(jax.grad(lambda c, v: project(v, c)[:2].sum()))(camera, vertices)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_degenerate_cameras_inside_jit_are_finite():
+    def seen(eye, up, fov, height):
+        wide = look_at(eye, (0.0, 0.0, 0.0), up, projection=perspective(fov))
+        flat = look_at(eye, (0.0, 0.0, 0.0), up, projection=orthographic(height))
+        return sum(abs(project(points(3), camera)).sum() * 1e-9 for camera in (wide, flat))
+
+    differentiated = jax.jit(jax.value_and_grad(seen, (0, 1)))
+    bad = jnp.zeros(3), jnp.zeros(3)
+    parallel = jnp.array([0.0, 0.0, 2.0]), jnp.array([0.0, 0.0, -1.0])
+    for eye, up in (bad, parallel):
+        for fov, height in ((0.0, 0.0), (180.0, -1.0), (720.0, 1.0)):
+            value, gradient = differentiated(eye, up, fov, height)
+            assert np.isfinite(value)
+            assert all(np.isfinite(leaf).all() for leaf in gradient)
+
+
+def test_no_vertices():
+    for camera in cameras().values():
+        assert see(np.zeros((0, 3)), camera).shape == (0, 3)
+
+
+def test_unit():
+    vectors = jnp.array([[3.0, 0, 4], [1e-30, 0, 0], [0, 0, 0], [1e30, 1e30, 0], [1e-6, 0, 0]])
+    want = [[0.6, 0, 0.8], [0, 0, 0], [0, 0, 0], [0.5**0.5, 0.5**0.5, 0], [1, 0, 0]]
+    np.testing.assert_allclose(unit(vectors), want, rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda v: unit(v)[:, 0].sum())(vectors)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: look_at((0, 0, 0)), "target"),
+        (lambda: look_at((0, 3, 0)), "`up` must not be"),
+        (lambda: look_at((0, 0, -3), up=(0, 0, 0)), "`up` must not be"),
+        (lambda: look_at((0, 0)), "`eye` must be"),
+        (lambda: look_at(np.zeros((2, 3))), "`eye` must be"),
+        (lambda: look_at((0, 0, float("nan"))), "`eye` must be finite"),
+        (lambda: look_at((0, 0, -3), projection=60), "`projection` must be"),
+        (lambda: look((0, 0, 0), (0, 0, 0)), "`direction` must not be zero"),
+        (lambda: look((0, 0, 0), (0, 1, 0)), "`up` must not be"),
+        (lambda: perspective(0), "`fov` must lie"),
+        (lambda: perspective(180), "`fov` must lie"),
+        (lambda: perspective(float("nan")), "`fov` must be finite"),
+        (lambda: orthographic(0), "`height` must be positive"),
+        (lambda: pinhole(K[:2], IDENTITY, (0, 0, 1), image_size=(4, 4)), "`matrix` must be"),
+        (lambda: pinhole(K.T, IDENTITY, (0, 0, 1), image_size=(4, 4)), "`matrix` must end"),
+        (lambda: pinhole(K, 2 * IDENTITY, (0, 0, 1), image_size=(4, 4)), "orthonormal"),
+        (lambda: pinhole(K, IDENTITY, (0, 0, 1), (1, 2), image_size=(4, 4)), "`distortion`"),
+        (lambda: pinhole(K, IDENTITY, (0, 0, 1), image_size=(0, 4)), "`image_size`"),
+        (lambda: from_opengl(np.eye(4), np.ones((4, 4)), image_size=(4, 4)), "perspective or"),
+        (lambda: from_opengl(np.eye(4), np.eye(4), image_size=(4, 8)), "aspect"),
+        (lambda: from_opengl(np.eye(3), np.eye(4), image_size=(4, 4)), "`view` must be"),
+        (
+            lambda: from_opengl(np.eye(4), np.eye(4) + np.eye(4, k=3), image_size=(4, 4)),
+            "symmetric",
+        ),
+        (lambda: project(np.zeros((2, 4)), cameras()["perspective"]), "`vertices` must be"),
+        (lambda: project(np.zeros((1, 2, 3)), cameras()["perspective"]), "`vertices` must be"),
+        (lambda: project([[np.nan, 0, 0]], cameras()["perspective"]), "`vertices` must be finite"),
+        (lambda: project(np.zeros((2, 3)), "camera"), "`camera` must be"),
+        (lambda: project(np.zeros((2, 3)), cameras()["pinhole"], image_size=(64, 64)), "aspect"),
+        (lambda: project(np.zeros((2, 3)), cameras()["perspective"], image_size=3), "image_size"),
+        (lambda: points_from_angles("far", 0, 0), "`distance` must be"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_pinhole_renders_at_multiples_of_its_size():
+    camera = cameras()["pinhole"]
+    assert isinstance(camera.projection, Pinhole)
+    small = see(points(3), camera)
+    np.testing.assert_array_equal(see(points(3), camera, image_size=(24, 32)), small)
+    np.testing.assert_array_equal(see(points(3), camera, image_size=(25, 33)), small)

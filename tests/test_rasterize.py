@@ -1,0 +1,475 @@
+"""`rasterize_hard`, and the operations under it."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import cast_rays, soup
+
+import jaxrender as jr
+from jaxrender.ops import hard
+
+SCHEDULES = sorted(hard.SCHEDULES)
+
+
+@functools.partial(jax.jit, static_argnames=("image_size", "cull"))
+def draw(screen, near=0.1, far=100.0, *, image_size, cull="none"):
+    return jr.rasterize_hard(screen, image_size=image_size, near=near, far=far, cull=cull)
+
+
+def to_screen(vertices, faces, **kwargs):
+    return jr.ScreenMesh(jnp.asarray(vertices), jnp.asarray(faces, jnp.int32), **kwargs)
+
+
+def jittered_grid(seed: int, cells: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """A triangulated sheet that covers the picture and its surroundings, corners moved at random."""
+    rng = np.random.default_rng(seed)
+    line = np.linspace(-1.5, 1.5, cells + 1)
+    x, y = np.meshgrid(line, line)
+    points = np.stack([x, y], -1) + rng.uniform(-0.4, 0.4, (cells + 1, cells + 1, 2)) * 3 / cells
+    vertices = np.concatenate([points, rng.uniform(2, 5, (cells + 1, cells + 1, 1))], -1)
+    ids = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
+    a, b, c, d = (ids[i : i + cells, j : j + cells].ravel() for i, j in np.ndindex(2, 2))
+    faces = np.concatenate([np.stack([a, b, d], -1), np.stack([a, d, c], -1)])
+    return vertices.reshape(-1, 3).astype(np.float32), rng.permutation(faces)
+
+
+class TestAgainstRays:
+    @pytest.mark.parametrize("image_size", [(1, 1), (7, 5), (33, 50), (64, 64)])
+    @pytest.mark.parametrize("perspective", [True, False])
+    def test_soups(self, image_size, perspective):
+        for seed in range(3):
+            vertices, faces = soup(seed, 150, crossing=perspective)
+            seen = draw(to_screen(vertices, faces, perspective=perspective), image_size=image_size)
+            face, barycentrics, depth, doubtful = cast_rays(
+                vertices, faces, image_size, perspective=perspective
+            )
+            sure = ~doubtful
+            assert sure.mean() > 0.8 or sure.size == 1
+            np.testing.assert_array_equal(np.asarray(seen.face)[sure], face[sure])
+            np.testing.assert_allclose(np.asarray(seen.depth)[sure], depth[sure], rtol=2e-4)
+            np.testing.assert_allclose(
+                np.asarray(seen.barycentrics)[sure], barycentrics[sure], atol=1e-3
+            )
+
+    def test_culling(self):
+        vertices, faces = soup(5, 120)
+        whole = cast_rays(vertices, faces, (40, 40))
+        corners = vertices[faces].astype(np.float64)
+        lifted = np.concatenate([corners[..., :2], np.ones((len(faces), 3, 1))], -1)
+        front = np.linalg.det(lifted * corners[..., 2:]) > 0  # counter-clockwise to the eye
+        for cull, kept in (("back", front), ("front", ~front)):
+            seen = draw(to_screen(vertices, faces), image_size=(40, 40), cull=cull)
+            face, _, _, doubtful = cast_rays(vertices, faces[kept], (40, 40))
+            face = np.where(face < 0, -1, np.flatnonzero(kept)[face])
+            np.testing.assert_array_equal(np.asarray(seen.face)[~doubtful], face[~doubtful])
+        assert front.any()
+        assert not front.all()
+        assert (whole[0] >= 0).any()
+
+    def test_front_is_counter_clockwise(self):
+        corners = [[-1.0, -1.0, 2.0], [1.0, -1.0, 2.0], [0.0, 1.0, 2.0]]
+        assert draw(to_screen(corners, [[0, 1, 2]]), image_size=(9, 9), cull="back").face[4, 4] == 0
+        assert draw(to_screen(corners, [[0, 2, 1]]), image_size=(9, 9), cull="back").face[4, 4] < 0
+        assert draw(to_screen(corners, [[0, 2, 1]]), image_size=(9, 9), cull="front").face[4, 4] == 0
+
+    def test_first_row_is_the_top(self):
+        upper_left = [[-1.0, 1.0, 1.0], [-1.0, 0.2, 1.0], [-0.2, 1.0, 1.0]]
+        seen = draw(to_screen(upper_left, [[0, 1, 2]]), image_size=(10, 20))
+        assert seen.face[0, 0] == 0
+        assert (seen.face[5:] < 0).all()
+        assert (seen.face[:, 10:] < 0).all()
+
+
+class TestGolden:
+    def test_face_maps(self, golden):
+        """Every stable pixel of the NMR soups, in the order and orientation of the files."""
+        checked = 0
+        for path in golden.glob("nmr/*.npz"):
+            data = golden(f"nmr/{path.name}")
+            if "face_index_map" not in data:
+                continue
+            options = json.loads(str(data["options"]))
+            for item, corners in enumerate(data["faces"]):
+                size = data["face_index_map"].shape[1]
+                count = len(corners)
+                screen = to_screen(corners.reshape(-1, 3), np.arange(3 * count).reshape(-1, 3))
+                seen = draw(
+                    screen, options["near"], options["far"], image_size=(size, size), cull="back"
+                )
+                wanted = data["face_index_map"][item][::-1]
+                # NMR draws faces that cross the camera plane in the wrong place; we cut them.
+                across = np.append((corners[..., 2] <= 0).any(-1), False)
+                ours = np.asarray(seen.face)
+                stable = ~across[wanted] & ~across[ours]
+                unstable = data["unstable"][item] if "unstable" in data else None
+                if unstable is not None:
+                    factor = size // len(unstable)
+                    stable &= ~np.kron(unstable, np.ones((factor, factor), bool)).astype(bool)
+                # On an edge that two faces share, rounding decides; both depths are the same.
+                args = (screen.vertices, screen.faces, jnp.array(wanted, jnp.int32))
+                depth = np.asarray(hard.look_up(*args, options["far"], perspective=True)[1])
+                tie = (ours != wanted) & (np.abs(depth - seen.depth) < 1e-6 * depth)
+                assert tie.sum() <= 2
+                stable &= ~tie
+                np.testing.assert_array_equal(ours[stable], wanted[stable], err_msg=path.name)
+                assert stable.mean() > 0.5
+                if "weight_map" in data:
+                    self.check_values(data, item, seen, corners, stable & (wanted >= 0))
+                checked += 1
+        assert checked > 20
+
+    @staticmethod
+    def check_values(data, item, seen, corners, where):
+        """Barycentrics against the stored screen weights, and depth."""
+        weights = data["weight_map"][item]
+        weights = weights if weights.shape[-1] == 3 else np.moveaxis(weights, 0, -1)
+        weights = weights[::-1][where].astype(np.float64)
+        weights = np.clip(weights, 0, 1) / np.clip(weights, 0, 1).sum(-1, keepdims=True)
+        over_z = weights / corners[np.asarray(seen.face)[where], :, 2]
+        depth = 1 / over_z.sum(-1)
+        np.testing.assert_allclose(np.asarray(seen.depth)[where], depth, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            np.asarray(seen.barycentrics)[where], over_z * depth[:, None], atol=2e-4
+        )
+
+
+class TestExactness:
+    def test_lowest_index_wins_ties(self):
+        corners = [[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]]
+        faces = np.tile([[0, 1, 2]], (3000, 1))
+        for schedule in SCHEDULES:
+            face, _ = hard.nearest_faces(
+                jnp.array(corners),
+                jnp.array(faces[:, ::-1]),
+                jnp.array(0.1),
+                jnp.array(9.0),
+                image_size=(20, 20),
+                schedule=schedule,
+            )
+            assert (face == 0).all()
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_no_cracks(self, seed):
+        vertices, faces = jittered_grid(seed)
+        seen = draw(to_screen(vertices, faces), image_size=(257, 300))
+        assert (seen.face >= 0).all()
+
+    def test_no_cracks_on_edges_through_pixel_centres(self):
+        line = (2 * np.arange(17) + 1 - 17) / 17  # the pixel centres of 17 pixels
+        x, y = np.meshgrid(line, line)
+        vertices = np.stack([x, y, np.full_like(x, 2)], -1).reshape(-1, 3).astype(np.float32)
+        ids = np.arange(17 * 17).reshape(17, 17)
+        a, b, c, d = ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1], ids[1:, 1:]
+        faces = np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
+        assert (draw(to_screen(vertices, faces), image_size=(17, 17)).face >= 0).all()
+
+    @pytest.mark.parametrize("image_size", [(5, 70), (64, 33)])
+    def test_schedules_agree(self, image_size):
+        for seed, count in ((0, 2), (1, 300), (2, 3000)):
+            vertices, faces = soup(seed, count)
+            results = [
+                hard.nearest_faces(
+                    jnp.array(vertices),
+                    jnp.array(faces),
+                    jnp.array(0.1),
+                    jnp.array(100.0),
+                    image_size=image_size,
+                    schedule=schedule,
+                )
+                for schedule in SCHEDULES
+            ]
+            for other in results[1:]:
+                np.testing.assert_array_equal(results[0][0], other[0])
+                np.testing.assert_array_equal(results[0][1], other[1])
+
+    def test_number_of_slots_changes_nothing(self, monkeypatch):
+        vertices, faces = soup(3, 700)
+        results = []
+        for slots in (1, 7, 256, 5000):
+            plan = hard.Schedule(slots, hard.SCHEDULES["rows"].merge)
+            monkeypatch.setattr(hard, "MIN_SLOTS", slots)
+            monkeypatch.setitem(hard.SCHEDULES, "rows", plan)
+            hard._single_view.cache_clear()
+            near, far = jnp.array(0.1), jnp.array(100.0)
+            args = (jnp.array(vertices), jnp.array(faces), near, far)
+            results.append(hard.nearest_faces(*args, image_size=(50, 40), schedule="rows")[0])
+        hard._single_view.cache_clear()
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0], other)
+
+    def test_many_faces_in_few_pixels(self):
+        rng = np.random.default_rng(0)
+        count = 20_000
+        xy = rng.uniform(-0.1, 0.1, (count, 3, 2))
+        z = rng.uniform(1, 2, (count, 3, 1))
+        vertices = np.concatenate([xy, z], -1).reshape(-1, 3).astype(np.float32)
+        faces = np.arange(3 * count).reshape(-1, 3)
+        seen = draw(to_screen(vertices, faces), image_size=(100, 100))
+        face, _, depth, doubtful = cast_rays(vertices, faces[:0], (100, 100))
+        for start in range(0, count, 5000):
+            part = cast_rays(vertices, faces[start : start + 5000], (100, 100))
+            nearer = part[2] < depth
+            doubtful |= part[3] | (np.abs(part[2] - depth) < 1e-4)
+            face, depth = np.where(nearer, part[0] + start, face), np.where(nearer, part[2], depth)
+        np.testing.assert_array_equal(np.asarray(seen.face)[~doubtful], face[~doubtful])
+
+
+class TestClipping:
+    """Faces across the near plane and the camera plane."""
+
+    @pytest.mark.parametrize("cells", [1, 6])
+    def test_inside_a_room(self, cells):
+        """Standing in a box, every pixel sees a wall, at the depth that the box says."""
+        line = np.linspace(-2, 2, cells + 1)
+        u, v = (a.ravel() for a in np.meshgrid(line, line))
+        ids = np.arange((cells + 1) ** 2).reshape(cells + 1, cells + 1)
+        a, b, c, d = ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1], ids[1:, 1:]
+        sheet = np.concatenate([np.stack([a, b, d], -1), np.stack([a, d, c], -1)]).reshape(-1, 3)
+        walls, faces = [], []
+        for axis in range(3):
+            for side in (-2.0, 2.0):
+                faces.append(sheet + len(walls) * len(u))
+                walls.append(np.insert(np.stack([u, v], -1), axis, side, axis=1))
+        mesh = jr.Mesh(jnp.array(np.concatenate(walls)), jnp.array(np.concatenate(faces)))
+        for eye, direction in (((0.3, -0.2, 0.4), (0.2, 0.1, 1.0)), ((0, 0, 0), (1.0, 0, 0))):
+            camera = jr.look(eye, direction, projection=jr.perspective(90.0))
+            screen = jr.ScreenMesh(jr.project(mesh.vertices, camera), mesh.faces)
+            seen = draw(screen, image_size=(64, 64))
+            assert (seen.face >= 0).all()
+            x = (2 * np.arange(64) + 1 - 64) / 64
+            rays = np.stack([*np.broadcast_arrays(x, -x[:, None]), np.ones((64, 64))], -1)
+            rays = rays @ np.asarray(camera.rotation, np.float64)
+            with np.errstate(divide="ignore"):
+                wanted = ((2 * np.sign(rays) - np.array(eye)) / rays).min(-1)
+            np.testing.assert_allclose(seen.depth, wanted, rtol=1e-4)
+
+    def test_floor_under_the_camera(self):
+        """One quad that passes under the camera reaches from the horizon to the lowest row."""
+        floor = np.array([[-50, -1, -50], [50, -1, -50], [50, -1, 50], [-50, -1, 50.0]])
+        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        screen = to_screen(jr.project(floor, camera), [[0, 1, 2], [0, 2, 3]])
+        seen = draw(screen, image_size=(64, 64))
+        assert (seen.face[32:] >= 0)[seen.depth[32:] < 49].all()
+        assert (seen.face[:32] < 0).all()
+        row = np.arange(34, 64)
+        wanted = 64 / (2.0 * row + 1 - 64)
+        np.testing.assert_allclose(seen.depth[34:, 31], wanted, rtol=1e-4)
+        assert float(seen.depth[33:].min()) > 1.0
+
+    def test_a_vertex_on_the_camera_plane(self):
+        corners = np.array([[0.0, -1.0, 0.0], [-1.0, -1.0, 4.0], [1.0, -1.0, 4.0]])
+        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        seen = draw(to_screen(jr.project(corners, camera), [[0, 1, 2]]), image_size=(65, 65))
+        wanted = 65 / (2.0 * np.arange(41, 65) + 1 - 65)
+        np.testing.assert_allclose(seen.depth[41:, 32], wanted, rtol=1e-4)
+        assert np.isfinite(seen.barycentrics).all()
+
+    def test_near_plane(self):
+        corners = np.array([[0.0, -1.0, 0.2], [-3.0, -1.0, 9.0], [3.0, -1.0, 9.0]])
+        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        seen = draw(
+            to_screen(jr.project(corners, camera), [[0, 1, 2]]), 2.0, 5.0, image_size=(64, 64)
+        )
+        drawn = seen.depth[seen.face >= 0]
+        assert 2.0 < drawn.min() < 2.2
+        assert 4.0 < drawn.max() < 5.0
+        assert (seen.depth[seen.face < 0] == 5.0).all()
+
+
+class TestTransformations:
+    def test_jit_equals_eager(self):
+        vertices, faces = soup(0, 80)
+        screen = to_screen(vertices, faces)
+        eager = jr.rasterize_hard(screen, image_size=(30, 31))
+        np.testing.assert_array_equal(eager.face, draw(screen, image_size=(30, 31)).face)
+
+    def test_vmap_equals_loop(self):
+        """Over vertices, over faces, over both, nested, and over near alone."""
+        image_size = (21, 30)
+        meshes = [soup(seed, 60) for seed in range(4)]
+        vertices = jnp.stack([jnp.array(v) for v, _ in meshes])
+        faces = jnp.array(meshes[0][1])
+        single = lambda v, f, near: draw(jr.ScreenMesh(v, f), near, image_size=image_size)  # noqa: E731
+        near = jnp.array([0.1, 0.5, 1.0, 2.0])
+        permuted = jnp.stack([jnp.roll(faces, shift, 0) for shift in range(4)])
+
+        def check(batched, wanted):
+            for leaf, other in zip(jax.tree.leaves(batched), wanted, strict=True):
+                np.testing.assert_allclose(leaf, other, rtol=1e-5, atol=1e-6)
+
+        def loop(items):
+            results = [single(*item) for item in items]
+            return [jnp.stack(leaves) for leaves in zip(*map(jax.tree.leaves, results), strict=True)]
+
+        check(
+            jax.vmap(single, (0, None, None))(vertices, faces, 0.1),
+            loop([(v, faces, 0.1) for v in vertices]),
+        )
+        check(
+            jax.vmap(single, (None, 0, 0))(vertices[0], permuted, near),
+            loop([(vertices[0], f, n) for f, n in zip(permuted, near, strict=True)]),
+        )
+        nested = jax.vmap(jax.vmap(single, (None, None, 0)), (0, None, None))
+        flat = loop([(v, faces, n) for v in vertices for n in near])
+        check(
+            jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), nested(vertices, faces, near)),
+            flat,
+        )
+
+    def test_one_fused_call(self):
+        """A batch is one loop, not one per view."""
+        vertices, faces = soup(0, 60)
+        batch = jnp.stack([jnp.array(vertices)] * 8)
+        program = jax.make_jaxpr(
+            jax.vmap(lambda v: jr.rasterize_hard(to_screen(v, faces), image_size=(16, 16)).face)
+        )(batch)
+        single = jax.make_jaxpr(
+            lambda v: jr.rasterize_hard(to_screen(v, faces), image_size=(16, 16)).face
+        )(batch[0])
+        assert str(program).count("while[") == str(single).count("while[")
+
+
+class TestGradient:
+    @pytest.mark.usefixtures("x64")
+    @pytest.mark.parametrize("perspective", [True, False])
+    def test_finite_differences(self, perspective):
+        """Of barycentrics and depth, in float64, where no pixel changes its face."""
+        vertices, faces = soup(11, 60, crossing=perspective)
+        vertices = vertices.astype(np.float64)
+        rng = np.random.default_rng(0)
+        weights = jnp.array(rng.normal(size=(24, 20, 4)))
+        direction = rng.normal(size=vertices.shape)
+
+        def values(v):
+            screen = to_screen(v, faces, perspective=perspective)
+            seen = jr.rasterize_hard(screen, image_size=(24, 20))
+            both = jnp.concatenate([seen.barycentrics, seen.depth[..., None]], -1)
+            return seen.face, both
+
+        # Compare pixels that see the same face, not edge-on, at both ends of the difference.
+        step = 1e-6
+        (face_up, up), (face_down, down) = (
+            values(jnp.array(vertices + sign * step * direction)) for sign in (1, -1)
+        )
+        numeric = (up - down) / (2 * step)
+        steady = (face_up == face_down) & (jnp.abs(numeric).max(-1) < 1e4)
+        weights = weights * steady[..., None]
+        assert steady.mean() > 0.9
+
+        gradient = jax.grad(lambda v: (values(v)[1] * weights).sum())(jnp.array(vertices))
+        assert gradient.dtype == np.float64
+        wanted = float((numeric * weights).sum())
+        assert float((gradient * direction).sum()) == pytest.approx(wanted, rel=1e-4)
+
+        _, tangent = jax.jvp(
+            lambda v: values(v)[1], (jnp.array(vertices),), (jnp.array(direction),)
+        )
+        np.testing.assert_allclose(
+            np.asarray(tangent)[steady], np.asarray(numeric)[steady], rtol=1e-4, atol=1e-4
+        )
+
+    def test_of_vmap(self):
+        vertices, faces = soup(0, 60)
+        batch = jnp.stack([jnp.array(vertices), 1.1 * jnp.array(vertices)])
+
+        def loss(v):
+            return draw(jr.ScreenMesh(v, jnp.array(faces)), image_size=(16, 16)).depth.sum()
+
+        together = jax.grad(lambda b: jax.vmap(loss)(b).sum())(batch)
+        alone = jnp.stack([jax.grad(loss)(v) for v in batch])
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+
+    def test_far_of_empty_pixels(self):
+        screen = to_screen([[0.0, 0.0, 1.0]] * 3, [[0, 1, 2]])
+        gradient = jax.grad(lambda far: draw(screen, 0.1, far, image_size=(4, 5)).depth.sum())(50.0)
+        assert float(gradient) == 20
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"vertices": jnp.zeros((2, 4, 3))}, "`screen.vertices` must be.*jax.vmap"),
+            ({"vertices": jnp.zeros((4, 2))}, "`screen.vertices` must be"),
+            ({"vertices": jnp.full((4, 3), jnp.nan)}, "`screen.vertices` must be finite"),
+            ({"faces": jnp.zeros((1, 4), jnp.int32)}, "`screen.faces` must be"),
+            ({"faces": jnp.zeros((1, 3))}, "`screen.faces` must be a integer|an integer"),
+            ({"faces": jnp.array([[0, 1, 4]])}, "from 0 to 4"),
+            ({"faces": jnp.array([[0, 1, -1]])}, "from -1 to 1"),
+            ({"image_size": (0, 4)}, "`image_size` must be at least"),
+            ({"image_size": 4}, "`image_size` must be a pair"),
+            ({"image_size": (4.5, 4)}, "`image_size` must be at least"),
+            ({"near": 2.0, "far": 1.0}, "`near` must be less than `far`"),
+            ({"near": 0.0}, "`near` must be positive"),
+            ({"far": np.nan}, "`far` must be finite"),
+            ({"cull": "left"}, "`cull` must be one of"),
+        ],
+    )
+    def test_value_error(self, change, message):
+        arguments = {
+            "vertices": jnp.ones((4, 3)),
+            "faces": jnp.array([[0, 1, 2]]),
+            "image_size": (4, 4),
+        } | change
+        screen = jr.ScreenMesh(arguments.pop("vertices"), arguments.pop("faces"))
+        with pytest.raises(ValueError, match=message):
+            jr.rasterize_hard(screen, **arguments)
+
+    def test_no_screen(self):
+        with pytest.raises(ValueError, match="`screen` must be a ScreenMesh"):
+            jr.rasterize_hard(jr.shapes.cube(), image_size=(4, 4))
+
+    @pytest.mark.parametrize(("vertex_count", "face_count"), [(0, 0), (4, 0)])
+    def test_empty_mesh(self, vertex_count, face_count):
+        screen = to_screen(np.ones((vertex_count, 3)), np.zeros((face_count, 3)))
+        seen = draw(screen, image_size=(3, 4))
+        assert (seen.face == jr.NO_FACE).all()
+        assert (seen.barycentrics == 0).all()
+        assert (seen.depth == 100).all()
+
+    def test_bad_faces_inside_jit_lose_only_themselves(self):
+        vertices, faces = soup(2, 40, crossing=False)
+        bad_vertices = np.concatenate([vertices, [[np.nan, 0, 1], [0, np.inf, 1], [0, 0, 1]]])
+        count = len(vertices)
+        extra = [[count, count + 1, count + 2], [0, 1, count], [0, 1, 99999], [-1, 0, 1]]
+        bad_faces = np.concatenate([faces, extra])
+        good = draw(to_screen(vertices, faces), image_size=(32, 32))
+        for argument in (bad_vertices.astype(np.float32),):
+            seen = draw(to_screen(argument, bad_faces), image_size=(32, 32))
+            np.testing.assert_array_equal(seen.face, good.face)
+            np.testing.assert_allclose(seen.depth, good.depth)
+            grad = jax.grad(
+                lambda v: draw(jr.ScreenMesh(v, jnp.array(bad_faces)), image_size=(32, 32)).depth.sum()
+            )(jnp.array(argument))
+            assert np.isfinite(grad).all()
+
+    @given(data=st.data())
+    @settings(max_examples=25, deadline=None)
+    def test_always_finite(self, data):
+        """Any finite vertices give finite results and gradients."""
+        number = st.one_of(
+            st.floats(-2, 2, width=32),
+            st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-30, 1e6, -1e6, 1e-6, 0.1, 100.0]),
+        )
+        points = data.draw(st.lists(st.tuples(number, number, number), min_size=9, max_size=9))
+        vertices = jnp.array(points, jnp.float32)
+        faces = np.random.default_rng(0).integers(0, 9, (16, 3))
+
+        def total(v):
+            seen = draw(to_screen(v, faces), image_size=(6, 5))
+            return seen.barycentrics.sum() + seen.depth.sum(), seen
+
+        (_, seen), gradient = jax.value_and_grad(total, has_aux=True)(vertices)
+        assert np.isfinite(seen.depth).all()
+        assert np.isfinite(seen.barycentrics).all()
+        assert np.isfinite(gradient).all()
+        assert (np.asarray(seen.depth) <= 100).all()
+        assert (np.asarray(seen.depth)[np.asarray(seen.face) >= 0] > 0.0999).all()
