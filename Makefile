@@ -25,7 +25,7 @@ demo: $(made)
 	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.gif
 
 test: $(made)-test
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(made)-lint
 	$(bin)/ruff check

@@ -99,12 +99,17 @@ def look_at(
     up: ArrayLike = (0.0, 1.0, 0.0),
     *,
     projection: Perspective | Orthographic | None = None,
+    right_handed: bool = False,
 ) -> Camera:
     """A camera at `eye` that looks at the point `at`.
 
     With `n(v) = v / |v|`, the camera's axes in the world are (as in NMR and SoftRas)
 
         forward = n(at - eye)    right = n(up x forward)    upward = forward x right
+
+    That suits a left-handed world: a right-handed one, as most mesh files have, appears as in
+    a mirror, with its faces seen from behind. With `right_handed`, right is the opposite, and
+    it appears as it is.
 
     Gradient: exact to `eye`, `at`, `up` and the projection's parameters.
 
@@ -113,6 +118,7 @@ def look_at(
         at: `[3]` the point in the middle of the picture, scene units.
         up: `[3]` the direction that is up in the picture; any length.
         projection: `perspective(...)` or `orthographic(...)`; None is `perspective(60)`.
+        right_handed: whether the world is right-handed; static.
 
     Returns:
         The camera.
@@ -138,7 +144,7 @@ def look_at(
             f"`eye` must not be at its own target `at`, got both at {np.asarray(eye).tolist()}. "
             "Move the camera away from the point it looks at."
         )
-    return _oriented(eye, at - eye, up, projection)
+    return _oriented(eye, at - eye, up, projection, right_handed)
 
 
 def look(
@@ -147,6 +153,7 @@ def look(
     up: ArrayLike = (0.0, 1.0, 0.0),
     *,
     projection: Perspective | Orthographic | None = None,
+    right_handed: bool = False,
 ) -> Camera:
     """A camera at `eye` that looks along `direction`; see `look_at` for the axes.
 
@@ -157,6 +164,7 @@ def look(
         direction: `[3]` where it looks; any length.
         up: `[3]` the direction that is up in the picture; any length.
         projection: `perspective(...)` or `orthographic(...)`; None is `perspective(60)`.
+        right_handed: whether the world is right-handed; static.
 
     Returns:
         The camera.
@@ -176,7 +184,7 @@ def look(
     eye, direction, up = same_float(eye, direction, up)
     if is_concrete(direction) and _length(np.asarray(direction)) <= NO_LENGTH:
         raise ValueError("`direction` must not be zero. Pass where the camera looks.")
-    return _oriented(eye, direction, up, projection)
+    return _oriented(eye, direction, up, projection, right_handed)
 
 
 def pinhole(
@@ -543,6 +551,7 @@ def _oriented(
     direction: jax.Array,
     up: jax.Array,
     projection: Perspective | Orthographic | None,
+    right_handed: bool,
 ) -> Camera:
     """The camera at `eye` with the axes of `look_at`."""
     projection = perspective() if projection is None else projection
@@ -563,7 +572,7 @@ def _oriented(
     right = unit(sideways)
     upward = jnp.cross(forward, right)
 
-    rotation = jnp.stack([right, upward, forward])
+    rotation = jnp.stack([-right if right_handed else right, upward, forward])
     return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
 
 

@@ -99,14 +99,8 @@ def _camera(framing: Framing, azimuth: jax.Array, style: Style) -> Camera:
         projection = orthographic(2 * framing.radius / min(1.0, width / height))
     else:
         projection = perspective(framing.fov)
-    camera = look_at(framing.centre + eye, framing.centre, up, projection=projection)
-
-    # Mirror the camera: its axes are left-handed, mesh files are right-handed.
-    mirror = jnp.asarray([-1, 1, 1], eye.dtype)
-    return dataclasses.replace(
-        camera,
-        rotation=camera.rotation * mirror[:, None],
-        translation=camera.translation * mirror,
+    return look_at(
+        framing.centre + eye, framing.centre, up, projection=projection, right_handed=True
     )
 
 

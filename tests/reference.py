@@ -62,9 +62,7 @@ def cast_rays(
     return face, barycentrics, depth, doubtful
 
 
-def soup(
-    seed: int, count: int, *, crossing: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
+def soup(seed: int, count: int, *, crossing: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Random triangles in screen space, as hostile as they come: `[V, 3]` and `[F, 3]`.
 
     Small and large, thin, off screen, across the image border, behind others, in front of the

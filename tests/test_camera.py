@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import jaxrender as jr
 from jaxrender._camera import (
     camera_position,
     from_opencv,
@@ -455,3 +456,19 @@ def test_pinhole_renders_at_multiples_of_its_size():
     small = see(points(3), camera)
     np.testing.assert_array_equal(see(points(3), camera, image_size=(24, 32)), small)
     np.testing.assert_array_equal(see(points(3), camera, image_size=(25, 33)), small)
+
+
+def test_right_handed_world_is_not_mirrored():
+    """From +z, a right-handed world has +x on the right; a left-handed one on the left."""
+    point = jnp.array([[1.0, 0.5, 0.0]])
+    seen = jr.project(point, jr.look_at((0.0, 0.0, 3.0), right_handed=True))
+    mirrored = jr.project(point, jr.look_at((0.0, 0.0, 3.0)))
+    assert seen[0, 0] > 0
+    np.testing.assert_allclose(seen[0], mirrored[0] * jnp.array([-1, 1, 1]), rtol=1e-6)
+    # A face that is counter-clockwise from outside shows its front.
+    corners = jnp.array([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]])
+    screen = jr.ScreenMesh(
+        jr.project(corners, jr.look((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), right_handed=True)),
+        jnp.array([[0, 1, 2]]),
+    )
+    assert jr.rasterize_hard(screen, image_size=(3, 3), cull="back").face[1, 1] == 0

@@ -39,7 +39,7 @@ from jaxrender.ops.triangles import (
     surface_point,
     to_pixels,
 )
-from jaxrender.ops.windows import Windows, scan_windows, window_pixels
+from jaxrender.ops.windows import Bounds, Windows, scan_windows, window_pixels
 
 WINDOW = (4, 16)  # rows of 16 floats fill the vector units of a CPU
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
@@ -129,7 +129,8 @@ def look_up(
     height, width = face.shape
     if vertices.shape[0] == 0 or faces.shape[0] == 0:
         return jnp.zeros((height, width, 3), vertices.dtype), jnp.broadcast_to(far, face.shape)
-    table = jnp.stack([axis[faces[:, m]] for axis in to_pixels(vertices, face.shape) for m in range(3)])
+    axes = to_pixels(vertices, (height, width))
+    table = jnp.stack([axis[faces[:, m]] for axis in axes for m in range(3)])  # [9, F]
 
     # Let empty pixels look at some harmless triangle, so that they give zeros and not NaN.
     empty = face < 0
@@ -143,7 +144,7 @@ def look_up(
     return jnp.moveaxis(barycentrics, 0, -1), jnp.where(empty, far, depth)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _single_view(image_size: tuple[int, int], perspective: bool, cull: str, schedule: str | None):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
 
@@ -173,44 +174,25 @@ def _draw(
     schedule: Schedule,
 ) -> tuple[jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
-    vertex_count, face_count = vertices.shape[1], faces.shape[1]
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
     height, width = image_size
-    if vertex_count == 0 or face_count == 0:
+    face_count = faces.shape[1]
+    if vertices.shape[1] == 0 or face_count == 0:
         nothing = jnp.full((views, height, width), -1, jnp.int32)
         return nothing, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
-    # Name the corners of all faces of all views in one list of vertices.
-    x, y, z = (axis.reshape(-1) for axis in to_pixels(vertices, image_size))
-    first = jnp.arange(views, dtype=jnp.int32) * (vertex_count if vertices.shape[0] > 1 else 0)
-    corner_ids = jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]
-    corner_ids = corner_ids.reshape(-1, 3)
-
-    corners = Corners(*(tuple(axis[corner_ids[:, m]] for m in range(3)) for axis in (x, y, z)))
-
-    # Bound the pixels of each face that has a side to show, and set up its edges.
-    area = signed_area(corners)
-    drawn = jnp.broadcast_to(
-        ((faces >= 0) & (faces < vertex_count)).all(-1), (views, face_count)
-    ).reshape(-1)
-    if cull != "none":
-        drawn &= is_front(corners, area) == (cull == "back")
-    near_of_face = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
-    bounds = pixel_bounds(
-        corners, area, drawn, near_of_face if perspective else None, image_size=image_size
-    )
-    edges, structure = jax.tree.flatten(edges_of(corners, perspective=perspective))
-    edges = jnp.stack(edges)  # [15, B F]: one gather serves a pass
-
     # Draw the views one below the other, padded so that no window leaves the picture.
+    bounds, edges = _set_up(
+        vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
+    )
+    dtype = vertices.dtype
     tall = (views * (height + WINDOW[0]), width + WINDOW[1])
     nearness_of = jnp.reciprocal if perspective else jnp.negative
     lowest, highest = nearness_of(far), nearness_of(near)
 
     def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
         view = lax.div(windows.face, jnp.int32(face_count))
-        drawn = jax.tree.unflatten(structure, edges[:, windows.face][..., None, None])
-        nearness = _window_nearness(drawn, windows)
+        nearness = _window_nearness(edges[:, windows.face], windows)
         low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
         seen = (nearness > low[:, None, None]) & (nearness < high[:, None, None])
         origin = jnp.stack([windows.row + view * (height + WINDOW[0]), windows.column], -1)
@@ -218,7 +200,7 @@ def _draw(
 
     nearest, face = scan_windows(
         fold,
-        (jnp.full(tall, -jnp.inf, x.dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
+        (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
         bounds,
         window=WINDOW,
         slots=min(schedule.slots, max(MIN_SLOTS, views * face_count)),
@@ -237,11 +219,52 @@ def _draw(
     )
 
 
-def _window_nearness(edges: Edges, windows: Windows) -> jax.Array:
-    """The nearness of each slot's face at its window's pixels, -inf outside the face."""
-    rows, columns = window_pixels(windows.row, windows.column, WINDOW)
-    dtype = edges.x[0].dtype
-    weights = edges.weights(columns.astype(dtype), rows.astype(dtype))
+def _set_up(
+    vertices: jax.Array,
+    faces: jax.Array,
+    near: jax.Array | None,
+    views: int,
+    *,
+    image_size: tuple[int, int],
+    cull: str,
+) -> tuple[Bounds, jax.Array]:
+    """What drawing needs of the faces of all views, one view after the other.
+
+    Returns:
+        The pixel bounds, each `[B F]`, and the `Edges` as rows of a table `[15, B F]`, so that
+        one gather serves a pass.
+    """
+    vertex_count, face_count = vertices.shape[1], faces.shape[1]
+    perspective = near is not None
+
+    # Find the corners in one list of vertices.
+    first = jnp.arange(views, dtype=jnp.int32) * (vertex_count if vertices.shape[0] > 1 else 0)
+    ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
+    axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
+    corners = Corners(*(tuple(axis[ids[:, m]] for m in range(3)) for axis in axes))
+
+    # Leave out faces that name no vertex, or that turn their culled side.
+    area = signed_area(corners)
+    in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
+    drawn = jnp.broadcast_to(in_range, (views, face_count)).reshape(-1)
+    if cull != "none":
+        drawn &= is_front(corners, area) == (cull == "back")
+
+    # Bound their pixels, and set up their edges.
+    if near is not None:
+        near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
+    bounds = pixel_bounds(corners, area, drawn, near, image_size=image_size)
+    return bounds, jnp.stack(jax.tree.leaves(edges_of(corners, perspective=perspective)))
+
+
+def _window_nearness(rows: jax.Array, windows: Windows) -> jax.Array:
+    """The nearness of each slot's face, with `Edges` in rows `[15, P]`, at its window's pixels.
+
+    It is -inf outside the face.
+    """
+    edges = Edges(*(tuple(rows[k : k + 3, :, None, None]) for k in range(0, 15, 3)))
+    y, x = window_pixels(windows.row, windows.column, WINDOW)
+    weights = edges.weights(x.astype(rows.dtype), y.astype(rows.dtype))
     nearness = sum(weight * scale for weight, scale in zip(weights, edges.scale, strict=True))
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
     return jnp.where(inside, nearness, -jnp.inf)

@@ -29,9 +29,9 @@ FARTHEST = 1e17  # pixel coordinates are clipped to this, so that no product ove
 class Corners(NamedTuple):
     """The three corners of a triangle: pixel coordinates and camera-space depth."""
 
-    x: tuple[jax.Array, jax.Array, jax.Array]
-    y: tuple[jax.Array, jax.Array, jax.Array]
-    z: tuple[jax.Array, jax.Array, jax.Array]
+    x: tuple[jax.Array, ...]
+    y: tuple[jax.Array, ...]
+    z: tuple[jax.Array, ...]
 
 
 def to_pixels(
@@ -72,9 +72,7 @@ class Edges(NamedTuple):
 
     def weights(self, x: jax.Array, y: jax.Array) -> list[jax.Array]:
         """The weights of the three corners at a point."""
-        return [
-            (y - self.y[m]) * self.dx[m] - (x - self.x[m]) * self.dy[m] for m in range(3)
-        ]
+        return [(y - self.y[m]) * self.dx[m] - (x - self.x[m]) * self.dy[m] for m in range(3)]
 
 
 def edges_of(corners: Corners, *, perspective: bool) -> Edges:
@@ -120,12 +118,12 @@ def surface_point(
     weights = edges.weights(x, y)
     if not perspective:
         area = jnp.abs(signed_area(corners))
-        barycentrics = [weight / area for weight in weights]
-        depth = sum(b * z for b, z in zip(barycentrics, corners.z, strict=True))
-        return barycentrics, depth
-    over_depth = [weight * scale for weight, scale in zip(weights, edges.scale, strict=True)]
-    depth = 1 / sum(over_depth)
-    return [share * depth for share in over_depth], depth
+        b0, b1, b2 = (weight / area for weight in weights)
+        z0, z1, z2 = corners.z
+        return [b0, b1, b2], b0 * z0 + b1 * z1 + b2 * z2
+    s0, s1, s2 = (weight * scale for weight, scale in zip(weights, edges.scale, strict=True))
+    depth = 1 / (s0 + s1 + s2)
+    return [s0 * depth, s1 * depth, s2 * depth], depth
 
 
 def pixel_bounds(
