@@ -33,6 +33,7 @@ from jaxrender.ops.triangles import (
     Corners,
     Edges,
     edges_of,
+    is_drawable,
     is_front,
     pixel_bounds,
     signed_area,
@@ -129,19 +130,29 @@ def look_up(
     height, width = face.shape
     if vertices.shape[0] == 0 or faces.shape[0] == 0:
         return jnp.zeros((height, width, 3), vertices.dtype), jnp.broadcast_to(far, face.shape)
-    axes = to_pixels(vertices, (height, width))
-    table = jnp.stack([axis[faces[:, m]] for axis in axes for m in range(3)])  # [9, F]
 
-    # Let empty pixels look at some harmless triangle, so that they give zeros and not NaN.
+    # Set up every face; let those that no pixel can see be some harmless triangle, whose
+    # gradient is zero and not NaN.
+    ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
+    corners = Corners(*(axis[ids] for axis in to_pixels(vertices, (height, width))))
+    drawable = is_drawable(corners, signed_area(corners), perspective=perspective)
+    harmless = (
+        jnp.array(axis, vertices.dtype)[:, None] for axis in ((0, 1, 0), (0, 0, 1), (1, 1, 1))
+    )
+    corners = Corners(
+        *(jnp.where(drawable[None], *pair) for pair in zip(corners, harmless, strict=True))
+    )
+    table = jnp.stack(edges_of(corners, perspective=perspective))  # [5, 3, F]
+
+    # Look each pixel's face up; an empty pixel gets edges that divide by nothing near zero.
     empty = face < 0
-    harmless = jnp.array([0, width, 0, 0, 0, height, 1, 1, 1], table.dtype)[:, None, None]
-    seen = jnp.where(empty[None], harmless, table[:, jnp.maximum(face, 0)])
-    corners = Corners(*(tuple(seen[3 * axis : 3 * axis + 3]) for axis in range(3)))
-    y = jnp.arange(height, dtype=table.dtype)[:, None]
-    x = jnp.arange(width, dtype=table.dtype)[None, :]
-    barycentrics, depth = surface_point(corners, x, y, perspective=perspective)
-    barycentrics = jnp.where(empty[None], 0, jnp.stack(barycentrics))
-    return jnp.moveaxis(barycentrics, 0, -1), jnp.where(empty, far, depth)
+    nothing = jnp.array([0, -1, 1, 0, 1], table.dtype)[:, None, None, None]
+    edges = Edges(*jnp.where(empty[None, None], nothing, table[:, :, jnp.maximum(face, 0)]))
+    y = jnp.arange(height, dtype=table.dtype)[None, :, None]
+    x = jnp.arange(width, dtype=table.dtype)[None, None, :]
+    barycentrics, depth = surface_point(edges, x, y, perspective=perspective)
+    barycentrics = jnp.moveaxis(jnp.where(empty[None], 0, barycentrics), 0, -1)
+    return barycentrics, jnp.where(empty, far, depth)
 
 
 @functools.cache
@@ -192,7 +203,7 @@ def _draw(
 
     def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
         view = lax.div(windows.face, jnp.int32(face_count))
-        nearness = _window_nearness(edges[:, windows.face], windows)
+        nearness = _window_nearness(Edges(*edges[:, :, windows.face]), windows)
         low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
         seen = (nearness > low[:, None, None]) & (nearness < high[:, None, None])
         origin = jnp.stack([windows.row + view * (height + WINDOW[0]), windows.column], -1)
@@ -231,8 +242,8 @@ def _set_up(
     """What drawing needs of the faces of all views, one view after the other.
 
     Returns:
-        The pixel bounds, each `[B F]`, and the `Edges` as rows of a table `[15, B F]`, so that
-        one gather serves a pass.
+        The pixel bounds, each `[B F]`, and the `Edges` stacked, `[5, 3, B F]`, so that one
+        gather serves a pass.
     """
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
     perspective = near is not None
@@ -241,32 +252,40 @@ def _set_up(
     first = jnp.arange(views, dtype=jnp.int32) * (vertex_count if vertices.shape[0] > 1 else 0)
     ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
     axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
-    corners = Corners(*(tuple(axis[ids[:, m]] for m in range(3)) for axis in axes))
+    corners = Corners(*(axis[ids.T] for axis in axes))
 
-    # Leave out faces that name no vertex, or that turn their culled side.
+    # Leave out faces that cannot be drawn, or that turn their culled side.
     area = signed_area(corners)
     in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
     drawn = jnp.broadcast_to(in_range, (views, face_count)).reshape(-1)
+    drawn &= is_drawable(corners, area, perspective=perspective)
     if cull != "none":
         drawn &= is_front(corners, area) == (cull == "back")
 
     # Bound their pixels, and set up their edges.
     if near is not None:
         near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
-    bounds = pixel_bounds(corners, area, drawn, near, image_size=image_size)
-    return bounds, jnp.stack(jax.tree.leaves(edges_of(corners, perspective=perspective)))
+    bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
+    return bounds, jnp.stack(edges_of(corners, perspective=perspective))
 
 
-def _window_nearness(rows: jax.Array, windows: Windows) -> jax.Array:
-    """The nearness of each slot's face, with `Edges` in rows `[15, P]`, at its window's pixels.
+def _window_nearness(edges: Edges, windows: Windows) -> jax.Array:
+    """The nearness of each slot's face at its window's pixels, -inf outside the face.
 
-    It is -inf outside the face.
+    Args:
+        edges: of each slot's face, `[3, P]`.
+        windows: the slots.
+
+    Returns:
+        `[P, h, w]`.
     """
-    edges = Edges(*(tuple(rows[k : k + 3, :, None, None]) for k in range(0, 15, 3)))
     y, x = window_pixels(windows.row, windows.column, WINDOW)
-    weights = edges.weights(x.astype(rows.dtype), y.astype(rows.dtype))
-    nearness = sum(weight * scale for weight, scale in zip(weights, edges.scale, strict=True))
+    dtype = edges.x.dtype
+    edges = Edges(*(value[..., None, None] for value in edges))
+    weights = edges.weights(x[None].astype(dtype), y[None].astype(dtype))
+    s0, s1, s2 = weights * edges.scale
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
+    nearness = s0 + s1 + s2
     return jnp.where(inside, nearness, -jnp.inf)
 
 

@@ -22,16 +22,19 @@ import jax.numpy as jnp
 
 from jaxrender.ops.windows import Bounds
 
-MIN_AREA = 1e-12  # twice the area, square pixels, up to which a triangle is degenerate
+# A triangle is degenerate up to twice this area, in square pixels, or where a corner's depth is
+# smaller than this; beyond, 1 / (area z) and its derivatives are finite in float32.
+MIN_AREA = 1e-10
+MIN_DEPTH = 1e-13
 FARTHEST = 1e17  # pixel coordinates are clipped to this, so that no product overflows
 
 
 class Corners(NamedTuple):
-    """The three corners of a triangle: pixel coordinates and camera-space depth."""
+    """The corners of triangles: pixel coordinates and camera-space depth, each `[3, ...]`."""
 
-    x: tuple[jax.Array, ...]
-    y: tuple[jax.Array, ...]
-    z: tuple[jax.Array, ...]
+    x: jax.Array
+    y: jax.Array
+    z: jax.Array
 
 
 def to_pixels(
@@ -56,27 +59,35 @@ def is_front(corners: Corners, area: jax.Array) -> jax.Array:
     return (area < 0) ^ behind
 
 
+def is_drawable(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Array:
+    """Whether a triangle has finite corners, an area, and a place on screen."""
+    usable = jnp.isfinite(corners.x) & jnp.isfinite(corners.y) & jnp.isfinite(corners.z)
+    if perspective:
+        usable &= jnp.abs(corners.z) > MIN_DEPTH
+    return usable.all(0) & (jnp.abs(area) > MIN_AREA)
+
+
 class Edges(NamedTuple):
-    """A triangle made ready for many points: edge `m` lies opposite corner `m`.
+    """Triangles made ready for many points, each `[3, ...]`: edge `m` lies opposite corner `m`.
 
     The weight of corner `m` at a point is `(y - y_m) dx_m - (x - x_m) dy_m`, twice an area in
     square pixels, signed so that all three are >= 0 on the visible triangle. Then
     `Σ_m weight_m scale_m` is the nearness: 1/z under perspective, -z otherwise.
     """
 
-    x: tuple[jax.Array, ...]  # the end of edge m from which is measured
-    y: tuple[jax.Array, ...]
-    dx: tuple[jax.Array, ...]
-    dy: tuple[jax.Array, ...]
-    scale: tuple[jax.Array, ...]
+    x: jax.Array  # the end of edge m from which is measured
+    y: jax.Array
+    dx: jax.Array
+    dy: jax.Array
+    scale: jax.Array
 
-    def weights(self, x: jax.Array, y: jax.Array) -> list[jax.Array]:
-        """The weights of the three corners at a point."""
-        return [(y - self.y[m]) * self.dx[m] - (x - self.x[m]) * self.dy[m] for m in range(3)]
+    def weights(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """The weights `[3, ...]` of the three corners at a point."""
+        return (y - self.y) * self.dx - (x - self.x) * self.dy
 
 
 def edges_of(corners: Corners, *, perspective: bool) -> Edges:
-    """Sets a triangle up; finite where its area is more than `MIN_AREA`.
+    """Sets drawable triangles up; see `is_drawable`.
 
     Two triangles that share an edge run along it in opposite directions. Both measure from
     the same end of it, the one farther from the camera, and so find weights that differ in
@@ -84,61 +95,47 @@ def edges_of(corners: Corners, *, perspective: bool) -> Edges:
     that end are exact near it, and its coordinates are the smaller ones where the other end is
     close to the camera plane.
     """
-    area = signed_area(corners)
-    sides = []
-    for m in range(3):
-        a, b = (m + 1) % 3, (m + 2) % 3
-        xa, ya, za = corners.x[a], corners.y[a], corners.z[a]
-        xb, yb, zb = corners.x[b], corners.y[b], corners.z[b]
-        from_a = (za > zb) | ((za == zb) & ((xa < xb) | ((xa == xb) & (ya < yb))))
-        facing = area * corners.z[m] if perspective else area
-        sign = jnp.sign(facing)
-        scale = 1 / jnp.abs(facing) if perspective else -corners.z[m] / jnp.abs(area)
-        sides.append(
-            (
-                jnp.where(from_a, xa, xb),
-                jnp.where(from_a, ya, yb),
-                (xb - xa) * sign,
-                (yb - ya) * sign,
-                scale,
-            )
-        )
-    return Edges(*zip(*sides, strict=True))
+    xa, ya, za = (jnp.stack([axis[1], axis[2], axis[0]]) for axis in corners)
+    xb, yb, zb = (jnp.stack([axis[2], axis[0], axis[1]]) for axis in corners)
+    from_a = (za > zb) | ((za == zb) & ((xa < xb) | ((xa == xb) & (ya < yb))))
+    area = signed_area(corners)[None]
+    sign = jnp.sign(area) * jnp.sign(corners.z) if perspective else jnp.sign(area)
+    return Edges(
+        x=jnp.where(from_a, xa, xb),
+        y=jnp.where(from_a, ya, yb),
+        dx=(xb - xa) * sign,
+        dy=(yb - ya) * sign,
+        scale=1 / jnp.abs(area) / jnp.abs(corners.z) if perspective else -corners.z / jnp.abs(area),
+    )
 
 
 def surface_point(
-    corners: Corners, x: jax.Array, y: jax.Array, *, perspective: bool
-) -> tuple[list[jax.Array], jax.Array]:
-    """Where on a triangle, of more than `MIN_AREA`, a pixel looks; differentiable.
+    edges: Edges, x: jax.Array, y: jax.Array, *, perspective: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Where on a triangle a pixel looks, given that it sees it; differentiable.
 
     Returns:
-        The three perspective-correct barycentrics, and the depth.
+        The three perspective-correct barycentrics `[3, ...]`, and the depth.
     """
-    edges = edges_of(corners, perspective=perspective)
     weights = edges.weights(x, y)
+    shares = weights * edges.scale
     if not perspective:
-        area = jnp.abs(signed_area(corners))
-        b0, b1, b2 = (weight / area for weight in weights)
-        z0, z1, z2 = corners.z
-        return [b0, b1, b2], b0 * z0 + b1 * z1 + b2 * z2
-    s0, s1, s2 = (weight * scale for weight, scale in zip(weights, edges.scale, strict=True))
-    depth = 1 / (s0 + s1 + s2)
-    return [s0 * depth, s1 * depth, s2 * depth], depth
+        return weights / weights.sum(0)[None], -shares.sum(0)
+    depth = 1 / shares.sum(0)
+    return shares * depth[None], depth
 
 
 def pixel_bounds(
     corners: Corners,
-    area: jax.Array,
     drawn: jax.Array,
     near: jax.Array | None,
     *,
     image_size: tuple[int, int],
 ) -> Bounds:
-    """The pixels that each triangle may touch; none for one that cannot be drawn.
+    """The pixels that each triangle may touch; none for one that is not drawn.
 
     Args:
-        corners: each `[F]`.
-        area: `[F]` signed areas.
+        corners: each `[3, F]`.
         drawn: `[F]` bool; False empties the bounds.
         near: `[F]` depth at which triangles are cut, or None to take them whole.
         image_size: `(H, W)`.
@@ -173,6 +170,4 @@ def pixel_bounds(
 
     left, right = span(0, width)
     top, bottom = span(1, height)
-    finite = jnp.isfinite(sum(corners.x) + sum(corners.y) + sum(corners.z))
-    drawn = drawn & finite & (jnp.abs(area) > MIN_AREA)
     return Bounds(top, left, jnp.where(drawn, bottom, -1), right)
