@@ -42,7 +42,7 @@ from jaxrender.ops.triangles import (
 )
 from jaxrender.ops.windows import Bounds, Windows, scan_windows, window_pixels
 
-WINDOW = (4, 16)  # rows of 16 floats fill the vector units of a CPU
+WINDOW = (4, 16)  # a row of 16 floats fills the vector units; 8 rows are about as fast
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
@@ -64,7 +64,7 @@ def nearest_faces(
     perspective: bool = True,
     cull: str = "none",
     schedule: str | None = None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Finds the nearest face at each pixel centre. Not differentiable.
 
     Args:
@@ -80,6 +80,7 @@ def nearest_faces(
 
     Returns:
         `face` `[H, W]` int32, -1 where there is none; the lowest id wins a tie.
+        `barycentrics` `[H, W, 3]` perspective-correct, 0 where there is none.
         `depth` `[H, W]`, `far` where there is none.
     """
     return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, far)
@@ -95,18 +96,14 @@ def hard_fragments(
     perspective: bool,
     cull: str,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Finds what each pixel sees; see `nearest_faces` for the arguments.
+    """`nearest_faces`, differentiable.
 
     Gradient: exact, inside the face that a pixel sees: of barycentrics and depth to
     `vertices`, and of the empty pixels' depth to `far`. Which face it sees has none.
-
-    Returns:
-        `face` `[H, W]`, `barycentrics` `[H, W, 3]` (0 where there is no face), `depth` `[H, W]`.
     """
-    face, depth = nearest_faces(
+    return nearest_faces(
         vertices, faces, near, far, image_size=image_size, perspective=perspective, cull=cull
     )
-    return face, look_up(vertices, faces, face, far, perspective=perspective)[0], depth
 
 
 @hard_fragments.defjvp
@@ -144,22 +141,15 @@ def look_up(
     )
     table = jnp.stack(edges_of(corners, perspective=perspective))  # [5, 3, F]
 
-    # Look each pixel's face up; an empty pixel gets edges that divide by nothing near zero.
-    empty = face < 0
-    nothing = jnp.array([0, -1, 1, 0, 1], table.dtype)[:, None, None, None]
-    edges = Edges(*jnp.where(empty[None, None], nothing, table[:, :, jnp.maximum(face, 0)]))
-    y = jnp.arange(height, dtype=table.dtype)[None, :, None]
-    x = jnp.arange(width, dtype=table.dtype)[None, None, :]
-    barycentrics, depth = surface_point(edges, x, y, perspective=perspective)
-    barycentrics = jnp.moveaxis(jnp.where(empty[None], 0, barycentrics), 0, -1)
-    return barycentrics, jnp.where(empty, far, depth)
+    barycentrics, depth = _points_seen(table, face, perspective=perspective)
+    return barycentrics, jnp.where(face < 0, far, depth)
 
 
 @functools.cache
 def _single_view(image_size: tuple[int, int], perspective: bool, cull: str, schedule: str | None):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
 
-    def draw(*args: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(*args: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         drawn = {
             name: functools.partial(
                 _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=plan
@@ -183,14 +173,15 @@ def _draw(
     perspective: bool,
     cull: str,
     schedule: Schedule,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
     height, width = image_size
     face_count = faces.shape[1]
     if vertices.shape[1] == 0 or face_count == 0:
         nothing = jnp.full((views, height, width), -1, jnp.int32)
-        return nothing, jnp.broadcast_to(far[:, None, None], nothing.shape)
+        zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
+        return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
     # Draw the views one below the other, padded so that no window leaves the picture.
     bounds, edges = _set_up(
@@ -223,11 +214,34 @@ def _draw(
         for buffer in (nearest, face)
     )
     empty = face == NO_OFFER
+    barycentrics, _ = _points_seen(edges, jnp.where(empty, -1, face), perspective=perspective)
     depth = nearness_of(jnp.where(empty, -1, nearest))
     return (
         jnp.where(empty, -1, lax.rem(face, jnp.int32(face_count))),
+        barycentrics,
         jnp.where(empty, far[:, None, None], depth),
     )
+
+
+def _points_seen(
+    edges: jax.Array, face: jax.Array, *, perspective: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Barycentrics `[..., H, W, 3]`, 0 where there is no face, and depth `[..., H, W]`.
+
+    Args:
+        edges: `Edges` stacked, `[5, 3, F]`; only those of faces that are seen need be finite.
+        face: `[..., H, W]` rows of it, -1 for none.
+        perspective: whether 1/z or z is linear on screen.
+    """
+    # An empty pixel gets edges that divide by nothing near zero.
+    empty = (face < 0)[None]
+    axes = (1,) * (face.ndim - 1)
+    nothing = jnp.array([0, -1, 1, 0, 1], edges.dtype).reshape(5, 1, 1, *axes)
+    seen = Edges(*jnp.where(empty[None], nothing, edges[:, :, jnp.maximum(face, 0)]))
+    y = jnp.arange(face.shape[-2], dtype=edges.dtype).reshape(*axes, -1, 1)
+    x = jnp.arange(face.shape[-1], dtype=edges.dtype).reshape(*axes, 1, -1)
+    barycentrics, depth = surface_point(seen, x, y, perspective=perspective)
+    return jnp.moveaxis(jnp.where(empty, 0, barycentrics), 0, -1), depth
 
 
 def _set_up(
@@ -327,6 +341,6 @@ def _merge_pixels(
 
 
 SCHEDULES = {
-    "rows": Schedule(slots=1024, merge=_merge_rows),
+    "rows": Schedule(slots=2048, merge=_merge_rows),
     "pixels": Schedule(slots=1 << 17, merge=_merge_pixels),
 }
