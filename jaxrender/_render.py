@@ -20,7 +20,7 @@ from jaxrender._checks import (
     check_image_size,
 )
 from jaxrender._rasterize import CULLS, rasterize_hard
-from jaxrender._shading import SHADINGS, check_lights, make_lights, shade
+from jaxrender._shading import SHADINGS, check_lights, shade
 from jaxrender._textures import channels, check_texture
 from jaxrender._types import Camera, Image, Lights, Mesh, Orthographic, ScreenMesh
 
@@ -116,7 +116,7 @@ def render(
     return _render(
         Mesh(vertices, faces, texture),
         camera,
-        check_lights(make_lights() if lights is None else lights),
+        None if lights is None else check_lights(lights),
         near,
         far,
         background,
@@ -134,7 +134,7 @@ def render(
 def _render(
     mesh: Mesh,
     camera: Camera,
-    lights: Lights,
+    lights: Lights | None,
     near: jax.Array,
     far: jax.Array,
     background: jax.Array,

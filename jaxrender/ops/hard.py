@@ -40,7 +40,7 @@ from jaxrender.ops.triangles import (
     surface_point,
     to_pixels,
 )
-from jaxrender.ops.windows import Bounds, Windows, scan_windows, window_pixels
+from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, window_pixels
 
 WINDOW = (4, 16)  # a row of 16 floats fills the vector units; 8 rows are about as fast
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
@@ -342,5 +342,5 @@ def _merge_pixels(
 
 SCHEDULES = {
     "rows": Schedule(slots=2048, merge=_merge_rows),
-    "pixels": Schedule(slots=1 << 17, merge=_merge_pixels),
+    "pixels": Schedule(slots=MAX_SLOTS, merge=_merge_pixels),
 }

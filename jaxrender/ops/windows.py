@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+MAX_SLOTS = 1 << 15  # of a pass: sums over its faces stay below MAX_SLOTS², which int32 holds
+
 
 class Bounds(NamedTuple):
     """The pixels that each face may touch, inclusive; empty where `bottom < top`."""
@@ -53,7 +55,7 @@ def scan_windows(
         state: any pytree.
         bounds: of each face, in pixels.
         window: `(height, width)` in pixels.
-        slots: how many windows a pass holds; a setting of speed alone.
+        slots: how many windows a pass holds, at most `MAX_SLOTS`; a setting of speed alone.
 
     Returns:
         The final state.
