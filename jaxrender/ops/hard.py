@@ -32,12 +32,13 @@ from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
+    Planes,
     edges_of,
     is_drawable,
     is_front,
     pixel_bounds,
+    planes_of,
     signed_area,
-    surface_point,
     to_pixels,
 )
 from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, window_pixels
@@ -132,17 +133,28 @@ def look_up(
     # gradient is zero and not NaN.
     ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
     corners = Corners(*(axis[ids] for axis in to_pixels(vertices, (height, width))))
-    drawable = is_drawable(corners, signed_area(corners), perspective=perspective)
-    harmless = (
-        jnp.array(axis, vertices.dtype)[:, None] for axis in ((0, 1, 0), (0, 0, 1), (1, 1, 1))
-    )
-    corners = Corners(
-        *(jnp.where(drawable[None], *pair) for pair in zip(corners, harmless, strict=True))
-    )
-    table = jnp.stack(edges_of(corners, perspective=perspective))  # [5, 3, F]
+    drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
+    harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
+    corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
+    planes = planes_of(corners, perspective=perspective)
 
-    barycentrics, depth = _points_seen(table, face, perspective=perspective)
-    return barycentrics, jnp.where(face < 0, far, depth)
+    # Look each pixel's face up; an empty pixel gets shares that divide by nothing near zero.
+    empty = face < 0
+    face = jnp.maximum(face, 0)
+    shares = planes.shares(face, *_pixel_centres(height, width, vertices.dtype))
+    s0, s1, s2 = (jnp.where(empty, 1, share) for share in shares)
+    if perspective:
+        depth = 1 / (s0 + s1 + s2)
+        s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
+    else:
+        depth = sum(s * planes.z[m][face] for m, s in enumerate((s0, s1, s2)))
+    barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
+    return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
+
+
+def _pixel_centres(height: int, width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """X `[1, W]` and y `[H, 1]` in pixel coordinates."""
+    return jnp.arange(width, dtype=dtype)[None, :], jnp.arange(height, dtype=dtype)[:, None]
 
 
 @functools.cache
@@ -184,7 +196,7 @@ def _draw(
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
     # Draw the views one below the other, padded so that no window leaves the picture.
-    bounds, edges = _set_up(
+    bounds, table = _set_up(
         vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
     )
     dtype = vertices.dtype
@@ -194,7 +206,8 @@ def _draw(
 
     def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
         view = lax.div(windows.face, jnp.int32(face_count))
-        nearness = _window_nearness(Edges(*edges[:, :, windows.face]), windows)
+        edges = table[:15, windows.face].reshape(5, 3, -1)
+        nearness = _window_nearness(Edges(*edges), windows)
         low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
         seen = (nearness > low[:, None, None]) & (nearness < high[:, None, None])
         origin = jnp.stack([windows.row + view * (height + WINDOW[0]), windows.column], -1)
@@ -214,34 +227,19 @@ def _draw(
         for buffer in (nearest, face)
     )
     empty = face == NO_OFFER
-    barycentrics, _ = _points_seen(edges, jnp.where(empty, -1, face), perspective=perspective)
     depth = nearness_of(jnp.where(empty, -1, nearest))
+
+    # Look up where on its face each pixel looks.
+    planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
+    x, y = _pixel_centres(height, width, dtype)
+    shares = planes.shares(jnp.where(empty, 0, face), x[None], y[None])
+    scale = depth if perspective else 1
+    barycentrics = [jnp.where(empty, 0, share * scale) for share in shares]
     return (
         jnp.where(empty, -1, lax.rem(face, jnp.int32(face_count))),
-        barycentrics,
+        jnp.stack(barycentrics, axis=-1),
         jnp.where(empty, far[:, None, None], depth),
     )
-
-
-def _points_seen(
-    edges: jax.Array, face: jax.Array, *, perspective: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Barycentrics `[..., H, W, 3]`, 0 where there is no face, and depth `[..., H, W]`.
-
-    Args:
-        edges: `Edges` stacked, `[5, 3, F]`; only those of faces that are seen need be finite.
-        face: `[..., H, W]` rows of it, -1 for none.
-        perspective: whether 1/z or z is linear on screen.
-    """
-    # An empty pixel gets edges that divide by nothing near zero.
-    empty = (face < 0)[None]
-    axes = (1,) * (face.ndim - 1)
-    nothing = jnp.array([0, -1, 1, 0, 1], edges.dtype).reshape(5, 1, 1, *axes)
-    seen = Edges(*jnp.where(empty[None], nothing, edges[:, :, jnp.maximum(face, 0)]))
-    y = jnp.arange(face.shape[-2], dtype=edges.dtype).reshape(*axes, -1, 1)
-    x = jnp.arange(face.shape[-1], dtype=edges.dtype).reshape(*axes, 1, -1)
-    barycentrics, depth = surface_point(seen, x, y, perspective=perspective)
-    return jnp.moveaxis(jnp.where(empty, 0, barycentrics), 0, -1), depth
 
 
 def _set_up(
@@ -256,8 +254,9 @@ def _set_up(
     """What drawing needs of the faces of all views, one view after the other.
 
     Returns:
-        The pixel bounds, each `[B F]`, and the `Edges` stacked, `[5, 3, B F]`, so that one
-        gather serves a pass.
+        The pixel bounds, each `[B F]`, and a table `[29, B F]` of the numbers of `Edges` (15)
+        and of `Planes` (14): one gather serves a pass, and because a loop needs the table, XLA
+        does not compute its numbers anew at each pixel that asks for them.
     """
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
     perspective = near is not None
@@ -280,7 +279,9 @@ def _set_up(
     if near is not None:
         near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
     bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
-    return bounds, jnp.stack(edges_of(corners, perspective=perspective))
+    edges = edges_of(corners, perspective=perspective)
+    planes = planes_of(corners, perspective=perspective)
+    return bounds, jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
 
 
 def _window_nearness(edges: Edges, windows: Windows) -> jax.Array:

@@ -109,20 +109,50 @@ def edges_of(corners: Corners, *, perspective: bool) -> Edges:
     )
 
 
-def surface_point(
-    edges: Edges, x: jax.Array, y: jax.Array, *, perspective: bool
-) -> tuple[jax.Array, jax.Array]:
-    """Where on a triangle a pixel looks, given that it sees it; differentiable.
+class Planes(NamedTuple):
+    """Triangles made ready to be looked up by the pixels that see them.
 
-    Returns:
-        The three perspective-correct barycentrics `[3, ...]`, and the depth.
+    Corner `m` has at a pixel the share `x_slope_m (x - x_far) + y_slope_m (y - y_far) + at_far_m`,
+    which is b_m / z under perspective and b_m otherwise, with b the perspective-correct
+    barycentrics and `far` the corner farthest from the camera: there the shares of the other
+    two are 0, and near it everything is exact.
     """
-    weights = edges.weights(x, y)
-    shares = weights * edges.scale
-    if not perspective:
-        return weights / weights.sum(0)[None], -shares.sum(0)
-    depth = 1 / shares.sum(0)
-    return shares * depth[None], depth
+
+    x_far: jax.Array  # [F]
+    y_far: jax.Array  # [F]
+    x_slope: jax.Array  # [3, F]
+    y_slope: jax.Array  # [3, F]
+    at_far: jax.Array  # [3, F]
+    z: jax.Array  # [3, F] depth of the corners
+
+    def shares(self, face: jax.Array, x: jax.Array, y: jax.Array) -> list[jax.Array]:
+        """The shares of the three corners at pixels that each look at one `face`.
+
+        One gather per number: on a CPU six times quicker than gathering rows of a table.
+        """
+        across, down = x - self.x_far[face], y - self.y_far[face]
+        return [
+            self.x_slope[m][face] * across + self.y_slope[m][face] * down + self.at_far[m][face]
+            for m in range(3)
+        ]
+
+
+def planes_of(corners: Corners, *, perspective: bool) -> Planes:
+    """Sets drawable triangles up, see `is_drawable`; differentiable."""
+    edges = edges_of(corners, perspective=perspective)
+    scale = edges.scale if perspective else 1 / jnp.abs(signed_area(corners))[None]
+    z0, z1, z2 = corners.z
+    is_first = (z0 >= z1) & (z0 >= z2)
+    is_second = ~is_first & (z1 >= z2)
+    is_far = jnp.stack([is_first, is_second, ~is_first & ~is_second])
+    return Planes(
+        x_far=jnp.where(is_far, corners.x, 0).sum(0),
+        y_far=jnp.where(is_far, corners.y, 0).sum(0),
+        x_slope=-edges.dy * scale,
+        y_slope=edges.dx * scale,
+        at_far=jnp.where(is_far, 1 / corners.z if perspective else 1, 0),
+        z=corners.z,
+    )
 
 
 def pixel_bounds(
