@@ -144,7 +144,7 @@ class TestGolden:
         depth = 1 / over_z.sum(-1)
         np.testing.assert_allclose(np.asarray(seen.depth)[where], depth, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(
-            np.asarray(seen.barycentrics)[where], over_z * depth[:, None], atol=2e-4
+            np.asarray(seen.barycentrics)[where], over_z * depth[:, None], atol=1e-4
         )
 
 
