@@ -6,7 +6,7 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import io, shapes
+from jaxrender import fitting, io, shapes
 from jaxrender._camera import (
     camera_position,
     from_opencv,
@@ -20,14 +20,16 @@ from jaxrender._camera import (
     project,
     viewpoint,
 )
+from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import rasterize_hard
-from jaxrender._render import render
+from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
 from jaxrender._types import (
     NO_FACE,
     Camera,
     Fragments,
+    Hard,
     Image,
     Lights,
     Mesh,
@@ -46,6 +48,7 @@ __all__ = [
     "FaceCubes",
     "FaceTexels",
     "Fragments",
+    "Hard",
     "Image",
     "Lights",
     "Mesh",
@@ -57,6 +60,7 @@ __all__ = [
     "VertexColors",
     "camera_position",
     "face_normals",
+    "fitting",
     "from_opencv",
     "from_opengl",
     "io",
@@ -64,6 +68,7 @@ __all__ = [
     "look",
     "look_at",
     "make_lights",
+    "nmr_gradient",
     "normalize",
     "orthographic",
     "perspective",
@@ -76,6 +81,7 @@ __all__ = [
     "save_mesh",
     "shade",
     "shapes",
+    "silhouette",
     "vertex_normals",
     "viewpoint",
 ]

@@ -122,7 +122,7 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     return height, width
 
 
-def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
     """Returns `value` if it is one of the choices.
 
     Raises:
@@ -132,6 +132,18 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {options}, got {value!r}.")
     return value
+
+
+def check_positive(name: str, value: Any) -> jax.Array:
+    """Returns `value` as a scalar.
+
+    Raises:
+        ValueError: it is not one, or is known and not positive and finite.
+    """
+    scalar = check_array(name, value, (), finite=True)
+    if is_concrete(scalar) and not float(scalar) > 0:
+        raise ValueError(f"`{name}` must be positive, got {float(scalar)}.")
+    return scalar
 
 
 def check_depth_range(near: Any, far: Any, *, perspective: bool) -> tuple[jax.Array, jax.Array]:

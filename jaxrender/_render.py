@@ -1,11 +1,13 @@
-"""`render`: the stages in order, under the library's one jit.
+"""`render` and `silhouette`: the stages in order, under the library's one jit.
 
 Shapes: `V` vertices, `F` faces, `H, W` image, `C` channels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,24 @@ from jaxrender._checks import (
     check_depth_range,
     check_faces,
     check_image_size,
+    check_positive,
 )
+from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import CULLS, rasterize_hard
 from jaxrender._shading import SHADINGS, check_lights, shade
 from jaxrender._textures import channels, check_texture
-from jaxrender._types import Camera, Image, Lights, Mesh, Orthographic, ScreenMesh
+from jaxrender._types import (
+    Camera,
+    Fragments,
+    Hard,
+    Image,
+    Lights,
+    Mesh,
+    Orthographic,
+    ScreenMesh,
+)
+
+VISIBILITY_GRADIENTS = (None, "nmr")
 
 
 def render(
@@ -38,6 +53,7 @@ def render(
     cull: str = "none",
     shading: str = "flat",
     two_sided: bool = True,
+    rasterizer: Hard | None = None,
 ) -> Image:
     """Draws a mesh: `project`, `rasterize_hard`, `shade`, in one compiled program.
 
@@ -50,7 +66,9 @@ def render(
     one fused call.
 
     Gradient: exact to textures, lights, background and `far`; to the mesh and the camera as far
-    as they move and light what each pixel sees. Which face a pixel sees has no gradient.
+    as they move and light what each pixel sees. Which face a pixel sees has no gradient, unless
+    `rasterizer=Hard(visibility_gradient="nmr")` gives rgb and alpha, together, that of NMR;
+    then it is reverse mode only. Depth has none, as in NMR.
 
     Args:
         mesh: the mesh in world space, with its texture.
@@ -64,6 +82,7 @@ def render(
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
         shading: "flat", "gouraud", "phong" or "none", see `shade`; static.
         two_sided: whether a face seen from behind is lit on that side; static.
+        rasterizer: `Hard(…)`, how faces become pixels and with what gradient; None is `Hard()`.
 
     Returns:
         `rgb` `[H, W, C]` linear colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]`
@@ -81,9 +100,98 @@ def render(
         ((32, 48, 3), (32, 48))
     """
     # Check everything at the door, where values are known.
-    height, width = check_image_size(image_size)
-    check_choice("cull", cull, CULLS)
+    vertices, faces, camera, options = _check_scene(
+        mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
+    )
     check_choice("shading", shading, SHADINGS)
+    texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    background = check_array("background", background, ("...",), finite=True)
+    shapes = ((), (channels(texture),), (*options["image_size"], channels(texture)))
+    if background.shape not in shapes:
+        raise ValueError(
+            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
+            f"{list(shapes[2])}, got {list(background.shape)}."
+        )
+    return _render(
+        Mesh(vertices, faces, texture),
+        camera,
+        None if lights is None else check_lights(lights),
+        background,
+        shading=shading,
+        two_sided=bool(two_sided),
+        **options,
+    )
+
+
+def silhouette(
+    mesh: Mesh,
+    camera: Camera,
+    *,
+    image_size: tuple[int, int],
+    near: ArrayLike = 0.1,
+    far: ArrayLike = 100.0,
+    anti_aliasing: int = 1,
+    cull: str = "none",
+    rasterizer: Hard | None = None,
+) -> jax.Array:
+    """Draws the outline of a mesh: `render(…).alpha`, with nothing shaded or looked up.
+
+    Gradient: to the mesh and the camera, that of visibility: by default NMR's, reverse mode.
+
+    Args:
+        mesh: the mesh in world space; its texture is not used.
+        camera: from `look_at`, `look`, `pinhole`, `from_opencv` or `from_opengl`.
+        image_size: `(H, W)` in pixels; static.
+        near: `[]` depth up to which nothing is drawn, scene units.
+        far: `[]` depth from which nothing is drawn, scene units.
+        anti_aliasing: samples per pixel along each axis; static.
+        cull: which side of faces is not drawn: "none", "back" or "front"; static.
+        rasterizer: as of `render`; None is `Hard(visibility_gradient="nmr")`.
+
+    Returns:
+        `[H, W]` coverage in [0, 1].
+
+    Raises:
+        ValueError: as `render`.
+
+    Example:
+        >>> import jax, jaxrender as jr
+        >>> cube = jr.shapes.cube()
+        >>> def covered(eye):
+        ...     return jr.silhouette(cube, jr.look_at(eye), image_size=(32, 32)).mean()
+        >>> closer = jax.grad(covered)(jax.numpy.array([0.0, 0.0, -3.0]))
+        >>> bool(closer[2] > 0)
+        True
+
+    References:
+        Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566.
+    """
+    vertices, faces, camera, options = _check_scene(
+        mesh,
+        camera,
+        image_size,
+        near,
+        far,
+        anti_aliasing,
+        cull,
+        rasterizer or Hard(visibility_gradient="nmr"),
+    )
+    return _silhouette(vertices, faces, camera, **options)
+
+
+def _check_scene(
+    mesh: Any,
+    camera: Any,
+    image_size: Any,
+    near: Any,
+    far: Any,
+    anti_aliasing: Any,
+    cull: Any,
+    rasterizer: Any,
+) -> tuple[jax.Array, jax.Array, Camera, dict[str, Any]]:
+    """Returns vertices, faces, camera, and all that says how to rasterise them."""
+    image_size = check_image_size(image_size)
+    check_choice("cull", cull, CULLS)
     if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
         raise ValueError(
             f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
@@ -101,30 +209,31 @@ def render(
         hint="Pass one mesh; use jax.vmap for several.",
     )
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
-    texture = check_texture(mesh.texture, Mesh(vertices, faces))
     camera = check_camera(camera)
     near, far = check_depth_range(
         near, far, perspective=not isinstance(camera.projection, Orthographic)
     )
-    background = check_array("background", background, ("...",), finite=True)
-    shapes = ((), (channels(texture),), (height, width, channels(texture)))
-    if background.shape not in shapes:
+    if not isinstance(rasterizer, Hard):
         raise ValueError(
-            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
-            f"{list(shapes[2])}, got {list(background.shape)}."
+            f"`rasterizer` must be Hard(…), got {type(rasterizer).__name__}. "
+            'Pass for example Hard(visibility_gradient="nmr").'
         )
-    return _render(
-        Mesh(vertices, faces, texture),
+    check_choice(
+        "rasterizer.visibility_gradient", rasterizer.visibility_gradient, VISIBILITY_GRADIENTS
+    )
+    eps = check_positive("rasterizer.eps", rasterizer.eps)
+    return (
+        vertices,
+        faces,
         camera,
-        None if lights is None else check_lights(lights),
-        near,
-        far,
-        background,
-        image_size=(height, width),
-        anti_aliasing=int(anti_aliasing),
-        cull=cull,
-        shading=shading,
-        two_sided=bool(two_sided),
+        {
+            "near": near,
+            "far": far,
+            "rasterizer": dataclasses.replace(rasterizer, eps=eps),
+            "image_size": image_size,
+            "anti_aliasing": int(anti_aliasing),
+            "cull": cull,
+        },
     )
 
 
@@ -135,34 +244,103 @@ def _render(
     mesh: Mesh,
     camera: Camera,
     lights: Lights | None,
-    near: jax.Array,
-    far: jax.Array,
     background: jax.Array,
     *,
+    near: jax.Array,
+    far: jax.Array,
+    rasterizer: Hard,
     image_size: tuple[int, int],
     anti_aliasing: int,
     cull: str,
     shading: str,
     two_sided: bool,
 ) -> Image:
+    screen, fragments = _see(
+        mesh.vertices, mesh.faces, camera, near, far, image_size, anti_aliasing, cull
+    )
+    with jax.named_scope("shade"):
+        barycentrics = fragments.barycentrics
+        if not rasterizer.interpolation_gradient:
+            barycentrics = jax.lax.stop_gradient(barycentrics)
+        colors = shade(
+            dataclasses.replace(fragments, barycentrics=barycentrics),
+            mesh,
+            lights,
+            eye=viewpoint(camera),
+            shading=shading,
+            two_sided=two_sided,
+        )
+
+    # Show the background where there is no face; each sample has the colour of its pixel there.
+    empty = (fragments.face < 0)[..., None]
+    if background.ndim == 3:
+        background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
+    behind = jnp.broadcast_to(background, colors.shape).astype(colors.dtype)
+    picture = jnp.concatenate(
+        [jnp.where(empty, behind, colors), 1 - empty.astype(colors.dtype)], axis=-1
+    )
+    picture = _pool(_with_gradient(picture, fragments, screen, rasterizer), anti_aliasing)
+    return Image(
+        rgb=picture[..., :-1],
+        alpha=picture[..., -1],
+        depth=_pool(fragments.depth, anti_aliasing),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("image_size", "anti_aliasing", "cull"))
+def _silhouette(
+    vertices: jax.Array,
+    faces: jax.Array,
+    camera: Camera,
+    *,
+    near: jax.Array,
+    far: jax.Array,
+    rasterizer: Hard,
+    image_size: tuple[int, int],
+    anti_aliasing: int,
+    cull: str,
+) -> jax.Array:
+    screen, fragments = _see(vertices, faces, camera, near, far, image_size, anti_aliasing, cull)
+    alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
+    return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
+
+
+def _see(
+    vertices: jax.Array,
+    faces: jax.Array,
+    camera: Camera,
+    near: jax.Array,
+    far: jax.Array,
+    image_size: tuple[int, int],
+    anti_aliasing: int,
+    cull: str,
+) -> tuple[ScreenMesh, Fragments]:
+    """The mesh on screen, and what each sample sees of it."""
     samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
     with jax.named_scope("project"):
         screen = ScreenMesh(
-            project(mesh.vertices, camera, image_size=image_size),
-            mesh.faces,
+            project(vertices, camera, image_size=image_size),
+            faces,
             perspective=not isinstance(camera.projection, Orthographic),
         )
     with jax.named_scope("rasterize"):
-        fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
-    with jax.named_scope("shade"):
-        colors = shade(
-            fragments, mesh, lights, eye=viewpoint(camera), shading=shading, two_sided=two_sided
-        )
+        return screen, rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
 
-    def pool(image: jax.Array) -> jax.Array:
-        blocks = (image_size[0], anti_aliasing, image_size[1], anti_aliasing, *image.shape[2:])
-        return image.reshape(blocks).mean((1, 3))
 
-    alpha = pool((fragments.face >= 0).astype(colors.dtype))
-    behind = (1 - alpha)[..., None] * jnp.broadcast_to(background, (*image_size, colors.shape[-1]))
-    return Image(rgb=pool(colors) + behind, alpha=alpha, depth=pool(fragments.depth))
+def _with_gradient(
+    picture: jax.Array, fragments: Fragments, screen: ScreenMesh, rasterizer: Hard
+) -> jax.Array:
+    """The picture, with the gradient of visibility asked for."""
+    if rasterizer.visibility_gradient is None:
+        return picture
+    with jax.named_scope("visibility"):
+        return nmr_gradient(picture, fragments, screen, eps=rasterizer.eps)
+
+
+def _pool(image: jax.Array, anti_aliasing: int) -> jax.Array:
+    """Averages blocks of samples `[H k, W k, …]` into pixels `[H, W, …]`."""
+    if anti_aliasing == 1:
+        return image
+    height, width = (size // anti_aliasing for size in image.shape[:2])
+    blocks = (height, anti_aliasing, width, anti_aliasing, *image.shape[2:])
+    return image.reshape(blocks).mean((1, 3))

@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+from jax.typing import ArrayLike
 
 T = TypeVar("T")
 
@@ -157,6 +158,23 @@ class Fragments:
     face: jax.Array  # [H, W]
     barycentrics: jax.Array  # [H, W, 3]
     depth: jax.Array  # [H, W]
+
+
+@struct
+class Hard:
+    """How `render` draws: with a z-buffer, each sample showing the one face nearest to it.
+
+    Attributes:
+        visibility_gradient: how the picture depends on which face is seen where: None, not at
+            all, or "nmr", the approximation of Kato et al. 2018 (see `nmr_gradient`); static.
+        eps: `[]` of that gradient: the least way of an edge, screen units.
+        interpolation_gradient: whether colours also depend on the mesh and the camera by where
+            on its face a sample looks, which is exact; NMR leaves it out. Static.
+    """
+
+    visibility_gradient: str | None = static(default=None)
+    eps: ArrayLike = 1e-3  # []
+    interpolation_gradient: bool = static(default=True)
 
 
 @struct

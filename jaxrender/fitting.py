@@ -1,7 +1,7 @@
-"""`fit`: the loop that every fitting script repeats. Knows nothing of rendering; needs optax.
+"""`fit`: the loop that every fitting script repeats. It knows nothing of rendering; needs optax.
 
-Legend: `N` steps asked for, `K` steps done. All that a fit records is counted in updates:
-entry `k` of a history belongs to the parameters after `k` updates, so entry 0 to those given.
+Legend: `N` steps asked for, `K` steps done. A fit counts in updates: what it records at step `k`
+belongs to the parameters after `k` updates, so step 0 to those given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+
+from jaxrender._checks import check_array
 
 __all__ = ["Fit", "NotFiniteError", "fit"]
 
@@ -32,10 +33,10 @@ class Fit:
     Attributes:
         params: the parameters with the lowest loss.
         best_step: how many updates led to them.
-        best_loss: their loss, `losses[best_step]`.
+        best_loss: their loss, `losses[best_step]`; infinite if no loss was finite.
         last_params: the parameters after the last update; their loss is `losses[-1]`.
         steps: `K`, the number of updates.
-        stopped: whether `stop` or Ctrl-C ended it before the steps asked for.
+        stopped: whether it ended before the steps asked for.
         seconds: wall time, compilation included.
         losses: `[K + 1]` float64, after 0, 1, ... K updates.
         aux: what the loss returned beside its value, each array `[K + 1, ...]`; None without.
@@ -55,11 +56,11 @@ class Fit:
 
 
 class NotFiniteError(FloatingPointError):
-    """The loss, or what its gradient makes of the parameters, is NaN or infinite.
+    """The loss, or the update that its gradient leads to, is NaN or infinite.
 
     Attributes:
-        fit: all up to and including that step. Its `params` are the best before, and its
-            `last_params` those where it happened, for another look.
+        fit: all up to and including that step: `params` are the best so far, `last_params`
+            those where it happened.
     """
 
     def __init__(self, message: str, fit: Fit) -> None:
@@ -95,26 +96,26 @@ def fit(
     progress: bool | str = True,
     has_aux: bool = False,
 ) -> Fit:
-    """Minimises a loss over parameters, and keeps the best that it passes.
+    """Minimises a loss by gradient steps, and returns the best parameters it met.
 
-    A step evaluates the loss and its gradient, and applies the optimiser's update. All of it is
-    one program, compiled once a call; what `schedules` change is an input of that program, so
-    nothing is compiled again as long as shapes and dtypes stay. After `steps` updates the loss
-    is evaluated once more, with the last step's schedules, so that the last update counts too.
-    The loss is read after each step, which makes stops exact.
+    A step is one program: the loss, its gradient, the optimiser's update. It is compiled once
+    per call of `fit`. What `schedules` change is an input of it, so nothing is compiled again
+    as long as shapes and dtypes stay. After the last update the loss is evaluated once more,
+    with the schedules of the last step, so that this update counts too. The loss is read after
+    each step, which makes stops exact.
 
     Losses of different steps compare only where they measure the same. If a schedule changes
-    what the loss means (a blur, a weight, the view), the lowest may be the easiest rather
-    than the best: take `last_params` then.
+    what the loss means (a blur, a weight, the view), the lowest may be the easiest rather than
+    the best: take `last_params` then.
 
-    Ctrl-C ends the fit after the step at hand, with a warning, and returns what is there; a
-    second one raises KeyboardInterrupt. (So in the main thread, where Python's own handler is
-    in place.)
+    Ctrl-C ends the fit after the step at hand, with a warning, and `fit` returns what is there;
+    a second one raises KeyboardInterrupt at once. This holds in the main thread, unless another
+    handler of that signal is installed.
 
     Args:
         loss: called as `loss(params, **scheduled)`; returns a real scalar, or with `has_aux` a
             pair `(scalar, aux)`. It is traced, and may close over anything.
-        params: any pytree of floating-point arrays or numbers. They are copied first.
+        params: any pytree of floating-point arrays or numbers; the caller's stay as they are.
         optimizer: from optax, learning-rate schedules included. One with a line search, such as
             `optax.lbfgs()`, gets the loss function that it needs.
         steps: `N`, how many updates to make.
@@ -123,8 +124,8 @@ def fit(
             pytree of them, such as a blur, a view and its picture, or a random key.
         project: maps parameters to the nearest allowed ones, such as colours into [0, 1];
             applied to the given parameters and after each update, inside the program.
-        stop: ends the fit once the loss is less than this number, or once
-            `stop(loss, step)` is true.
+        stop: ends the fit once the loss is less than this number, or once `stop(loss, step)`,
+            asked from step 0 on, is true.
         snapshot: called with the parameters at step 0, each `snapshot_every` steps and at the
             end; what it returns (a picture, say) is brought into host memory and kept.
         snapshot_every: steps from one snapshot to the next.
@@ -133,15 +134,14 @@ def fit(
             let it be small: the terms of the loss, for example.
 
     Returns:
-        the parameters with the lowest loss, and the history.
+        the parameters with the lowest loss, those of the last step, and the history.
 
     Raises:
         ValueError: a parameter is not floating-point, the loss is not a real scalar, or another
             argument is not as above.
-        NotFiniteError: the loss is NaN or infinite, or the optimiser's update is. It names
-            the step and the parameters whose gradient is to blame, and holds the fit so far.
-            Gradients that the optimiser deals with (`optax.zero_nans`, frozen parameters)
-            stop nothing.
+        NotFiniteError: a loss is NaN or infinite, or an update is. It names the step and the
+            parameters whose gradient is to blame, and holds the fit so far. A gradient that
+            the optimiser keeps from them (`optax.zero_nans`, frozen parameters) stops nothing.
 
     Example:
         >>> import optax
@@ -160,12 +160,15 @@ def fit(
         >>> found.params["x"].round(2).tolist(), found.stopped
         ([1.0, -2.0], True)
     """
-    _check_arguments(optimizer, steps, schedules or {}, stop, snapshot_every)
+    _check_arguments(optimizer, steps, schedules, stop, snapshot_every)
     params = _check_params(params)
-    advance, state = _program(loss, params, optimizer, project, has_aux)
-    reached = stop if callable(stop) else lambda loss, step: stop is not None and loss < stop
-    losses, auxes, snapshots, scheduled = [], [], {}, {}
-    best_step, best_loss, begin = 0, math.inf, time.perf_counter()
+    begin, advance = _programs(loss, optimizer, project, has_aux)
+    reached = stop if callable(stop) else lambda value, _: stop is not None and value < stop
+    losses, auxes, snapshots = [], [], {}
+    best_step, best_loss, started = 0, math.inf, time.perf_counter()
+
+    def settings(step: int) -> dict[str, Any]:
+        return {name: schedule(step) for name, schedule in (schedules or {}).items()}
 
     def so_far(stopped: bool) -> Fit:
         return Fit(
@@ -175,53 +178,68 @@ def fit(
             last_params=state.params,
             steps=len(losses) - 1,
             stopped=stopped,
-            seconds=time.perf_counter() - begin,
+            seconds=time.perf_counter() - started,
             losses=np.array(losses),
             aux=jax.tree.map(lambda *leaves: np.stack(leaves), *auxes),
             snapshots=snapshots,
         )
 
     with _progress_bar(progress, steps) as show, _held_interrupts() as interrupts:
+        scheduled = settings(0)
+        state = begin(params, scheduled)
         for step in range(steps + 1):
             # Apply the last update, evaluate, and read the loss.
-            if step < steps:
-                scheduled = {name: value(step) for name, value in (schedules or {}).items()}
+            if 0 < step < steps:
+                scheduled = settings(step)
             state, report = advance(state, scheduled)
-            value, aux, not_finite = jax.device_get(report)
-            losses.append(float(value))
+            value, aux, *not_finite = jax.device_get(report)
+            value = float(value)
+            losses.append(value)
             auxes.append(aux)
-            if math.isfinite(value) and value < best_loss:
-                best_step, best_loss = step, float(value)
-            show(step, losses[-1])
-            if not math.isfinite(value) or not_finite["update"].any():
-                raise NotFiniteError(_diagnosis(step, losses[-1], not_finite, params), so_far(True))
+            show(step, value)
+            sound = math.isfinite(value)
+            if sound and value < best_loss:
+                best_step, best_loss = step, value
+
+            # Refuse what is not finite, but not an update that nobody will apply.
+            ends = sound and bool(step == steps or interrupts or reached(value, step))
+            if not sound or (not_finite[1].any() and not ends):
+                raise NotFiniteError(_diagnosis(step, value, params, *not_finite), so_far(True))
 
             # Give the snapshot arrays of its own: the next step overwrites the state's.
-            ends = step == steps or bool(interrupts) or bool(reached(losses[-1], step))
             if snapshot is not None and (ends or step % snapshot_every == 0):
                 snapshots[step] = jax.device_get(snapshot(jax.tree.map(jnp.copy, state.params)))
             if ends:
                 break
-    if interrupts:
-        warnings.warn(f"interrupted at step {len(losses) - 1} of {steps}", stacklevel=2)
-    return so_far(len(losses) <= steps)
+    found = so_far(len(losses) <= steps)
+    if found.stopped and interrupts:
+        warnings.warn(f"fit: interrupted at step {found.steps} of {steps}", stacklevel=2)
+    return found
 
 
-def _program(
+def _programs(
     loss: Callable[..., Any],
-    params: Any,
     optimizer: Any,
     project: Callable[[Any], Any] | None,
     has_aux: bool,
-) -> tuple[Callable[[_State, dict[str, Any]], Any], _State]:
-    """The compiled step, and the state that it starts from.
+) -> tuple[Callable[..., _State], Callable[..., Any]]:
+    """What makes the first state, and the step from one to the next, both compiled.
 
-    It is compiled anew for each fit, because a loss often reads variables of a notebook that
-    have changed since.
+    They are made anew for each fit: a loss may read variables, in a notebook say, that have
+    changed since the last.
     """
     import optax
 
     optimizer = optax.with_extra_args_support(optimizer)
+
+    # Take the schedules too, unused: where they are bound to a device, so is the first state
+    # then, as all later ones are, and `advance` is not compiled a second time.
+    @functools.partial(jax.jit, keep_unused=True)
+    def begin(params: Any, _: dict[str, Any]) -> _State:
+        update = jax.tree.map(jnp.zeros_like, params)
+        state = _State(params, update, optimizer.init(params), params, jnp.array(math.inf))
+        # Copy, so that donating the state destroys neither the caller's arrays nor one twice.
+        return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), state)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(state: _State, scheduled: dict[str, Any]) -> tuple[_State, Any]:
@@ -230,7 +248,11 @@ def _program(
 
         params = optax.apply_updates(state.params, state.update)
         if project is not None:
-            params = _like(project(params), state.params, "`project` must keep all shapes.")
+            params = jax.tree.map(
+                lambda old, new: check_array("project(params)", new, old.shape).astype(old.dtype),
+                params,
+                project(params),
+            )
         (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         update, inner = optimizer.update(
             gradient,
@@ -246,19 +268,15 @@ def _program(
             (params, value),
             (state.best, state.best_loss),
         )
-        following = _State(params, update, inner, best, best_loss)
-        report = value, aux, _count_not_finite(gradient), _count_not_finite(update)
-        return _like(following, state), report
+        # Keep all dtypes, and none of them weak: one program serves all steps.
+        following = jax.tree.map(
+            lambda new, old: jnp.asarray(new, old.dtype),
+            _State(params, update, inner, best, best_loss),
+            state,
+        )
+        return following, (value, aux, _count_not_finite(gradient), _count_not_finite(update))
 
-    # Copy all, so that donating the state destroys neither the caller's arrays nor one twice.
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    state = _State(params, zeros, optimizer.init(params), params, jnp.array(math.inf))
-    return advance, jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), state)
-
-
-def _like(tree: Any, model: Any) -> Any:
-    """The tree in the model's dtypes, without weak types: one program serves all steps."""
-    return jax.tree.map(lambda leaf, other: jnp.asarray(leaf, other.dtype), tree, model)
+    return begin, advance
 
 
 def _count_not_finite(tree: Any) -> jax.Array:
@@ -279,28 +297,27 @@ def _diagnosis(
             if count
         )
 
-    facts = [f"the loss is {loss:.6g}"]
+    facts = f"the loss is {loss:.6g}"
     if gradient.any():
-        facts.append(f"its gradient is not finite in {guilty(gradient)}")
+        facts += f"; its gradient is not finite in {guilty(gradient)}"
     elif update.any():
-        facts.append(f"its gradient is finite, but the update is not in {guilty(update)}")
+        facts += f"; its gradient is finite, but the optimiser's update is not in {guilty(update)}"
     return (
-        f"At step {step} {'; '.join(facts)}. Try a lower learning rate, optax.clip_by_global_norm, "
-        "or optax.zero_nans; with the configuration option jax_debug_nans JAX says where a NaN "
-        "is made. This error's `fit` has the parameters: `params` the best before, `last_params` "
-        "those of this step."
+        f"At step {step} {facts}. Try a lower learning rate, optax.clip_by_global_norm or "
+        "optax.zero_nans; fit under `with jax.debug_nans(True):` to see which operation makes "
+        "a NaN. The `fit` of this error has the best parameters so far, `params`, and those of "
+        "this step, `last_params`."
     )
 
 
 @contextlib.contextmanager
 def _progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """A function that shows the step and its loss."""
+    """Makes a function that shows a step and its loss."""
+    tqdm = None
     if progress:
-        try:
+        with contextlib.suppress(ImportError):
             from tqdm.auto import tqdm
-        except ImportError:
-            progress = False
-    if not progress:
+    if tqdm is None:
         yield lambda step, loss: None
         return
     title = progress if isinstance(progress, str) else "fitting"
@@ -315,7 +332,7 @@ def _progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, f
 
 @contextlib.contextmanager
 def _held_interrupts() -> Iterator[list[int]]:
-    """Collects the first Ctrl-C instead of raising it in the middle of a step."""
+    """Collects the first Ctrl-C, which would lose the state if it came in the middle of a step."""
     caught: list[int] = []
 
     def hold(number: int, _: Any) -> None:
@@ -324,34 +341,64 @@ def _held_interrupts() -> Iterator[list[int]]:
         caught.append(number)
 
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield caught
-        return
-    signal.signal(signal.SIGINT, hold)
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, hold)
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Checks at the door
+
+
+def _check_arguments(
+    optimizer: Any, steps: Any, schedules: Mapping[str, Any] | None, stop: Any, snapshot_every: Any
+) -> None:
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise ValueError(
+            f"`optimizer` must have `init` and `update`, got {optimizer!r}. "
+            "Pass one of optax, for example optax.adam(1e-2)."
+        )
+    for name, count in (("steps", steps), ("snapshot_every", snapshot_every)):
+        if not isinstance(count, int | np.integer) or count < 1:
+            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+    for name, schedule in (schedules or {}).items():
+        if not callable(schedule):
+            raise ValueError(
+                f"`schedules[{name!r}]` must be a function of the step, got "
+                f"{type(schedule).__name__}. Close over what is constant in the loss."
+            )
+    if not (stop is None or callable(stop) or isinstance(stop, int | float | np.number)):
+        raise ValueError(f"`stop` must be a number or a function (loss, step), got {stop!r}.")
 
 
 def _check_params(params: Any) -> Any:
     """Returns the parameters as arrays, once all are floating-point."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     if not leaves:
-        raise ValueError("`params` has no arrays. Pass what the loss is to be minimised over.")
+        raise ValueError(f"`params` must hold at least one array, got {params!r}.")
     for path, leaf in leaves:
-        dtype = getattr(leaf, "dtype", type(leaf))
         try:
-            fits = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+            dtype = jnp.asarray(leaf).dtype
         except TypeError:
-            fits = False
-        if not fits:
-            name = getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
+            dtype = np.dtype(object)
+        if not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(
-                f"`params{jax.tree_util.keystr(path)}` must be floating-point, got {name}. "
-                "Leave it out of the parameters and close over it in the loss."
+                f"`params{jax.tree_util.keystr(path)}` must be floating-point, got {dtype}. "
+                "Leave it out of `params` and close over it in the loss."
             )
     return jax.tree.map(jnp.asarray, params)
+
+
+def _check_loss(output: Any, has_aux: bool) -> tuple[jax.Array, Any]:
+    """Returns the loss's value and what came beside it."""
+    pair = isinstance(output, tuple) and len(output) == 2
+    if output is None or (has_aux and not pair):
+        wanted = "(scalar, aux)" if has_aux else "a scalar"
+        raise ValueError(f"`loss` must return {wanted}, got {type(output).__name__}.")
+    value, aux = output if has_aux else (output, None)
+    hint = "Return one number, such as a mean; if there is more, a pair, and pass has_aux=True."
+    return check_array("loss(params)", value, (), hint=hint), aux

@@ -34,10 +34,14 @@ def nmr_gradient(
         for edge in range(3):
             a, b, c = (turn[(edge + k) % 3] for k in range(3))
             for axis in range(2):
-                turned = (np.swapaxes(array, 0, 1) if axis == 0 else array
-                          for array in (face == index, image, upstream))  # [u, v]
+                turned = (
+                    np.swapaxes(array, 0, 1) if axis == 0 else array
+                    for array in (face == index, image, upstream)
+                )  # [u, v]
                 own, seen, wanted = turned
-                moved = _one_edge(points[index][:, [axis, 1 - axis]], a, b, c, axis, own, seen, wanted, eps)
+                moved = _one_edge(
+                    points[index][:, [axis, 1 - axis]], a, b, c, axis, own, seen, wanted, eps
+                )
                 gradient[index, a, 1 - axis] += moved[0]
                 gradient[index, b, 1 - axis] += moved[1]
     return gradient
@@ -70,7 +74,9 @@ def _one_edge(points, a, b, c, axis, own, image, upstream, eps):
         if own[u, inner]:
             sweeps.append((inner, range(outer, size if step > 0 else -1, step)))
         low, high = min(inner, limit), max(inner, limit)
-        sweeps.append((outer, [v for v in range(max(low, 0), min(high, size - 1) + 1) if own[u, v]]))
+        sweeps.append(
+            (outer, [v for v in range(max(low, 0), min(high, size - 1) + 1) if own[u, v]])
+        )
         for reference, pixels in sweeps:
             for v in pixels:
                 delta = ((image[u, v] - image[u, reference]) * upstream[u, v]).sum()

@@ -15,7 +15,7 @@ it, and let an edge from `a` to `b` of the face that a pixel sees cross it at
 Moving `a` along the line by some distance moves the crossing by (b_u - u) / (b_u - a_u) times as
 much. So to bring the edge to pixel `q` of the line, `a` must move by
 
-    D_a(q) = (v_q - v*) (b_u - a_u) / (b_u - u)            and b by (v_q - v*) (b_u - a_u) / (u - a_u)
+    D_a(q) = (v_q - v*) (b_u - a_u) / (b_u - u)     and b by  (v_q - v*) (b_u - a_u) / (u - a_u)
 
 When it arrives, `q` takes the colour of a reference pixel `r` on the other side of the edge, and
 with the upstream gradient `G` the loss falls by about
@@ -60,41 +60,31 @@ included; the original takes such corners where they are mirrored to.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
-from jaxrender.ops.triangles import Corners, is_front, signed_area, to_pixels
+from jaxrender.ops.edges import Edges, edges_of
+from jaxrender.ops.lines import Crossing, Lines, Sweep, as_lines
 
-CUT = 1 / 1024  # edges that pass behind the camera are cut at this part of their front end's depth
-SWEEPS = 6
+SWEEPS = 6  # 3 edges x 2 axes
 
 
 class Schedule(NamedTuple):
     """How much is done at once on a kind of device; a matter of speed alone."""
 
     pixels: int  # visible pixels in a pass
-    edges: int  # edge pixels whose lines are swept at once
+    swept: int  # pixels of the lines that are swept at once
 
 
 SCHEDULES = {
-    "cpu": Schedule(pixels=8192, edges=1024),
-    "gpu": Schedule(pixels=1 << 22, edges=1 << 15),
+    "cpu": Schedule(pixels=1 << 13, swept=1 << 17),
+    "gpu": Schedule(pixels=1 << 22, swept=1 << 23),
 }
-
-
-
-class Edges(NamedTuple):
-    """The edges of faces in pixel coordinates with `y` UP, in counter-clockwise order.
-
-    Each is `[2, 3, ...]`: coordinate (x, y), edge. An edge that plays no part lies at (-2, -2).
-    """
-
-    start: jax.Array
-    end: jax.Array
 
 
 def visibility_gradient(
@@ -108,7 +98,7 @@ def visibility_gradient(
     perspective: bool = True,
     schedule: str | None = None,
 ) -> jax.Array:
-    """The gradient `[V, 3]` of NMR to screen-space vertices. Not differentiable.
+    """The gradient `[V, 3]` to screen-space vertices. Not differentiable itself.
 
     Args:
         vertices: `[V, 3]` screen space.
@@ -140,41 +130,6 @@ def _single_view(perspective: bool, schedule: str | None):
     return fold_vmap(differentiate)
 
 
-def edges_of(
-    vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int], *, perspective: bool
-) -> Edges:
-    """The edges of faces `[F, 3]`, as front faces have them; differentiable."""
-    # Find the corners. Rows count from the bottom.
-    ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
-    flip = jnp.array([1, -1, 1], vertices.dtype)
-    corners = Corners(*(axis[ids] for axis in to_pixels(vertices * flip, image_size)))
-    usable = jnp.isfinite(corners.x) & jnp.isfinite(corners.y) & jnp.isfinite(corners.z)
-    corners = Corners(*(jnp.where(usable.all(0), axis, 0) for axis in corners))
-
-    # Turn faces that are seen from behind round.
-    area = -signed_area(corners)
-    front = is_front(corners, area) if perspective else area < 0
-    x, y, z = (jnp.where(front, axis, axis[::-1]) for axis in corners)
-    start, end = jnp.stack([x, y]), jnp.stack([jnp.roll(x, -1, 0), jnp.roll(y, -1, 0)])
-    if not perspective:
-        return Edges(start, end)
-
-    # Cut edges that pass behind the camera; leave out those that are wholly behind it.
-    start_z, end_z = z, jnp.roll(z, -1, 0)
-
-    def cut(keep: jax.Array, keep_z: jax.Array, lose: jax.Array, lose_z: jax.Array) -> jax.Array:
-        crosses = (keep_z > 0) & (lose_z <= 0)
-        keep_z, lose_z = jnp.where(crosses, keep_z, 1), jnp.where(crosses, lose_z, -1)
-        depth = CUT * keep_z
-        t = (keep_z - depth) / (keep_z - lose_z)
-        crossing = ((1 - t) * keep * keep_z + t * lose * lose_z) / depth
-        return jnp.where(crosses, crossing, lose)
-
-    behind = (start_z <= 0) & (end_z <= 0)
-    start, end = cut(end, end_z, start, start_z), cut(start, start_z, end, end_z)
-    return Edges(*(jnp.where(behind, -2, point) for point in (start, end)))
-
-
 def _differentiate(
     vertices: jax.Array,  # [B or 1, V, 3]
     faces: jax.Array,  # [B or 1, F, 3]
@@ -186,74 +141,42 @@ def _differentiate(
     perspective: bool,
     schedule: Schedule,
 ) -> jax.Array:
-    views = max(arg.shape[0] for arg in (vertices, faces, face, image, upstream, eps))
-    _, height, width, channels = image.shape
-    face_count = faces.shape[1]
-    if vertices.shape[1] == 0 or face_count == 0 or channels == 0 or height * width == 0:
-        return jnp.zeros((views, *vertices.shape[1:]), vertices.dtype)
-
-    # Set the edges of all faces up, one view after the other.
+    args = (vertices, faces, face, image, upstream, eps)
+    views = max(arg.shape[0] for arg in args)
     vertices, faces, face, image, upstream, eps = (
-        jnp.broadcast_to(arg, (views, *arg.shape[1:]))
-        for arg in (vertices, faces, face, image, upstream, eps)
+        jnp.broadcast_to(arg, (views, *arg.shape[1:])) for arg in args
     )
+    if 0 in (*vertices.shape, *faces.shape, *image.shape):
+        return jnp.zeros_like(vertices)
 
-    def set_up(vertices: jax.Array) -> Edges:
-        edges = jax.vmap(
-            functools.partial(edges_of, image_size=(height, width), perspective=perspective)
-        )(vertices, faces)
-        return jax.tree.map(lambda edge: jnp.moveaxis(edge, 0, 2).reshape(2, 3, -1), edges)
+    height, width = face.shape[1:]
 
-    edges, to_vertices = jax.vjp(set_up, vertices)
-    behind = (vertices[..., 2] <= 0) if perspective else jnp.zeros(vertices.shape[:2], bool)
-    cut = jax.vmap(lambda behind, faces: behind[faces].any(-1))(behind, faces).reshape(-1)
-    gradient = _sweep(edges, cut, face, image, upstream, eps, schedule)
-    return to_vertices(gradient)[0]
+    # Set the edges of all faces up, one view after the other. Cutting them, and the derivative
+    # of that, takes longer than all else here, so do it only if any vertex is behind a camera.
+    def set_up(vertices: jax.Array, *, cut: bool) -> Edges:
+        one_view = functools.partial(edges_of, image_size=(height, width), cut=cut)
+        edges = jax.vmap(one_view)(vertices, faces)
+        return Edges(*(jnp.moveaxis(points, 0, 2).reshape(2, 3, -1) for points in edges))
 
+    def pull_back(vertices: jax.Array, gradient: Edges, *, cut: bool) -> jax.Array:
+        return jax.vjp(functools.partial(set_up, cut=cut), vertices)[1](gradient)[0]
 
-class Crossing(NamedTuple):
-    """Where an edge crosses the line of a pixel, and what moving its ends does there."""
+    def choose(function: Callable, *args: Any) -> Any:
+        whole = functools.partial(function, cut=False)
+        if not perspective:
+            return whole(*args)
+        return lax.cond(behind.any(), functools.partial(function, cut=True), whole, *args)
 
-    at: jax.Array  # v*
-    step: jax.Array  # +1 or -1, the way out of the face
-    inner: jax.Array  # v of the last pixel inside
-    reach: tuple[jax.Array, jax.Array]  # screen units an end moves per pixel of the crossing
-    moves: tuple[jax.Array, jax.Array]  # whether the end moves the crossing at all
-    valid: jax.Array  # whether the edge crosses this line, between two pixels of the picture
-
-
-def _cross(au, av, bu, bv, u, axis, lines, size) -> Crossing:
-    """The crossing of the edges from a to b with the lines `u`; all arguments broadcast.
-
-    Args:
-        au, av, bu, bv: the ends, pixel coordinates.
-        u: the number of the line.
-        axis: 0 where lines are columns, 1 where they are rows.
-        lines: how many there are.
-        size: pixels of a line.
-    """
-    level = au == bu
-    span = jnp.where(level, 1, bu - au)
-    at = av + (bv - av) * (u - au) / span
-    step = jnp.where((au < bu) == (axis == 0), -1, 1).astype(at.dtype)
-    inner = jnp.where(step > 0, jnp.floor(at), jnp.ceil(at))
-    outer = inner + step
-    first = jnp.maximum(jnp.ceil(jnp.minimum(au, bu)), 0)
-    last = jnp.trunc(jnp.minimum(jnp.maximum(au, bu), lines - 1))
-    valid = ~level & (u >= first) & (u <= last)
-    valid &= (inner >= 0) & (inner < size) & (outer >= 0) & (outer < size)
-    to_end = (bu - u, u - au)
-    moves = tuple(difference != 0 for difference in to_end)
-    reach = tuple(
-        span / jnp.where(move, difference, 1) * 2 / size
-        for difference, move in zip(to_end, moves, strict=True)
-    )
-    return Crossing(at, step, inner, reach, moves, valid)
+    behind = vertices[..., 2] <= 0
+    is_cut = jax.vmap(lambda behind, faces: behind[faces].any(-1))(behind, faces) & perspective
+    edges = choose(set_up, vertices)
+    gradient = _sweep_all(edges, is_cut.reshape(-1), face, image, upstream, eps, schedule)
+    return choose(pull_back, vertices, gradient)
 
 
-def _sweep(
+def _sweep_all(
     edges: Edges,
-    cut: jax.Array,
+    is_cut: jax.Array,
     face: jax.Array,
     image: jax.Array,
     upstream: jax.Array,
@@ -264,145 +187,162 @@ def _sweep(
 
     Args:
         edges: of all views, `[2, 3, B F]`.
-        cut: `[B F]` whether the camera plane cuts the face.
+        is_cut: `[B F]` whether the camera plane cuts the face.
         face: `[B, H, W]`.
         image: `[B, H, W, C]`.
         upstream: `[B, H, W, C]`.
         eps: `[B]`.
         schedule: how much is done at once.
     """
-    views, height, width, channels = image.shape
-    face_total = cut.shape[0]
-    dtype = edges.start.dtype
-    table = jnp.concatenate([part.reshape(6, -1) for part in edges] + [cut[None].astype(dtype)])
-
-    # Lay the picture out as lines, all columns and then all rows of each view, from the bottom.
-    length = max(height, width)
-
-    def as_lines(picture: jax.Array) -> jax.Array:
-        rows = jnp.moveaxis(picture[:, ::-1].astype(dtype), 3, 0)  # [C, B, H, W]
-        columns = rows.swapaxes(2, 3)
-        fill = [
-            jnp.pad(lines, ((0, 0), (0, 0), (0, 0), (0, length - lines.shape[3])))
-            for lines in (columns, rows)
-        ]
-        return jnp.concatenate(fill, 2).reshape(channels, -1, length)
-
-    image, upstream = as_lines(image), as_lines(upstream)
-    line_total = views * (width + height)
+    views, height, width, _ = image.shape
+    faces, dtype = is_cut.shape[0], edges.start.dtype
+    lines = Lines(as_lines(image.astype(dtype)), as_lines(upstream.astype(dtype)))
+    table = jnp.concatenate([*(points.reshape(6, -1) for points in edges), is_cut[None]])
 
     # List the visible pixels.
     face = face[:, ::-1].reshape(-1)
-    visible = face >= 0
-    pixels = min(schedule.pixels, face.size)
-    position = jnp.cumsum(visible, dtype=jnp.int32)
-    queue = jnp.zeros(face.size + pixels, jnp.int32)
-    queue = queue.at[jnp.where(visible, position - 1, queue.size)].set(
-        jnp.arange(face.size, dtype=jnp.int32), mode="drop", unique_indices=True
-    )
+    at_once = min(schedule.pixels, face.size)
+    queue, visible = _list(face >= 0, face.size + at_once)
 
     def one_pass(number: jax.Array, gradient: jax.Array) -> jax.Array:
-        # Find the pixels of this pass, and the edges of their faces.
-        first = number * pixels
-        pixel = lax.dynamic_slice(queue, (first,), (pixels,))
-        live = first + jnp.arange(pixels, dtype=jnp.int32) < position[-1]
-        view = lax.div(pixel, jnp.int32(height * width))
-        within = pixel - view * (height * width)
-        row = lax.div(within, jnp.int32(width))
-        column = within - row * width
-        owner = face[pixel] + view * (face_total // views)
-        known = table[:, owner]  # [13, P]
+        # Find where the pixels lie, and the edges of their faces.
+        first = number * at_once
+        pixel = lax.dynamic_slice(queue, (first,), (at_once,))
+        live = first + jnp.arange(at_once, dtype=jnp.int32) < visible
+        row, column = lax.div(pixel, jnp.int32(width)), lax.rem(pixel, jnp.int32(width))
+        view, row = lax.div(row, jnp.int32(height)), lax.rem(row, jnp.int32(height))
+        owner = face[pixel] + view * (faces // views)
 
-        def one_sweep(sweep: jax.Array, carry) -> tuple:
-            known, live, view, row, column, owner, gradient = carry
+        def one_sweep(sweep: jax.Array, carry: tuple) -> tuple:
+            # What a loop carries is in memory; what it does not, XLA computes at each use.
+            known, (live, view, row, column, owner), gradient = carry
             axis, edge = lax.div(sweep, jnp.int32(3)), lax.rem(sweep, jnp.int32(3))
             by_column = axis == 0
-            lines, size = (
-                jnp.where(by_column, a, b).astype(dtype)
-                for a, b in ((width, height), (height, width))
-            )
-            u, v = (jnp.where(by_column, a, b) for a, b in ((column, row), (row, column)))
+            place = ((1 - axis) * 3 + edge) * faces
+            count = jnp.where(by_column, width, height).astype(dtype)
+            size = jnp.where(by_column, height, width).astype(dtype)
+            u, v = (jnp.where(by_column, *pair) for pair in ((column, row), (row, column)))
             line = view * (width + height) + jnp.where(by_column, u, width + u)
 
-            def end_of(end: int, coordinate: jax.Array, edge: jax.Array) -> jax.Array:
-                place = (end * 2 + coordinate) * 3 + edge
-                return lax.dynamic_index_in_dim(known, place, keepdims=False)
+            def point(end: int, edge: jax.Array) -> tuple[jax.Array, jax.Array]:
+                across, along = (
+                    lax.dynamic_index_in_dim(known, (end * 2 + k) * 3 + edge, keepdims=False)
+                    for k in (axis, 1 - axis)
+                )
+                return across, along
 
-            au, av = end_of(0, axis, edge), end_of(0, 1 - axis, edge)
-            bu, bv = end_of(1, axis, edge), end_of(1, 1 - axis, edge)
-            third = lax.rem(edge + 2, jnp.int32(3))
-            cu, cv = end_of(0, axis, third), end_of(0, 1 - axis, third)
+            this = Sweep(point(0, edge), point(1, edge), u, owner, eps[view])
+            third = point(0, lax.rem(edge + 2, jnp.int32(3)))
+            crossing = this.cross(by_column, count, size)
+            crossing = crossing._replace(valid=crossing.valid & live)
 
-            # Inwards: the face gives this pixel up for what lies just outside.
-            uf, vf = u.astype(dtype), v.astype(dtype)
-            crossing = _cross(au, av, bu, bv, uf, axis, lines, size)
-            along_first = (uf - au) * (uf - cu) < 0
-            start_u, start_v = jnp.where(along_first, au, cu), jnp.where(along_first, av, cv)
-            rise, run = jnp.where(along_first, cv - av, bv - cv), jnp.where(along_first, cu - au, bu - cu)
-            limit = start_v + rise * (uf - start_u) / run
-            limit = jnp.where(crossing.step > 0, jnp.ceil(limit), jnp.floor(limit))
-            limit = jnp.where(jnp.isnan(limit), 0, limit)
-            inside = (vf >= jnp.minimum(crossing.inner, limit)) & (vf <= jnp.maximum(crossing.inner, limit))
-            inside |= (known[12] > 0) & ((crossing.inner - vf) * crossing.step >= 0)
-            valid = crossing.valid & live
-            outer = jnp.clip(crossing.inner + crossing.step, 0, size - 1).astype(jnp.int32)
-            delta = 0
-            for channel in range(channels):
-                seen, pull = image[channel].reshape(-1), upstream[channel].reshape(-1)
-                here = line * length + v
-                delta = delta + (seen[here] - seen[line * length + outer]) * pull[here]
-            delta = jnp.where(valid & inside & (delta > 0), delta, 0)
-            place = ((1 - axis) * 3 + edge) * face_total + owner
-            for end in range(2):
-                reach = (vf - crossing.at) * crossing.reach[end]
-                reach = jnp.where(reach > 0, reach + eps[view], reach - eps[view])
-                moved = jnp.where(crossing.moves[end], -delta / reach, 0)
-                gradient = gradient.at[place + end * 6 * face_total].add(moved)
-
-            # Outwards: list the pixels right inside the edge.
-            at_edge = valid & (vf == crossing.inner)
-            rank = jnp.cumsum(at_edge, dtype=jnp.int32)
-            edges_at_once = min(schedule.edges, pixels)
-            order = jnp.zeros(pixels + edges_at_once, jnp.int32)
-            order = order.at[jnp.where(at_edge, rank - 1, order.size)].set(
-                jnp.arange(pixels, dtype=jnp.int32), mode="drop", unique_indices=True
-            )
-            data = (au, av, bu, bv, u, line, owner, view)
-            along = jnp.arange(length, dtype=dtype)[None]
-
-            def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
-                start = block * edges_at_once
-                chosen = lax.dynamic_slice(order, (start,), (edges_at_once,))
-                live = start + jnp.arange(edges_at_once, dtype=jnp.int32) < rank[-1]
-                au, av, bu, bv, u, line, owner, view = (item[chosen] for item in data)
-                crossing = _cross(au, av, bu, bv, u.astype(dtype), axis, lines, size)
-                inner = crossing.inner.astype(jnp.int32)
-                delta = 0
-                for channel in range(channels):
-                    reference = image[channel].reshape(-1)[line * length + inner]
-                    delta = delta + (image[channel][line] - reference[:, None]) * upstream[channel][line]
-                distance = (along - crossing.at[:, None]) * crossing.step[:, None]
-                outside = (along - inner[:, None].astype(dtype)) * crossing.step[:, None] > 0
-                fall = jnp.where(outside & (delta > 0), delta, 0)
-                place = ((1 - axis) * 3 + edge) * face_total + owner
-                for end in range(2):
-                    reach = crossing.reach[end]
-                    pulls = fall / (distance * jnp.abs(reach)[:, None] + eps[view][:, None])
-                    pulls = jnp.dot(pulls, jnp.ones(length, dtype), precision=lax.Precision.HIGHEST)
-                    moved = -pulls * crossing.step * jnp.sign(reach)
-                    moved = jnp.where(live & crossing.moves[end], moved, 0)
-                    gradient = gradient.at[place + end * 6 * face_total].add(moved)
+            def add(gradient: jax.Array, pulls: list[jax.Array], owner: jax.Array) -> jax.Array:
+                for end, pull in enumerate(pulls):
+                    gradient = gradient.at[place + end * 6 * faces + owner].add(pull)
                 return gradient
 
-            blocks = lax.div(rank[-1] + edges_at_once - 1, jnp.int32(edges_at_once))
-            gradient = lax.fori_loop(jnp.int32(0), blocks, one_block, gradient)
-            return known, live, view, row, column, owner, gradient
+            # Pull the edges in, each over the pixel itself.
+            inside = _is_inside(this, crossing, third, v, known[12] > 0)
+            gradient = add(gradient, _pull_in(lines, line, v, this, crossing, inside, size), owner)
 
-        carry = (known, live, view, row, column, owner, gradient)
+            # Push them out, from the pixels right inside them, over all beyond.
+            rows = max(1, min(schedule.swept // lines.image.shape[2], at_once // 8))
+            chosen, chosen_count = _list(crossing.valid & (v == crossing.inner), at_once + rows)
+            chosen_line = line[chosen]
+
+            def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
+                first = block * rows
+                slots = lax.dynamic_slice(chosen, (first,), (rows,))
+                these = jax.tree.map(lambda array: array[slots], this)
+                crossing = these.cross(by_column, count, size)
+                live = first + jnp.arange(rows, dtype=jnp.int32) < chosen_count
+                crossing = crossing._replace(valid=crossing.valid & live)
+                line = lax.dynamic_slice(chosen_line, (first,), (rows,))
+                return add(gradient, _push_out(lines, line, these, crossing), these.owner)
+
+            gradient = _repeat(chosen_count, rows, one_block, gradient)
+            return known, (live, view, row, column, owner), gradient
+
+        carry = (table[:, owner], (live, view, row, column, owner), gradient)
         return lax.fori_loop(jnp.int32(0), jnp.int32(SWEEPS), one_sweep, carry)[-1]
 
-    passes = lax.div(position[-1] + pixels - 1, jnp.int32(pixels))
-    gradient = lax.fori_loop(jnp.int32(0), passes, one_pass, jnp.zeros(12 * face_total, dtype))
+    gradient = _repeat(visible, at_once, one_pass, jnp.zeros(12 * faces, dtype))
     # It is per screen unit so far; the edges are in pixels.
-    pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[:, None, None]
-    return Edges(*(gradient.reshape(2, 2, 3, face_total) / pixels_per_unit))
+    pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
+    return Edges(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))
+
+
+def _is_inside(
+    sweep: Sweep,
+    crossing: Crossing,
+    third: tuple[jax.Array, jax.Array],
+    v: jax.Array,
+    is_cut: jax.Array,
+) -> jax.Array:
+    """Whether pixels lie between v* and where their line leaves the face on its far side."""
+    (au, av), (bu, bv), (cu, cv) = sweep.a, sweep.b, third
+    u = sweep.u.astype(au.dtype)
+    from_a = (u - au) * (u - cu) < 0
+    start_u, start_v = jnp.where(from_a, au, cu), jnp.where(from_a, av, cv)
+    rise, run = jnp.where(from_a, cv - av, bv - cv), jnp.where(from_a, cu - au, bu - cu)
+    limit = start_v + rise * (u - start_u) / run
+    limit = jnp.where(crossing.outward > 0, jnp.ceil(limit), jnp.floor(limit))
+    limit = jnp.where(jnp.isnan(limit), 0, limit)
+    # The far side of a face that is cut may be the cut.
+    limit = jnp.where(is_cut, -crossing.outward * jnp.inf, limit)
+    low, high = jnp.minimum(crossing.inner, limit), jnp.maximum(crossing.inner, limit)
+    return (low <= v) & (v <= high)
+
+
+def _pull_in(
+    lines: Lines,
+    line: jax.Array,
+    v: jax.Array,
+    sweep: Sweep,
+    crossing: Crossing,
+    inside: jax.Array,
+    size: jax.Array,
+) -> list[jax.Array]:
+    """The terms `[P]` of pixels that the face may give up, for either end."""
+    outer = jnp.clip(crossing.inner + crossing.outward, 0, size - 1).astype(jnp.int32)
+    fall = lines.fall(line, v, outer)
+    counts = crossing.valid & inside & (fall > 0)
+    pulls = []
+    for lever, moves in zip(crossing.levers, crossing.moves, strict=True):
+        distance = (v - crossing.at) * lever
+        distance += jnp.where(distance > 0, sweep.eps, -sweep.eps)
+        pulls.append(jnp.where(counts & moves, -fall / distance, 0))
+    return pulls
+
+
+def _push_out(lines: Lines, line: jax.Array, sweep: Sweep, crossing: Crossing) -> list[jax.Array]:
+    """The sums `[K]` over the pixels that the face may gain, for either end."""
+    length = lines.image.shape[2]
+    fall = lines.fall_along(line, crossing.inner.astype(jnp.int32))
+    along = jnp.arange(length, dtype=fall.dtype)[None]
+    outward, at = crossing.outward[:, None], crossing.at[:, None]
+    beyond = (along - crossing.inner[:, None]) * outward > 0
+    fall = jnp.where(beyond & (fall > 0), fall, 0)
+    pulls = []
+    for lever, moves in zip(crossing.levers, crossing.moves, strict=True):
+        distance = (along - at) * outward * jnp.abs(lever)[:, None] + sweep.eps[:, None]
+        # A product with ones: XLA's own sum along a row is several times slower on a CPU.
+        total = jnp.dot(fall / distance, jnp.ones(length, fall.dtype), precision="highest")
+        pull = -total * crossing.outward * jnp.sign(lever)
+        pulls.append(jnp.where(crossing.valid & moves, pull, 0))
+    return pulls
+
+
+def _list(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The places `[size]` where a mask is true, then zeros; and how many there are."""
+    rank = jnp.cumsum(mask, dtype=jnp.int32)
+    where = jnp.where(mask, rank - 1, size)
+    places = jnp.arange(mask.size, dtype=jnp.int32)
+    listed = jnp.zeros(size, jnp.int32).at[where].set(places, mode="drop", unique_indices=True)
+    return listed, rank[-1]
+
+
+def _repeat(items: jax.Array, at_once: int, body: Callable, state: Any) -> Any:
+    """Calls `body(number, state) -> state` until all items are done."""
+    times = lax.div(items + (at_once - 1), jnp.int32(at_once))
+    return lax.fori_loop(jnp.int32(0), times, body, state)

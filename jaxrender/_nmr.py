@@ -1,0 +1,119 @@
+"""`nmr_gradient`: a gradient of visibility for a picture that has none.
+
+Shapes: `H, W` image, `C` channels, `V` vertices.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxrender._checks import check_array, check_faces, check_positive
+from jaxrender._types import Fragments, ScreenMesh
+from jaxrender.ops.nmr import visibility_gradient
+
+MIN_EPS = 1e-9  # where `eps` is traced and not positive
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _seen(
+    image: jax.Array,
+    vertices: jax.Array,
+    faces: jax.Array,
+    face: jax.Array,
+    eps: jax.Array,
+    perspective: bool,
+) -> jax.Array:
+    return image
+
+
+def _seen_fwd(image, vertices, faces, face, eps, perspective):
+    return image, (image, vertices, faces, face, eps)
+
+
+def _seen_bwd(perspective, saved, upstream):
+    image, vertices, faces, face, eps = saved
+    moved = visibility_gradient(
+        vertices, faces, face, image, upstream, eps, perspective=perspective
+    )
+    return upstream, moved, None, None, jnp.zeros_like(eps)
+
+
+_seen.defvjp(_seen_fwd, _seen_bwd)
+
+
+def nmr_gradient(
+    image: jax.Array, fragments: Fragments, screen: ScreenMesh, *, eps: ArrayLike = 1e-3
+) -> jax.Array:
+    r"""Gives a hard picture the visibility gradient of the Neural 3D Mesh Renderer.
+
+    Returns the picture as it is. Backwards, besides handing the gradient on to the picture, it
+    adds one to `screen.vertices`, `x` and `y`: for each edge of each visible face, and each pixel
+    of the rows and columns that it crosses, how far the loss would fall if the edge moved
+    there, over how far its ends would have to move. With `G` the upstream gradient, `r` the
+    pixel across the edge whose colour pixel `q` would take, and `D_a` the way of end `a`,
+
+        ∂L/∂a = -Σ_q max(0, Σ_c (I_c[q] - I_c[r]) G_c[q]) / (D_a(q) ± eps)
+
+    It is not the derivative of the picture, which is zero almost everywhere, but a slope that
+    points downhill, from any distance: a pixel pulls on all edges of its row and column. It is
+    zero at faces that no pixel sees, and where no change lowers the loss. The channels are
+    summed before the maximum is taken, so apply it once to all channels of a loss, and before
+    anti-aliased samples are averaged. `jaxrender/ops/nmr.py` has the derivation.
+
+    An edge that passes behind the camera is cut in front of it, and only there `z` gets a
+    gradient too.
+
+    Gradient: reverse mode, once; there are no second derivatives, and `jax.jvp` raises. None to
+    `eps`. Under `jax.vmap` all views are one fused call.
+
+    Args:
+        image: `[H, W, C]` any channels (rgb, alpha, features), background included; or `[H, W]`.
+        fragments: what `rasterize_hard` made of `screen`; only `face` `[H, W]` is used.
+        screen: the mesh in screen space: `vertices` `[V, 3]`, `faces` `[F, 3]`.
+        eps: `[]` least way of an edge, screen units; positive. It bounds the gradient.
+
+    Returns:
+        The image.
+
+    Raises:
+        ValueError: a shape, dtype or range is not as above.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrender as jr
+        >>> corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])
+        >>> def missing(corners):  # how much of the picture is empty
+        ...     screen = jr.ScreenMesh(corners, jnp.array([[0, 1, 2]]))
+        ...     seen = jr.rasterize_hard(screen, image_size=(16, 16))
+        ...     alpha = jr.nmr_gradient((seen.face >= 0).astype(float), seen, screen)
+        ...     return 1 - alpha.mean()
+        >>> downhill = -jax.grad(missing)(corners)
+        >>> bool(downhill[0, 0] < 0 < downhill[1, 0]), bool(downhill[2, 1] > 0)
+        (True, True)
+
+    References:
+        Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566, section 3.
+    """
+    if not isinstance(fragments, Fragments) or not isinstance(screen, ScreenMesh):
+        raise ValueError(
+            "`fragments` must be Fragments and `screen` a ScreenMesh, got "
+            f"{type(fragments).__name__} and {type(screen).__name__}. "
+            "Pass what rasterize_hard(screen) returned, and screen."
+        )
+    vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
+    faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
+    image = check_array("image", image, ("...",))
+    size = fragments.face.shape
+    if len(size) != 2 or image.shape[:2] != size or image.ndim not in (2, 3):
+        raise ValueError(
+            f"`image` must be [H, W] or [H, W, C] of the fragments' size {list(size)}, got "
+            f"{list(image.shape)}. Apply nmr_gradient before anti-aliased samples are averaged."
+        )
+    eps = check_positive("eps", eps)
+    eps = jnp.maximum(eps.astype(vertices.dtype), MIN_EPS)
+    channels = image.reshape(*size, -1)
+    args = (vertices, faces, fragments.face, eps, screen.perspective)
+    return jnp.reshape(_seen(channels, *args), image.shape)
