@@ -20,10 +20,10 @@ import jaxrender as jr
 from benchmarks.harness import Result, run
 from benchmarks.timing import peak_rss_bytes
 
-TASKS = ("hard",)
-PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch")
+TASKS = ("hard", "nmr")
+PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch", "optax")
 COLUMNS = (
-    f"{'task':12} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "
+    f"{'task':20} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "
     f"{'compile s':>9} {'memory MB':>9} {'agreement':>10}"
 )
 
@@ -106,7 +106,7 @@ def _cpu_name() -> str:
 
 def _row(result: Result) -> str:
     """One line of the table; a peer without figures says why."""
-    start = f"{result.task:12} {result.scene:32} {result.who:15} "
+    start = f"{result.task:20} {result.scene:32} {result.who:15} "
     if result.median_ms is None:
         return start + result.detail
     memory = None if result.peak_bytes is None else result.peak_bytes / 1e6

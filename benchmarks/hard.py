@@ -11,7 +11,8 @@ import numpy as np
 import jaxrender as jr
 from benchmarks import scenes
 from benchmarks.harness import Contest
-from benchmarks.peers import PEERS, Pictures, zbuffer
+from benchmarks.native import zbuffer
+from benchmarks.peers import PEERS, Pictures
 from benchmarks.scenes import Scene
 
 

@@ -1,4 +1,4 @@
-"""Runs one contest: compiles and times ours, times the peers, and compares their pictures."""
+"""Runs one contest: compiles and times ours, times the peers, and compares what they made."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ from benchmarks.scenes import Scene
 from benchmarks.timing import compile_program, measure
 
 
+def same_pixels(ours: Pictures, theirs: Pictures) -> float:
+    """The share of pixels that see the same face or, where a peer does not tell, the same depth."""
+    if ours[0] is not None and theirs[0] is not None:
+        return float(np.mean(ours[0] == theirs[0]))
+    return same_values(ours[1], theirs[1])
+
+
+def same_values(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of values that are equal within 0.1%."""
+    return float(np.mean(np.isclose(ours, theirs, rtol=1e-3)))
+
+
+def same_gradient(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """1 less the relative L2 difference of two gradients."""
+    return float(1 - np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
 @dataclasses.dataclass(frozen=True)
 class Contest:
     """One thing to time, ours and the peers'.
@@ -23,16 +40,18 @@ class Contest:
         scene: on what.
         function: ours, to be compiled for `args`.
         args: its arguments.
-        read: makes pictures to compare with the peers' of what `function` returned.
+        read: makes of what `function` returned what is compared with the peers', as theirs do.
         peers: adapters by name; each is built when its turn comes.
+        agree: how far our result and a peer's are the same, 1 if wholly.
     """
 
     task: str
     scene: Scene
     function: Callable[..., Any]
     args: tuple[Any, ...]
-    read: Callable[[Any], Pictures]
+    read: Callable[[Any], Any]
     peers: Mapping[str, Callable[[Scene], Drawer]]
+    agree: Callable[[Any, Any], float] = same_pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +72,8 @@ class Result:
         ratio: our median over this peer's; more than 1 means the peer is faster.
         compile_s: seconds to trace, lower and compile; ours only.
         peak_bytes: arguments, results and temporaries of the program; ours only.
-        agreement: share of pixels where the peer sees the same face as we do (or, where it
-            does not tell, the same depth).
+        agreement: how far the peer made the same as we did, 1 if wholly, by the contest's
+            measure; None where there is nothing to compare.
     """
 
     task: str
@@ -82,7 +101,7 @@ def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
     args = jax.device_put(contest.args)
     program = compile_program(contest.function, *args)
     ours = measure(lambda: program.call(*args), seconds=seconds)
-    pictures = contest.read(program.call(*args))
+    made = contest.read(program.call(*args))
     yield dataclasses.replace(
         row,
         **dataclasses.asdict(ours),
@@ -95,7 +114,7 @@ def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
         try:
             drawer = adapter(scene)
             theirs = measure(drawer.draw, seconds=seconds)
-            agreement = _agreement(pictures, drawer.read(drawer.draw()))
+            agreement = drawer.read and contest.agree(made, drawer.read(drawer.draw()))
         except Absent as reason:
             yield dataclasses.replace(row, who=name, detail=f"absent: {reason}")
         except Exception as error:  # whatever a foreign library raises must not end the run
@@ -109,9 +128,3 @@ def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
                 ratio=ours.median_ms / theirs.median_ms,
                 agreement=agreement,
             )
-
-
-def _agreement(ours: Pictures, theirs: Pictures) -> float:
-    if ours[0] is not None and theirs[0] is not None:
-        return float(np.mean(ours[0] == theirs[0]))
-    return float(np.mean(np.isclose(ours[1], theirs[1], rtol=1e-3)))

@@ -1,21 +1,16 @@
 """The peers: other rasterisers on the same scenes, each behind a small adapter.
 
 An adapter takes a scene and returns a `Drawer`. What can be done once (moving data, building a
-tree) it does at once, outside the timing. It raises `Absent` where it cannot run.
+tree) it does at once, outside the timing. It raises `Absent` where it cannot run. The peers that
+are written by hand for these benchmarks are in `native`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import functools
 import importlib
 import importlib.metadata
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -36,57 +31,19 @@ class Drawer:
 
     Attributes:
         draw: draws all views and waits for them; this is what is timed.
-        read: makes face ids (-1: none) and depths (`FAR`: none) of what `draw` returned.
+        read: makes of what `draw` returned what the contest compares: in the task `hard` face
+            ids (-1: none) and depths (`FAR`: none). None where there is nothing to compare.
         detail: version or setting, for the record.
     """
 
     draw: Callable[[], Any]
-    read: Callable[[Any], Pictures]
+    read: Callable[[Any], Any] | None
     detail: str = ""
 
 
 # z_ndc = A + B / z carries depth from [NEAR, FAR] to [-1, 1], for the peers that want it so.
 _A = (FAR + NEAR) / (FAR - NEAR)
 _B = -2 * FAR * NEAR / (FAR - NEAR)
-
-
-def zbuffer(scene: Scene) -> Drawer:
-    """The C++ z-buffer beside this file, on one thread, one view after the other."""
-    library = _zbuffer_library()
-    shape = (scene.views, scene.size, scene.size)
-    face, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)
-
-    def draw() -> Pictures:
-        for view in range(scene.views):
-            library.zbuffer(
-                scene.vertices[view].ctypes.data_as(ctypes.c_void_p),
-                scene.faces.ctypes.data_as(ctypes.c_void_p),
-                ctypes.c_int(len(scene.faces)),
-                ctypes.c_int(scene.size),
-                ctypes.c_int(scene.size),
-                ctypes.c_float(NEAR),
-                ctypes.c_float(FAR),
-                face[view].ctypes.data_as(ctypes.c_void_p),
-                depth[view].ctypes.data_as(ctypes.c_void_p),
-            )
-        return face, depth
-
-    return Drawer(draw, lambda pictures: pictures, "1 thread")
-
-
-@functools.cache
-def _zbuffer_library() -> ctypes.CDLL:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        raise Absent("g++ is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="zbuffer-"))
-    flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
-    source = Path(__file__).with_name("zbuffer.cpp")
-    try:
-        subprocess.run([compiler, *flags, source, "-o", folder / "zbuffer.so"], check=True)
-        return ctypes.CDLL(str(folder / "zbuffer.so"))
-    finally:
-        shutil.rmtree(folder)  # a loaded library outlives its file
 
 
 def mitsuba(scene: Scene) -> Drawer:
@@ -125,8 +82,12 @@ def mitsuba(scene: Scene) -> Drawer:
     return Drawer(draw, read, f"{mi.__version__} {mi.variant()}")
 
 
-def pytorch3d(scene: Scene) -> Drawer:
-    """PyTorch3D: its rasteriser alone, one face per pixel, no blur."""
+def pytorch3d(scene: Scene, *, upstream: np.ndarray | None = None) -> Drawer:
+    """PyTorch3D: its rasteriser alone, one face per pixel, no blur.
+
+    With `upstream` `[N, H, W, 1]` also the gradient of the depth, which is what its hard pictures
+    have. They have none of visibility, so nothing is compared.
+    """
     torch, structures = _import("torch"), _import("pytorch3d.structures")
     rasterizer = _import("pytorch3d.renderer.mesh.rasterize_meshes")
     _limit(scene, 5_120 * 512**2)
@@ -135,12 +96,16 @@ def pytorch3d(scene: Scene) -> Drawer:
     # Mirror x: its screen's x axis points left.
     vertices = torch.tensor(scene.vertices * np.asarray([-1, 1, 1], np.float32), device=device)
     faces = torch.tensor(scene.faces.astype(np.int64), device=device)
+    vertices.requires_grad_(upstream is not None)
     meshes = structures.Meshes(vertices, faces.expand(scene.views, -1, -1))
+    weights = None if upstream is None else torch.tensor(upstream, device=device)
 
     def draw() -> Any:
         fragments = rasterizer.rasterize_meshes(
             meshes, scene.size, blur_radius=0.0, faces_per_pixel=1, perspective_correct=True
         )
+        if weights is not None:
+            torch.autograd.grad(fragments[1], vertices, weights, retain_graph=True)
         if device == "cuda":
             torch.cuda.synchronize()
         return fragments
@@ -150,7 +115,8 @@ def pytorch3d(scene: Scene) -> Drawer:
         first = len(scene.faces) * np.arange(scene.views)[:, None, None]
         return np.where(packed < 0, -1, packed - first), np.where(packed < 0, FAR, depth)
 
-    return Drawer(draw, read, f"{_import('pytorch3d').__version__} {device}")
+    detail = f"{_import('pytorch3d').__version__} {device}"
+    return Drawer(draw, read if upstream is None else None, detail)
 
 
 def jaxrenderer(scene: Scene) -> Drawer:
