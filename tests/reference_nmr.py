@@ -56,11 +56,11 @@ def _one_edge(points, a, b, c, axis, own, image, upstream, eps):
     last = np.trunc(min(max(au, bu), lines - 1))
     for u in np.arange(first, last + 1):
         with np.errstate(all="ignore"):
-            crossing = av + (bv - av) / (bu - au) * (u - au)
+            crossing = av + (bv - av) * (u - au) / (bu - au)
             if (u - au) * (u - cu) < 0:
-                other = av + (cv - av) / (cu - au) * (u - au)
+                other = av + (cv - av) * (u - au) / (cu - au)
             else:
-                other = cv + (bv - cv) / (bu - cu) * (u - cu)
+                other = cv + (bv - cv) * (u - cu) / (bu - cu)
         if not np.isfinite(crossing):
             continue
         inner = np.floor(crossing) if step > 0 else np.ceil(crossing)
