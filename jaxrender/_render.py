@@ -38,6 +38,7 @@ from jaxrender._types import (
 )
 
 VISIBILITY_GRADIENTS = (None, "nmr")
+SILHOUETTE_EPS = 1e-4  # NMR's for silhouettes; for colours it takes ten times as much
 
 
 def render(
@@ -146,7 +147,7 @@ def silhouette(
         far: `[]` depth from which nothing is drawn, scene units.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
-        rasterizer: as of `render`; None is `Hard(visibility_gradient="nmr")`.
+        rasterizer: as of `render`; None is NMR's, `Hard(visibility_gradient="nmr", eps=1e-4)`.
 
     Returns:
         `[H, W]` coverage in [0, 1].
@@ -174,7 +175,7 @@ def silhouette(
         far,
         anti_aliasing,
         cull,
-        rasterizer or Hard(visibility_gradient="nmr"),
+        rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
     )
     return _silhouette(vertices, faces, camera, **options)
 
