@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 class Lines(NamedTuple):
@@ -33,12 +34,15 @@ class Lines(NamedTuple):
             total = total + change * upstream.reshape(-1)[here]
         return jnp.asarray(total)
 
-    def fall_along(self, line: jax.Array, reference: jax.Array) -> jax.Array:
-        """The same of all pixels of these lines, `[K, L]`."""
-        length = self.image.shape[2]
+    def fall_along(self, place: jax.Array) -> jax.Array:
+        """The same of all pixels `[K, L]` of the lines of these pixels, which are the references.
+
+        `place` `[K]` counts them through all lines.
+        """
+        line = lax.div(place, jnp.int32(self.image.shape[2]))
         total = 0
         for image, upstream in zip(self.image, self.upstream, strict=True):
-            color = image.reshape(-1)[line * length + reference]
+            color = image.reshape(-1)[place]
             total = total + (image[line] - color[:, None]) * upstream[line]
         return jnp.asarray(total)
 

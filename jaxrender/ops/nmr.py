@@ -248,7 +248,7 @@ def _sweep_all(
             # Push them out, from the pixels right inside them, over all beyond.
             rows = max(1, min(schedule.swept // lines.image.shape[2], at_once // 8))
             chosen, chosen_count = _list(crossing.valid & (v == crossing.inner), at_once + rows)
-            chosen_line = line[chosen]
+            chosen_place = (line * lines.image.shape[2] + v)[chosen]
 
             def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
                 first = block * rows
@@ -257,8 +257,8 @@ def _sweep_all(
                 crossing = these.cross(by_column, count, size)
                 live = first + jnp.arange(rows, dtype=jnp.int32) < chosen_count
                 crossing = crossing._replace(valid=crossing.valid & live)
-                line = lax.dynamic_slice(chosen_line, (first,), (rows,))
-                return add(gradient, _push_out(lines, line, these, crossing), these.owner)
+                place = lax.dynamic_slice(chosen_place, (first,), (rows,))
+                return add(gradient, _push_out(lines, place, these, crossing), these.owner)
 
             gradient = _repeat(chosen_count, rows, one_block, gradient)
             return known, (live, view, row, column, owner), gradient
@@ -315,22 +315,31 @@ def _pull_in(
     return pulls
 
 
-def _push_out(lines: Lines, line: jax.Array, sweep: Sweep, crossing: Crossing) -> list[jax.Array]:
-    """The sums `[K]` over the pixels that the face may gain, for either end."""
+def _push_out(lines: Lines, place: jax.Array, sweep: Sweep, crossing: Crossing) -> list[jax.Array]:
+    """The sums `[K]` over the pixels that the face may gain, for either end.
+
+    `place` counts the pixels right inside the edges through all lines.
+    """
+    # Let both ends be rows of one table: with a single use, XLA never writes the table out.
     length = lines.image.shape[2]
-    fall = lines.fall_along(line, crossing.inner.astype(jnp.int32))
+    place = jnp.concatenate([place, place])
+    outward = jnp.concatenate([crossing.outward, crossing.outward])[:, None]
+    at = jnp.concatenate([crossing.at, crossing.at])[:, None]
+    eps = jnp.concatenate([sweep.eps, sweep.eps])[:, None]
+    lever = jnp.concatenate(crossing.levers)[:, None]
+    fall = lines.fall_along(place)
     along = jnp.arange(length, dtype=fall.dtype)[None]
-    outward, at = crossing.outward[:, None], crossing.at[:, None]
-    beyond = (along - crossing.inner[:, None]) * outward > 0
+    beyond = (along - lax.rem(place, jnp.int32(length))[:, None]) * outward > 0
     fall = jnp.where(beyond & (fall > 0), fall, 0)
-    pulls = []
-    for lever, moves in zip(crossing.levers, crossing.moves, strict=True):
-        distance = (along - at) * outward * jnp.abs(lever)[:, None] + sweep.eps[:, None]
-        # A product with ones: XLA's own sum along a row is several times slower on a CPU.
-        total = jnp.dot(fall / distance, jnp.ones(length, fall.dtype), precision="highest")
-        pull = -total * crossing.outward * jnp.sign(lever)
-        pulls.append(jnp.where(crossing.valid & moves, pull, 0))
-    return pulls
+    distance = (along - at) * outward * jnp.abs(lever) + eps
+
+    # A product with ones: XLA's own sum along a row is several times slower on a CPU.
+    total = jnp.dot(fall / distance, jnp.ones(length, fall.dtype), precision="highest")
+    pulls = (-total * outward[:, 0] * jnp.sign(lever[:, 0])).reshape(2, -1)
+    return [
+        jnp.where(crossing.valid & moves, pull, 0)
+        for pull, moves in zip(pulls, crossing.moves, strict=True)
+    ]
 
 
 def _list(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
