@@ -35,7 +35,9 @@ def main(steps: int, size: int, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=90, help="how many views")
     parser.add_argument("--size", type=int, default=256, help="pixels along each side")
     parser.add_argument("--output", type=Path, default="out/nmr_1_turntable.gif")

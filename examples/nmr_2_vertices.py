@@ -59,7 +59,9 @@ def main(steps: int, size: int, output: Path) -> jr.fitting.Fit:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--size", type=int, default=256, help="pixels along each side")
     parser.add_argument("--output", type=Path, default="out/nmr_2_vertices.gif")

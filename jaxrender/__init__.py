@@ -6,7 +6,7 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import fitting, io, shapes
+from jaxrender import fitting, io, losses, shapes
 from jaxrender._camera import (
     camera_position,
     from_opencv,
@@ -67,6 +67,7 @@ __all__ = [
     "load_mesh",
     "look",
     "look_at",
+    "losses",
     "make_lights",
     "nmr_gradient",
     "normalize",

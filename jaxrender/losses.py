@@ -1,0 +1,421 @@
+"""Losses: how smooth a mesh is, and how well a picture or a voxel grid agrees with another.
+
+`mesh_topology` finds out once, on the host, which vertices and faces are neighbours; the mesh
+losses `laplacian`, `flatten`, `edge_length` and `normal_consistency` are pure functions of that
+and of the vertices. `negative_iou` compares silhouettes, and the metric `iou` boolean grids.
+
+Each takes one mesh or one view and returns a scalar. For a batch take `jax.vmap` and the mean:
+
+    jnp.mean(jax.vmap(negative_iou)(silhouettes, targets))
+    jnp.mean(jax.vmap(laplacian, in_axes=(0, None))(vertices, topology))
+
+Values and gradients are finite for degenerate and empty meshes, as long as squared lengths fit
+the dtype. A vertex that is not finite is an error where its value is known; inside jit its edges
+and hinges count as if they had no extent, and nothing is moved by them.
+
+Shape legend: `V` vertices, `F` faces, `E` edges, `K` hinges, `H, W` image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrender._camera import unit
+from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._shading import NO_AREA
+from jaxrender._types import struct
+
+REDUCTIONS = ("sum", "mean")
+
+FLATTEN_EPS = 1e-6  # keeps SoftRas's flatten loss smooth: a length², or the square of a sine
+UNION_EPS = 1e-6  # pixels that SoftRas adds to the union of two silhouettes
+
+
+@struct
+class MeshTopology:
+    """Which vertices and faces of a mesh are neighbours; `mesh_topology` makes it.
+
+    Attributes:
+        edges: `[E, 2]` int32 ends of each edge, the lower index first; none is there twice.
+        hinges: `[K, 4]` int32 for each edge that belongs to exactly two faces its ends, then
+            the third corner of either face.
+        valence: `[V]` int32 how many neighbours each vertex has.
+    """
+
+    edges: jax.Array  # [E, 2]
+    hinges: jax.Array  # [K, 4]
+    valence: jax.Array  # [V]
+
+
+def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
+    """Finds the edges of a mesh, and which faces meet there.
+
+    A hinge is an edge of exactly two faces. Edges with one face (a boundary), or with three and
+    more (where no single angle is defined), are no hinges. Which way faces are wound does not
+    matter. Faces that name a vertex twice are ignored.
+
+    NumPy computes this on the host, and it does not depend on where the vertices are: call it
+    once per mesh. The result is a pytree: losses take it as an argument through `jax.jit` and
+    `jax.vmap`, or from the surrounding function.
+
+    Args:
+        faces: `[F, 3]` vertex indices; known values, not traced ones.
+        vertex_count: V; may be more than the faces use.
+
+    Returns:
+        The topology.
+
+    Raises:
+        ValueError: a shape, dtype or index is wrong, or `faces` is traced by `jax.jit`.
+
+    Example:
+        >>> topology = mesh_topology([[0, 1, 2], [2, 1, 3]], vertex_count=4)
+        >>> topology.edges.tolist()
+        [[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]]
+        >>> topology.hinges.tolist(), topology.valence.tolist()
+        ([[1, 2, 0, 3]], [2, 3, 3, 2])
+    """
+    if not isinstance(vertex_count, int | np.integer) or vertex_count < 0:
+        raise ValueError(
+            f"`vertex_count` must be a whole number from 0, got {vertex_count!r}. "
+            "Pass vertices.shape[0]."
+        )
+    if not is_concrete(faces):
+        raise ValueError(
+            "`faces` must be known, got a traced value. Call mesh_topology outside jax.jit, "
+            "jax.vmap and jax.grad, and pass its result to the losses."
+        )
+
+    # Work with values, also where the surroundings are being traced.
+    with jax.ensure_compile_time_eval():
+        corners = np.asarray(check_faces("faces", faces, int(vertex_count))).astype(np.int64)
+    corners = corners[(corners != np.roll(corners, 1, axis=1)).all(1)]
+
+    # Name each side of each face by its two ends, the lower first.
+    start, end, apex = (np.roll(corners, -k, axis=1).ravel() for k in range(3))
+    names = np.minimum(start, end) * vertex_count + np.maximum(start, end)
+
+    # Sort the sides, so that those of one edge are neighbours, in the order of their faces.
+    order = np.argsort(names, kind="stable")
+    names, apex = names[order], apex[order]
+    first = np.flatnonzero(np.diff(names, prepend=-1))
+    sides = np.diff(first, append=names.size)
+
+    # Where an edge has two sides, their third corners make the hinge.
+    edges = np.stack(np.divmod(names[first], max(vertex_count, 1)), 1)
+    paired = first[sides == 2]
+    hinges = np.column_stack([edges[sides == 2], apex[paired], apex[paired + 1]])
+    valence = np.bincount(edges.ravel(), minlength=vertex_count)
+    with jax.ensure_compile_time_eval():
+        return MeshTopology(*(jnp.asarray(part, jnp.int32) for part in (edges, hinges, valence)))
+
+
+def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
+    """How far vertices are from the middle of their neighbours.
+
+    With `N(i)` the distinct neighbours of vertex i, the loss is the sum (or mean) over i of
+
+        |xᵢ - Σⱼ xⱼ / |N(i)||²,   j in N(i)
+
+    The sum is SoftRas's `LaplacianLoss`. A vertex without neighbours adds 0.
+
+    Gradient: exact to `vertices`.
+
+    Args:
+        vertices: `[V, 3]` positions, scene units.
+        topology: of the same mesh; see `mesh_topology`.
+        reduction: "sum" as in SoftRas, or "mean" over the V vertices; static.
+
+    Returns:
+        `[]` squared scene units.
+
+    Raises:
+        ValueError: a shape or dtype is wrong, or a vertex is not finite.
+
+    Example:
+        >>> topology = mesh_topology([[0, 1, 2]], 3)
+        >>> float(laplacian([[0, 0, 0], [2, 0, 0], [0, 2, 0]], topology))
+        12.0
+
+    References:
+        Desbrun et al., Implicit Fairing of Irregular Meshes, SIGGRAPH 1999 (the umbrella
+        operator); Liu et al., Soft Rasterizer, ICCV 2019, arXiv:1904.01786.
+    """
+    vertices, topology = _check_mesh(vertices, topology)
+    a, b = topology.edges[:, 0], topology.edges[:, 1]
+
+    # Sum over edges, not neighbours: it needs no square matrix. Sum differences, not positions:
+    # they stay exact far from the origin.
+    side = _sides(vertices, topology.edges)[:, 0]
+    offsets = jnp.zeros_like(vertices).at[a].add(-side).at[b].add(side)
+    offsets = offsets / jnp.maximum(topology.valence, 1).astype(vertices.dtype)[:, None]
+    return _reduce((offsets**2).sum(1), reduction)
+
+
+def flatten(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
+    """How sharply neighbouring faces are folded: 0 for a flat mesh.
+
+    With θ the angle between the two faces of a hinge, 180° where they are flat, the loss is the
+    sum (or mean) over hinges of `(cos θ + 1)²`. The edge is a, the other sides of the faces from
+    its start are b and c; `e = 1e-6` and `|v| = sqrt(v·v + e)` keep it smooth. For b (c alike)
+
+        cos β = a·b / (|a| |b| + e),   sin β = sqrt(1 - cos² β + e)
+        h = b - a (a·b) / (a·a + e),   l = |b| sin β,   cos θ = h₁·h₂ / (l₁ l₂ + e)
+
+    The sum is SoftRas's `FlattenLoss`, which fails on meshes with a boundary; here edges that do
+    not have exactly two faces add nothing.
+
+    Gradient: exact to `vertices`.
+
+    Args:
+        vertices: `[V, 3]` positions; edges shorter than about 0.01 are too short beside e.
+        topology: of the same mesh; see `mesh_topology`.
+        reduction: "sum" as in SoftRas, or "mean" over the K hinges; static.
+
+    Returns:
+        `[]` from 0 to 4 per hinge.
+
+    Raises:
+        ValueError: a shape or dtype is wrong, or a vertex is not finite.
+
+    Example:
+        >>> topology = mesh_topology([[0, 1, 2], [1, 0, 3]], 4)
+        >>> book = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+        >>> round(float(flatten(book, topology)), 3)
+        1.0
+
+    References:
+        Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566; Liu et al., Soft
+        Rasterizer, ICCV 2019, arXiv:1904.01786.
+    """
+    vertices, topology = _check_mesh(vertices, topology)
+    sides = _sides(vertices, topology.hinges)
+
+    # Shrink large hinges to size 1, and e with them: the value is the same, and nothing
+    # overflows as long as 1/e³ does not. (With e = 1e-16, float32 gradients were infinite.)
+    size = jax.lax.stop_gradient(jnp.abs(sides).max((1, 2), initial=1))
+    a, b, c = jnp.moveaxis(sides / size[:, None, None], 1, 0)
+    e = jnp.maximum(FLATTEN_EPS / size**2, float(jnp.finfo(size.dtype).tiny) ** (1 / 3))
+
+    # Drop b and c onto the edge, and compare the directions of the two perpendiculars.
+    (h1, l1), (h2, l2) = _perpendicular(a, b, e), _perpendicular(a, c, e)
+    cos = _dot(h1, h2) / (l1 * l2 + e)
+    return _reduce((cos + 1) ** 2, reduction)
+
+
+def _perpendicular(a: jax.Array, b: jax.Array, e: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """From the line along `a` to the tip of `b`: the vector `[K, 3]`, and its length `[K]`."""
+    aa, ab, bb, axb = _dot(a, a), _dot(a, b), _dot(b, b), jnp.cross(a, b)
+    length = jnp.sqrt(bb + e)
+    q = jnp.sqrt(aa + e) * length + e
+
+    # 1 - cos² is (q² - (a·b)²) / q². By Lagrange's identity (a·a)(b·b) - (a·b)² = |a x b|², it
+    # needs no difference, which on slivers would leave float32 gradients with errors of 5e-5.
+    sin_squared = (_dot(axb, axb) + e * (aa + bb + 2 * q)) / q / q
+    return b - a * (ab / (aa + e))[:, None], length * jnp.sqrt(sin_squared + FLATTEN_EPS)
+
+
+def edge_length(
+    vertices: ArrayLike,
+    topology: MeshTopology,
+    *,
+    target: ArrayLike = 0.0,
+    reduction: str = "mean",
+) -> jax.Array:
+    """How far the lengths of edges are from a target.
+
+    The mean (or sum) over edges of `(|xₐ - x_b| - target)²`; the mean is PyTorch3D's
+    `mesh_edge_loss`.
+
+    Gradient: exact to `vertices` and `target`; an edge of no length has no direction, and 0.
+
+    Args:
+        vertices: `[V, 3]` positions, scene units.
+        topology: of the same mesh; see `mesh_topology`.
+        target: `[]` length, scene units; traced.
+        reduction: "mean" over the E edges as in PyTorch3D, or "sum"; static.
+
+    Returns:
+        `[]` squared scene units; 0 for a mesh without edges.
+
+    Raises:
+        ValueError: a shape or dtype is wrong, or a vertex or `target` is not finite.
+
+    Example:
+        >>> topology = mesh_topology([[0, 1, 2]], 3)
+        >>> float(edge_length([[0, 0, 0], [3, 0, 0], [0, 4, 0]], topology, target=4.0))
+        0.6666666865348816
+
+    References:
+        Wang et al., Pixel2Mesh, ECCV 2018, arXiv:1804.01654.
+    """
+    vertices, topology = _check_mesh(vertices, topology)
+    target = check_array("target", target, (), finite=True).astype(vertices.dtype)
+    side = _sides(vertices, topology.edges)[:, 0]
+
+    # The length is v·n(v): unlike a square root it has a gradient, 0, where v is 0.
+    lengths = _dot(side, unit(side))
+    return _reduce((lengths - target) ** 2, reduction)
+
+
+def normal_consistency(
+    vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "mean"
+) -> jax.Array:
+    """How much the normals of neighbouring faces differ: 0 for a flat mesh.
+
+    The mean (or sum) over hinges of `1 - n₁·n₂`, with the unit normals of the two faces on one
+    side of the surface, however they are wound. The mean is PyTorch3D's
+    `mesh_normal_consistency`, where no edge has more than two faces. As there, a face without
+    area has the normal 0: its hinges add 1.
+
+    Gradient: exact to `vertices`; 0 from a face without area.
+
+    Args:
+        vertices: `[V, 3]` positions.
+        topology: of the same mesh; see `mesh_topology`.
+        reduction: "mean" over the K hinges as in PyTorch3D, or "sum"; static.
+
+    Returns:
+        `[]` from 0 to 2 per hinge; 0 for a mesh without hinges.
+
+    Raises:
+        ValueError: a shape or dtype is wrong, or a vertex is not finite.
+
+    Example:
+        >>> topology = mesh_topology([[0, 1, 2], [1, 0, 3]], 4)
+        >>> book = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+        >>> float(normal_consistency(book, topology))
+        1.0
+
+    References:
+        Ravi et al., Accelerating 3D Deep Learning with PyTorch3D, arXiv:2007.08501.
+    """
+    vertices, topology = _check_mesh(vertices, topology)
+    # Lengths do not matter: with units, no product overflows or vanishes.
+    a, b, c = jnp.moveaxis(unit(_sides(vertices, topology.hinges)), 1, 0)
+    cos = _dot(unit(jnp.cross(a, b), NO_AREA), unit(jnp.cross(c, a), NO_AREA))
+    return _reduce(1 - cos, reduction)
+
+
+def negative_iou(silhouette: ArrayLike, target: ArrayLike) -> jax.Array:
+    """How little two silhouettes overlap: 1 minus their soft intersection over union.
+
+    With the coverages p and t of each pixel, and `e = 1e-6`,
+
+        1 - Σ p t / (Σ (p + t - p t) + e)
+
+    This is SoftRas's `neg_iou_loss` of one view, but that two empty silhouettes have the loss 0,
+    not 1. Its loss of several views is the mean under `jax.vmap`. Equal silhouettes have the
+    loss 0 (but for e) only where they are all 0 or 1.
+
+    Gradient: exact to both. An empty `target` gives none to `silhouette`.
+
+    Args:
+        silhouette: `[H, W]` coverage in [0, 1], as `Image.alpha`.
+        target: `[H, W]` coverage in [0, 1], or booleans.
+
+    Returns:
+        `[]` from 0 to 1.
+
+    Raises:
+        ValueError: a shape or dtype is wrong, or a known value is not in [0, 1].
+
+    Example:
+        >>> round(float(negative_iou([[1.0, 0.5], [0.0, 0.0]], [[1, 0], [0, 0]])), 4)
+        0.3333
+
+    References:
+        Liu et al., Soft Rasterizer, ICCV 2019, arXiv:1904.01786.
+    """
+    p = _check_coverage("silhouette", silhouette, ("H", "W"))
+    t = _check_coverage("target", target, p.shape).astype(p.dtype)
+    intersection, union = (p * t).sum(), (p + t - p * t).sum()
+    return jnp.where(union > 0, 1 - intersection / (union + UNION_EPS), 0)
+
+
+def iou(predicted: ArrayLike, target: ArrayLike) -> jax.Array:
+    """Intersection over union of two boolean grids: a metric of voxels or silhouettes.
+
+    Gradient: none.
+
+    Args:
+        predicted: `[...]` booleans: voxels `[N, N, N]`, or for example `image.alpha > 0.5`.
+        target: booleans of the same shape.
+
+    Returns:
+        `[]` from 0, disjoint, to 1, equal; two empty grids are equal.
+
+    Raises:
+        ValueError: they are not boolean, or differ in shape.
+
+    Example:
+        >>> float(iou([True, True, False], [True, False, False]))
+        0.5
+    """
+    grids = jnp.asarray(predicted), jnp.asarray(target)
+    for name, grid in zip(("predicted", "target"), grids, strict=True):
+        if grid.dtype != bool or grid.shape != grids[0].shape:
+            raise ValueError(
+                f"`{name}` must be a boolean array {list(grids[0].shape)}, "
+                f"got {grid.dtype.name}{list(grid.shape)}. Pass for example alpha > 0.5."
+            )
+    intersection, union = (grids[0] & grids[1]).sum(), (grids[0] | grids[1]).sum()
+    return jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1)
+
+
+def _dot(u: jax.Array, v: jax.Array) -> jax.Array:
+    return (u * v).sum(-1)
+
+
+def _reduce(terms: jax.Array, reduction: str) -> jax.Array:
+    """The sum or mean of all terms; 0 where there are none."""
+    check_choice("reduction", reduction, REDUCTIONS)
+    return terms.sum() / (max(terms.size, 1) if reduction == "mean" else 1)
+
+
+def _sides(vertices: jax.Array, corners: jax.Array) -> jax.Array:
+    """From the first corner of each edge or hinge `[K, n]` to the others: `[K, n - 1, 3]`.
+
+    All are 0, with gradient 0, where a corner is not finite.
+    """
+    places = vertices[corners]
+    sides = places[:, 1:] - places[:, :1]
+    return jnp.where(jnp.isfinite(sides).all((1, 2), keepdims=True), sides, 0)
+
+
+def _check_mesh(vertices: ArrayLike, topology: Any) -> tuple[jax.Array, MeshTopology]:
+    """Returns the vertices as an array that fits the topology.
+
+    Raises:
+        ValueError: it does not, or is not finite.
+    """
+    if not isinstance(topology, MeshTopology):
+        raise ValueError(
+            f"`topology` must be a MeshTopology, got {type(topology).__name__}. "
+            "Pass mesh_topology(faces, vertices.shape[0])."
+        )
+    shape = (*topology.valence.shape, 3)
+    hint = "One row per vertex of the topology; for a batch use jax.vmap."
+    return check_array("vertices", vertices, shape, finite=True, hint=hint), topology
+
+
+def _check_coverage(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> jax.Array:
+    """Returns coverages as floats.
+
+    Raises:
+        ValueError: the shape or dtype is wrong, or a known value is not in [0, 1].
+    """
+    array = check_array(name, value, shape, finite=True, hint="One view; use jax.vmap for more.")
+    if is_concrete(array) and array.size:
+        low, high = float(np.min(array)), float(np.max(array))
+        if low < -1e-3 or high > 1 + 1e-3:  # rounding may leave [0, 1] by less
+            raise ValueError(
+                f"`{name}` must lie in [0, 1], got values from {low} to {high}. "
+                "Divide 8-bit pictures by 255."
+            )
+    return array
