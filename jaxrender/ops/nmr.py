@@ -218,7 +218,7 @@ def _sweep_all(
             known, (live, view, row, column, owner), gradient = carry
             axis, edge = lax.div(sweep, jnp.int32(3)), lax.rem(sweep, jnp.int32(3))
             by_column = axis == 0
-            place = ((1 - axis) * 3 + edge) * faces
+            base = ((1 - axis) * 3 + edge) * faces
             count = jnp.where(by_column, width, height).astype(dtype)
             size = jnp.where(by_column, height, width).astype(dtype)
             u, v = (jnp.where(by_column, *pair) for pair in ((column, row), (row, column)))
@@ -238,7 +238,7 @@ def _sweep_all(
 
             def add(gradient: jax.Array, pulls: list[jax.Array], owner: jax.Array) -> jax.Array:
                 for end, pull in enumerate(pulls):
-                    gradient = gradient.at[place + end * 6 * faces + owner].add(pull)
+                    gradient = gradient.at[base + end * 6 * faces + owner].add(pull)
                 return gradient
 
             # Pull the edges in, each over the pixel itself.
