@@ -48,7 +48,8 @@ def load_image(path: str | Path) -> jax.Array:
 def save_image(path: str | Path, image: Any) -> None:
     """Writes a picture, clipped to [0, 1] and rounded to 8 bits.
 
-    The linear values are written as they are; no gamma curve is applied.
+    The linear values are written as they are; no gamma curve is applied. A folder that is not
+    there is made.
 
     Args:
         path: the extension is the format: .png, .jpg, .bmp, .tif or .webp.
@@ -56,6 +57,7 @@ def save_image(path: str | Path, image: Any) -> None:
 
     Raises:
         ValueError: unknown format, wrong shape, whole numbers, NaN or infinity.
+        OSError: the file cannot be written.
         ImportError: imageio is not installed.
     """
     path = Path(path)
@@ -64,7 +66,9 @@ def save_image(path: str | Path, image: Any) -> None:
     pixels = _pixels("image", image)
     if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
-    _imageio().imwrite(path, pixels, plugin="pillow")
+    imageio = _imageio()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imageio.imwrite(path, pixels, plugin="pillow")
 
 
 def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) -> None:
@@ -74,7 +78,8 @@ def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) 
     so still parts do not flicker and the file is small. It counts time in hundredths of a
     second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264)
     has even sides: the last row or column of an odd size is repeated once, nothing is scaled.
-    The linear values are written as they are; no gamma curve is applied.
+    The linear values are written as they are; no gamma curve is applied. A folder that is not
+    there is made.
 
     Args:
         path: ends in .gif or .mp4.
@@ -104,6 +109,7 @@ def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) 
                 f"`frames` must have one size, got {list(pictures[0].shape[:2])} in frame 0 and "
                 f"{list(picture.shape[:2])} in frame {index}."
             )
+    path.parent.mkdir(parents=True, exist_ok=True)
     (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
 
 

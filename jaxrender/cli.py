@@ -345,7 +345,6 @@ def _progress(azimuths: np.ndarray, quiet: bool) -> Iterable[Any]:
 
 def _write(path: Path, pictures: list[np.ndarray], fps: float) -> None:
     """Writes one animation, one picture, or numbered pictures, and prints their names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() in ANIMATIONS:
         io.save_animation(path, pictures, fps=fps)
         print(path)

@@ -30,8 +30,9 @@ def frames(path: Path) -> np.ndarray:
 
 
 def test_nmr_1_turntable(tmp_path):
-    load("nmr_1_turntable").main(4, 32, tmp_path / "turn.gif")
-    turn = frames(tmp_path / "turn.gif")
+    path = tmp_path / "new" / "folder" / "turn.gif"
+    load("nmr_1_turntable").main(4, 32, path)
+    turn = frames(path)
     assert turn.shape == (4, 32, 32, 3)
     assert ((turn > 50).mean((1, 2, 3)) > 0.05).all()
     assert (turn[0] != turn[1]).any()

@@ -620,6 +620,13 @@ def test_picture_round_trip(tmp_path, shape):
     assert again.dtype == np.float32
 
 
+def test_folders_are_made(tmp_path):
+    io.save_image(tmp_path / "a" / "b" / "c.png", np.zeros((2, 2)))
+    io.save_animation(tmp_path / "d" / "e.gif", np.zeros((2, 4, 4)))
+    assert (tmp_path / "a" / "b" / "c.png").exists()
+    assert (tmp_path / "d" / "e.gif").exists()
+
+
 def test_picture_kinds(tmp_path):
     mask = RNG.random((4, 4)) > 0.5
     io.save_image(tmp_path / "mask.png", mask)
@@ -727,5 +734,6 @@ def test_bad_animations(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             io.save_animation(tmp_path / name, frames, fps=fps)
+    (tmp_path / "taken.mp4").mkdir()
     with pytest.raises(OSError, match="cannot write"):
-        io.save_animation(tmp_path / "no folder" / "a.mp4", [frame])
+        io.save_animation(tmp_path / "taken.mp4", [frame])
