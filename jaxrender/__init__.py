@@ -38,6 +38,7 @@ from jaxrender._types import (
     Pinhole,
     ScreenMesh,
 )
+from jaxrender._voxels import voxelize
 from jaxrender.io import load_mesh, normalize, save_mesh
 
 __version__ = "0.1.0"
@@ -85,4 +86,5 @@ __all__ = [
     "silhouette",
     "vertex_normals",
     "viewpoint",
+    "voxelize",
 ]

@@ -22,7 +22,7 @@ FLOORS = [
     {"_checks"},
     {"_camera", "_teapot"},
     {"_textures", "shapes"},
-    {"_shading", "_rasterize", "_nmr"},
+    {"_shading", "_rasterize", "_nmr", "_voxels"},
     {"_render"},
     {"losses", "_formats"},
     {"_bake", "_images"},

@@ -26,9 +26,12 @@ def fold_vmap(batched: Callable) -> Callable:
         end in one call of `batched`; an argument that is not mapped stays shared, uncopied.
     """
 
+    # Compiled here, because without it each call outside `jax.jit` compiles the loops anew.
+    compiled = jax.jit(batched)
+
     @jax.custom_batching.custom_vmap
     def over_batch(*args: jax.Array):
-        return batched(*args)
+        return compiled(*args)
 
     @over_batch.def_vmap
     def fold_axis(axis_size: int, in_batched: list[bool], *args: jax.Array):

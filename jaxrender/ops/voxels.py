@@ -1,7 +1,7 @@
 """Voxels of a mesh: those that its surface meets, and those that it encloses.
 
 Shapes: `B` meshes, `V` vertices, `F` faces, `N` voxels along each side of the grid, `P` slots of
-a pass, `h, w` window, `W` words of 32 voxels along a side.
+a pass, `W` words of 32 voxels along a side.
 
 Voxel coordinates put voxel `(i, j, k)` at the cube from `(i, j, k)` to `(i + 1, j + 1, k + 1)`,
 so the edges of the voxels lie on the lattice of whole numbers. A voxel is on the surface if
@@ -10,10 +10,10 @@ so the edges of the voxels lie on the lattice of whole numbers. A voxel is on th
 (b) a corner of a face lies in it.
 
 For (a), every face is projected along each of the three axes, and the window engine (see
-`windows.py`) walks over the lattice lines that it may meet, as over pixels: three pictures in
-which a line meets not the nearest face but all of them. The voxel edge that is met belongs to
-the four voxels around the line; it is marked once, and the four are marked at the end, for the
-whole grid in one go. Marks only ever switch a voxel on, so their order does not matter.
+`windows.py`) walks over the lattice lines that it may meet, as over pixels. A voxel edge that is
+met belongs to the four voxels around the line: the walk marks the edge, and those four follow
+at the end, for the whole grid in one go. A mark only ever switches on, so that order does not
+matter and the result is the same on every device.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.triangles import FARTHEST, Corners, edges_of
-from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, window_pixels
+from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows
 
-WINDOW = (2, 2)  # lattice lines; most faces of a fine mesh meet one or none
+WINDOW = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
 WORD = 32  # bits
 
@@ -91,10 +91,10 @@ def _surface(
 
     # (b) Mark the voxels that hold a corner.
     voxel = jnp.floor(corners)
-    inside = ((voxel >= 0) & (voxel < resolution)).all(0) & valid  # [3, BF]
-    x, y, z = jnp.where(inside, voxel, resolution).astype(jnp.int32)
+    inside = ((voxel >= 0) & (voxel < resolution)).all(0) & valid[None]  # [3, BF]
+    x, y, z = jnp.where(inside[None], voxel, resolution).astype(jnp.int32)
     mesh = lax.div(jnp.arange(valid.size, dtype=jnp.int32), jnp.int32(faces.shape[1]))
-    return surface.at[mesh, x, y, z].set(True, mode="drop")
+    return surface.at[mesh[None], x, y, z].set(True, mode="drop")
 
 
 def _corners(
@@ -147,7 +147,7 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
     # Bound the lines that each face may meet, along one axis after the other.
     least = jnp.ceil(jnp.clip(corners.min(1), 0, n)).astype(jnp.int32)
     most = jnp.floor(jnp.clip(corners.max(1), -1, n - 1)).astype(jnp.int32)
-    most = jnp.where(valid, most, -1)
+    most = jnp.where(valid[None], most, -1)
     p_axis, q_axis = jnp.array(ACROSS, jnp.int32).T
     bounds = Bounds(
         *(
@@ -159,30 +159,26 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
     def fold(met: jax.Array, windows: Windows) -> jax.Array:
         # Project each slot's face along its axis.
         axis = lax.div(windows.face, jnp.int32(total))
-        face = windows.face - axis * total
-        corner = jnp.arange(3)[:, None]
-        projected = Corners(
-            *(
-                corners[which[None], corner, face[None]][..., None, None]
-                for which in (q_axis[axis], p_axis[axis], axis)
-            )
+        face, corner = windows.face - axis * total, jnp.arange(3)[:, None]
+        q_corner, p_corner, c_corner = (
+            corners[kept[None], corner, face[None]] for kept in (q_axis[axis], p_axis[axis], axis)
         )
 
-        # Test the window's lines against the face's edges, and find where they meet it.
-        p, q = window_pixels(windows.row, windows.column, WINDOW)  # [P, h, 1], [P, 1, w]
-        edges = edges_of(projected, perspective=False)
-        weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P, h, w]
+        # Test its line against the three edges, and find where the face meets it.
+        edges = edges_of(Corners(q_corner, p_corner, c_corner), perspective=False)
+        p, q = windows.row, windows.column
+        weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
         area = weights.sum(0)
-        hit = (weights >= 0).all(0) & (area > 0) & windows.live[:, None, None]
-        c0, c1, c2 = projected.z
-        along = weights[1] * (c1 - c0) + weights[2] * (c2 - c0)
-        along = jnp.floor(c0 + along / jnp.where(area > 0, area, 1))
+        hit = windows.live & (weights >= 0).all(0) & (area > 0)
+        c0, c1, c2 = c_corner
+        offset = weights[1] * (c1 - c0) + weights[2] * (c2 - c0)
+        c = jnp.floor(c0 + offset / jnp.where(hit, area, 1))
 
-        # Mark the voxel edges there; a line outside the grid may be a line of the next mesh.
-        hit &= (p < n) & (q < n) & (along >= 0) & (along < n)
-        mesh = lax.div(windows.face, jnp.int32(total // meshes))[:, None, None]  # axis included
-        line = (mesh * n + p) * n + q
-        return met.at[line, jnp.where(hit, along, n).astype(jnp.int32)].set(True, mode="drop")
+        # Mark the voxel edge there.
+        hit &= (c >= 0) & (c < n)
+        axis_and_mesh = lax.div(windows.face, jnp.int32(total // meshes))
+        line = (axis_and_mesh * n + p) * n + q
+        return met.at[line, jnp.where(hit, c, n).astype(jnp.int32)].set(True, mode="drop")
 
     met = scan_windows(
         fold,
@@ -197,10 +193,10 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
 def _exterior(surface: jax.Array) -> jax.Array:
     """The empty voxels `[B, N, N, N]` that empty neighbours connect to the grid's outer layer.
 
-    A flood through the six faces of each voxel, in sweeps: one floods the grid along one
-    direction as far as it goes, so that a convex mesh takes one round of the six and a
-    labyrinth one for every few of its turns. The voxels along the last axis are bits of
-    words, which makes a step of a sweep 32 times cheaper than it would be on booleans.
+    A flood through the six sides of each voxel, in sweeps: each carries it along one direction
+    as far as it goes, plane by plane. A round of all six fills the outside of a convex mesh,
+    and a labyrinth takes a round for every few of its turns. The voxels along the last axis
+    are bits of words, so that a plane is a handful of vector operations.
     """
     n = surface.shape[1]
     rim = jnp.arange(n) % max(n - 1, 1) == 0
@@ -208,28 +204,43 @@ def _exterior(surface: jax.Array) -> jax.Array:
     free = _packed(~surface)
     start = free & _packed(outer)[None]
 
-    def sweep(reached: jax.Array, axis: int, sign: int) -> jax.Array:
-        # After the step of 2ᵏ the flood has gone 2ᵏ⁺¹ - 1 voxels, and `clear` says whether the
-        # 2ᵏ⁺¹ voxels up to here are free: the parallel prefix of Kogge and Stone (1973).
-        move = _shifted_bits if axis == 3 else _shifted
-        clear = free
-        step = 1
-        while step < n:
-            reached |= clear & move(reached, axis, sign * step)
-            clear &= move(clear, axis, sign * step)
-            step *= 2
-        return reached
+    def sweep(reached: jax.Array, axis: int, *, back: bool) -> jax.Array:
+        def one_plane(before: jax.Array, plane: tuple[jax.Array, jax.Array]):
+            reached, free = plane
+            if axis < 3:
+                reached |= free & before
+            else:
+                # Let the last bit of the word before into the first of this one.
+                reached |= free & (before << (WORD - 1) if back else before >> (WORD - 1))
+                reached = _flooded_word(reached, free, back=back)
+            return reached, reached
+
+        planes = jnp.moveaxis(reached, axis, 0), jnp.moveaxis(free, axis, 0)
+        _, swept = lax.scan(one_plane, jnp.zeros_like(planes[0][0]), planes, reverse=back)
+        return jnp.moveaxis(swept, 0, axis)
 
     def one_round(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         before, _ = carry
         reached = before
         for axis in (1, 2, 3):
-            for sign in (1, -1):
-                reached = sweep(reached, axis, sign)
+            for back in (False, True):
+                reached = sweep(reached, axis, back=back)
         return reached, (reached != before).any()
 
     reached, _ = lax.while_loop(lambda carry: carry[1], one_round, (start, start.any()))
     return _unpacked(reached, n)
+
+
+def _flooded_word(reached: jax.Array, free: jax.Array, *, back: bool) -> jax.Array:
+    """Carries a flood through the free bits of each word, towards higher bits or `back`.
+
+    After the step of 2ᵏ it has gone 2ᵏ⁺¹ - 1 bits, and `free` says whether the last 2ᵏ⁺¹ bits
+    are all free: the parallel prefix of Kogge and Stone.
+    """
+    for step in (1, 2, 4, 8, 16):
+        reached |= free & (reached >> step if back else reached << step)
+        free &= free >> step if back else free << step
+    return reached
 
 
 def _shifted(array: jax.Array, axis: int, step: int) -> jax.Array:
@@ -239,29 +250,18 @@ def _shifted(array: jax.Array, axis: int, step: int) -> jax.Array:
     return lax.pad(array, jnp.zeros((), array.dtype), padding)
 
 
-def _shifted_bits(words: jax.Array, axis: int, step: int) -> jax.Array:
-    """`_shifted` along an axis of packed bits."""
-    whole, bits = divmod(step, WORD)
-    moved = _shifted(words, axis, whole)
-    if bits:
-        # The upper bits of each word carry over into the next.
-        carried = _shifted(words, axis, whole + 1)
-        moved = (moved << bits) | (carried >> (WORD - bits))
-    return moved
-
-
 def _packed(bits: jax.Array) -> jax.Array:
     """Booleans `[..., N]` as words `[..., W]`; the padding is False."""
     n = bits.shape[-1]
     words = -(-n // WORD)
     padding = [(0, 0, 0)] * (bits.ndim - 1) + [(0, words * WORD - n, 0)]
     bits = lax.pad(bits, False, padding).reshape(*bits.shape[:-1], words, WORD)
-    place = jnp.arange(WORD, dtype=jnp.uint32)
-    return jnp.sum(jnp.where(bits, jnp.uint32(1) << place, 0), -1, dtype=jnp.uint32)
+    place = lax.broadcasted_iota(jnp.uint32, bits.shape, bits.ndim - 1)
+    return jnp.sum(bits.astype(jnp.uint32) << place, -1, dtype=jnp.uint32)
 
 
 def _unpacked(words: jax.Array, n: int) -> jax.Array:
     """Words `[..., W]` as their first `n` booleans."""
-    place = jnp.arange(WORD, dtype=jnp.uint32)
+    place = lax.broadcasted_iota(jnp.uint32, (*words.shape, WORD), words.ndim)
     bits = (words[..., None] >> place) & 1
     return bits.reshape(*words.shape[:-1], -1)[..., :n].astype(bool)
