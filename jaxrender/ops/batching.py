@@ -25,7 +25,6 @@ def fold_vmap(batched: Callable) -> Callable:
         The same operation without the batch axis. Any number of nested `jax.vmap`s around it
         end in one call of `batched`; an argument that is not mapped stays shared, uncopied.
     """
-
     # Compiled here, because without it each call outside `jax.jit` compiles the loops anew.
     compiled = jax.jit(batched)
 
