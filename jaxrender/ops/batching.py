@@ -8,10 +8,13 @@ into that one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def fold_vmap(batched: Callable) -> Callable:
@@ -56,3 +59,23 @@ def fold_vmap(batched: Callable) -> Callable:
         return jax.tree.map(lambda result: result[0], over_batch(*(arg[None] for arg in args)))
 
     return single
+
+
+def fold_vmap_scheduled(
+    batched: Callable, schedules: Mapping[str, Any], name: str | None
+) -> Callable:
+    """`fold_vmap` of an operation that runs by one schedule or another.
+
+    Args:
+        batched: as for `fold_vmap`, with a keyword `schedule`.
+        schedules: by name: the first is a CPU's, the last that of any other device.
+        name: which to take; None is that of the platform.
+    """
+
+    def scheduled(*args: jax.Array):
+        if name is not None:
+            return batched(*args, schedule=schedules[name])
+        plans = [functools.partial(batched, schedule=plan) for plan in schedules.values()]
+        return lax.platform_dependent(*args, cpu=plans[0], default=plans[-1])
+
+    return fold_vmap(scheduled)

@@ -28,11 +28,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.batching import fold_vmap
+from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
     Planes,
+    corner_ids,
     edges_of,
     is_drawable,
     is_front,
@@ -160,19 +161,8 @@ def _pixel_centres(height: int, width: int, dtype: jnp.dtype) -> tuple[jax.Array
 @functools.cache
 def _single_view(image_size: tuple[int, int], perspective: bool, cull: str, schedule: str | None):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
-
-    def draw(*args: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        drawn = {
-            name: functools.partial(
-                _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=plan
-            )
-            for name, plan in SCHEDULES.items()
-        }
-        if schedule is not None:
-            return drawn[schedule](*args)
-        return lax.platform_dependent(*args, cpu=drawn["rows"], default=drawn["pixels"])
-
-    return fold_vmap(draw)
+    draw = functools.partial(_draw, image_size=image_size, perspective=perspective, cull=cull)
+    return fold_vmap_scheduled(draw, SCHEDULES, schedule)
 
 
 def _draw(
@@ -262,15 +252,12 @@ def _set_up(
     perspective = near is not None
 
     # Find the corners in one list of vertices.
-    first = jnp.arange(views, dtype=jnp.int32) * (vertex_count if vertices.shape[0] > 1 else 0)
-    ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
+    ids, drawn = corner_ids(faces, vertex_count, views, shared=vertices.shape[0] == 1)
     axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
-    corners = Corners(*(axis[ids.T] for axis in axes))
+    corners = Corners(*(axis[ids] for axis in axes))
 
     # Leave out faces that cannot be drawn, or that turn their culled side.
     area = signed_area(corners)
-    in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
-    drawn = jnp.broadcast_to(in_range, (views, face_count)).reshape(-1)
     drawn &= is_drawable(corners, area, perspective=perspective)
     if cull != "none":
         drawn &= is_front(corners, area) == (cull == "back")

@@ -67,9 +67,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.batching import fold_vmap
-from jaxrender.ops.edges import Edges, edges_of
+from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.lines import Crossing, Lines, Sweep, as_lines
+from jaxrender.ops.passes import list_places, repeat
+from jaxrender.ops.segments import Segments, segments_of
 
 SWEEPS = 6  # 3 edges x 2 axes
 
@@ -117,17 +118,8 @@ def visibility_gradient(
 @functools.cache
 def _single_view(perspective: bool, schedule: str | None):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
-
-    def differentiate(*args: jax.Array) -> jax.Array:
-        plans = {
-            name: functools.partial(_differentiate, perspective=perspective, schedule=plan)
-            for name, plan in SCHEDULES.items()
-        }
-        if schedule is not None:
-            return plans[schedule](*args)
-        return lax.platform_dependent(*args, cpu=plans["cpu"], default=plans["gpu"])
-
-    return fold_vmap(differentiate)
+    differentiate = functools.partial(_differentiate, perspective=perspective)
+    return fold_vmap_scheduled(differentiate, SCHEDULES, schedule)
 
 
 def _differentiate(
@@ -153,12 +145,12 @@ def _differentiate(
 
     # Set the edges of all faces up, one view after the other. Cutting them, and the derivative
     # of that, takes longer than all else here, so do it only if any vertex is behind a camera.
-    def set_up(vertices: jax.Array, *, cut: bool) -> Edges:
-        one_view = functools.partial(edges_of, image_size=(height, width), cut=cut)
+    def set_up(vertices: jax.Array, *, cut: bool) -> Segments:
+        one_view = functools.partial(segments_of, image_size=(height, width), cut=cut)
         edges = jax.vmap(one_view)(vertices, faces)
-        return Edges(*(jnp.moveaxis(points, 0, 2).reshape(2, 3, -1) for points in edges))
+        return Segments(*(jnp.moveaxis(points, 0, 2).reshape(2, 3, -1) for points in edges))
 
-    def pull_back(vertices: jax.Array, gradient: Edges, *, cut: bool) -> jax.Array:
+    def pull_back(vertices: jax.Array, gradient: Segments, *, cut: bool) -> jax.Array:
         return jax.vjp(functools.partial(set_up, cut=cut), vertices)[1](gradient)[0]
 
     def choose(function: Callable, *args: Any) -> Any:
@@ -175,14 +167,14 @@ def _differentiate(
 
 
 def _sweep_all(
-    edges: Edges,
+    edges: Segments,
     is_cut: jax.Array,
     face: jax.Array,
     image: jax.Array,
     upstream: jax.Array,
     eps: jax.Array,
     schedule: Schedule,
-) -> Edges:
+) -> Segments:
     """The gradient to the edges of all faces.
 
     Args:
@@ -202,7 +194,7 @@ def _sweep_all(
     # List the visible pixels.
     face = face[:, ::-1].reshape(-1)
     at_once = min(schedule.pixels, face.size)
-    queue, visible = _list(face >= 0, face.size + at_once)
+    queue, visible = list_places(face >= 0, face.size + at_once)
 
     def one_pass(number: jax.Array, gradient: jax.Array) -> jax.Array:
         # Find where the pixels lie, and the edges of their faces.
@@ -247,7 +239,9 @@ def _sweep_all(
 
             # Push them out, from the pixels right inside them, over all beyond.
             rows = max(1, min(schedule.swept // lines.image.shape[2], at_once // 8))
-            chosen, chosen_count = _list(crossing.valid & (v == crossing.inner), at_once + rows)
+            chosen, chosen_count = list_places(
+                crossing.valid & (v == crossing.inner), at_once + rows
+            )
             chosen_place = (line * lines.image.shape[2] + v)[chosen]
 
             def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -260,16 +254,16 @@ def _sweep_all(
                 place = lax.dynamic_slice(chosen_place, (first,), (rows,))
                 return add(gradient, _push_out(lines, place, these, crossing), these.owner)
 
-            gradient = _repeat(chosen_count, rows, one_block, gradient)
+            gradient = repeat(chosen_count, rows, one_block, gradient)
             return known, (live, view, row, column, owner), gradient
 
         carry = (table[:, owner], (live, view, row, column, owner), gradient)
         return lax.fori_loop(jnp.int32(0), jnp.int32(SWEEPS), one_sweep, carry)[-1]
 
-    gradient = _repeat(visible, at_once, one_pass, jnp.zeros(12 * faces, dtype))
+    gradient = repeat(visible, at_once, one_pass, jnp.zeros(12 * faces, dtype))
     # It is per screen unit so far; the edges are in pixels.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
-    return Edges(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))
+    return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))
 
 
 def _is_inside(
@@ -340,18 +334,3 @@ def _push_out(lines: Lines, place: jax.Array, sweep: Sweep, crossing: Crossing) 
         jnp.where(crossing.valid & moves, pull, 0)
         for pull, moves in zip(pulls, crossing.moves, strict=True)
     ]
-
-
-def _list(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """The places `[size]` where a mask is true, then zeros; and how many there are."""
-    rank = jnp.cumsum(mask, dtype=jnp.int32)
-    where = jnp.where(mask, rank - 1, size)
-    places = jnp.arange(mask.size, dtype=jnp.int32)
-    listed = jnp.zeros(size, jnp.int32).at[where].set(places, mode="drop", unique_indices=True)
-    return listed, rank[-1]
-
-
-def _repeat(items: jax.Array, at_once: int, body: Callable, state: Any) -> Any:
-    """Calls `body(number, state) -> state` until all items are done."""
-    times = lax.div(items + (at_once - 1), jnp.int32(at_once))
-    return lax.fori_loop(jnp.int32(0), times, body, state)

@@ -47,6 +47,27 @@ def to_pixels(
     return jnp.clip(x, -FARTHEST, FARTHEST), jnp.clip(y, -FARTHEST, FARTHEST), vertices[..., 2]
 
 
+def corner_ids(
+    faces: jax.Array, vertex_count: int, views: int, *, shared: bool
+) -> tuple[jax.Array, jax.Array]:
+    """Where the corners of all views' faces lie in one list of vertices, view after view.
+
+    Args:
+        faces: `[B or 1, F, 3]` int32.
+        vertex_count: of one view.
+        views: `B`.
+        shared: whether all views have the same vertices, which the list then holds once.
+
+    Returns:
+        `[3, B F]` int32 places, those out of range clipped, and `[B F]` whether all of a face
+        are in range.
+    """
+    first = jnp.arange(views, dtype=jnp.int32) * (0 if shared else vertex_count)
+    ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
+    in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
+    return ids.T, jnp.broadcast_to(in_range, (views, faces.shape[1])).reshape(-1)
+
+
 def signed_area(corners: Corners) -> jax.Array:
     """Twice the signed area, square pixels; positive is clockwise to the eye."""
     (x0, x1, x2), (y0, y1, y2), _ = corners

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
-from jaxrender.ops.triangles import FARTHEST, Corners, edges_of
+from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of
 from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows
 
 WINDOW = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
@@ -113,16 +113,10 @@ def _corners(
     vertex_count = vertices.shape[1]
     scale = resolution / (high - low)
     points = (vertices - low[:, None]) * scale[:, None]
-    points = jnp.broadcast_to(points, (meshes, vertex_count, 3)).reshape(-1, 3)
 
-    # Find the corners in one list of vertices.
-    first = jnp.arange(meshes, dtype=jnp.int32) * vertex_count
-    ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
-    corners = jnp.stack([axis[ids.T] for axis in points.T])
-
-    # Leave out faces that are nowhere.
-    in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
-    in_range = jnp.broadcast_to(in_range, (meshes, faces.shape[1])).reshape(-1)
+    # Find the corners in one list of vertices; leave out faces that are nowhere.
+    ids, in_range = corner_ids(faces, vertex_count, meshes, shared=points.shape[0] == 1)
+    corners = jnp.stack([axis[ids] for axis in points.reshape(-1, 3).T])
     valid = in_range & jnp.isfinite(corners).all((0, 1))
     return jnp.clip(corners, -FARTHEST, FARTHEST), valid
 

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.passes import list_places
+
 MAX_SLOTS = 1 << 15  # of a pass: sums over its faces stay below MAX_SLOTS², which int32 holds
 
 
@@ -71,12 +73,8 @@ def scan_windows(
     count = rows * columns
 
     # List the faces that have any, last face first; the padding serves the last pass.
-    face = jnp.arange(faces - 1, -1, -1, dtype=jnp.int32)
-    present = (count > 0)[::-1]
-    position = jnp.cumsum(present, dtype=jnp.int32)
-    listed = position[-1]
-    queue = jnp.zeros(faces + slots, jnp.int32)
-    queue = queue.at[jnp.where(present, position - 1, faces + slots)].max(face, mode="drop")
+    queue, listed = list_places((count > 0)[::-1], faces + slots)
+    queue = faces - 1 - queue
     slot = jnp.arange(slots, dtype=jnp.int32)
 
     def one_pass(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:

@@ -1,4 +1,4 @@
-"""The edges of faces as the picture has them: in order, and cut in front of the camera.
+"""The edges of faces as segments of the picture: in order, and cut in front of the camera.
 
 Shapes: `V` vertices, `F` faces.
 """
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.triangles import MIN_DEPTH, Corners, is_front, signed_area, to_pixels
+from jaxrender.ops.triangles import Corners, is_drawable, is_front, signed_area, to_pixels
 
 CUT = 1 / 1024  # the part of its front end's depth at which an edge is cut
 
 
-class Edges(NamedTuple):
+class Segments(NamedTuple):
     """The edges of faces in pixel coordinates with `y` UP, counter-clockwise around each face.
 
     Each is `[2, 3, ...]`: coordinate (x, y), edge. An edge wholly behind the camera lies at
@@ -26,13 +26,13 @@ class Edges(NamedTuple):
     end: jax.Array
 
 
-def edges_of(
+def segments_of(
     vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int], *, cut: bool
-) -> Edges:
+) -> Segments:
     """The edges `[2, 3, F]` of all faces, of those seen from behind in reversed order.
 
-    Differentiable. An index out of range is some vertex, and a face that is not finite is at 0:
-    no pixel sees either.
+    Differentiable. An index out of range is some vertex, and a face that is not drawable is at
+    0: no pixel sees either.
 
     Args:
         vertices: `[V, 3]` screen space.
@@ -46,19 +46,17 @@ def edges_of(
     ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
     flip = jnp.array([[1, -1, 1]], vertices.dtype)
     corners = Corners(*(axis[ids] for axis in to_pixels(vertices * flip, image_size)))
-    usable = jnp.isfinite(corners.x) & jnp.isfinite(corners.y) & jnp.isfinite(corners.z)
-    if cut:
-        usable &= jnp.abs(corners.z) > MIN_DEPTH
-    corners = Corners(*(jnp.where(usable.all(0), axis, 0) for axis in corners))
+    area = -signed_area(corners)
+    drawable = is_drawable(corners, area, perspective=cut)
+    corners = Corners(*(jnp.where(drawable, axis, 0) for axis in corners))
 
     # Turn faces that are seen from behind round.
-    area = -signed_area(corners)
     front = is_front(corners, area) if cut else area < 0
     x, y, z = (jnp.where(front, axis, axis[::-1]) for axis in corners)
     start, start_z = jnp.stack([x, y]), z
     end, end_z = jnp.roll(start, -1, axis=1), jnp.roll(z, -1, axis=0)
     if not cut:
-        return Edges(start, end)
+        return Segments(start, end)
 
     # Move an end behind the camera to where the edge is cut; x z and y z are linear along it.
     def in_front(
@@ -72,4 +70,4 @@ def edges_of(
 
     behind = (start_z <= 0) & (end_z <= 0)
     moved = in_front(start, start_z, end, end_z), in_front(end, end_z, start, start_z)
-    return Edges(*(jnp.where(behind[None], -2, point) for point in moved))
+    return Segments(*(jnp.where(behind[None], -2, point) for point in moved))
