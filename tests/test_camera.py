@@ -297,6 +297,14 @@ def test_float64_throughout():
         assert see(jnp.asarray(points(3), float), camera).dtype == jnp.float64
 
 
+def test_kinds_of_projection_have_their_own_programs():
+    # While these compared equal, jit took the wrong program once in some hundred times.
+    wide, flat = (look_at((0, 0, -3), projection=kind(3.0)) for kind in (perspective, orthographic))
+    assert jax.tree.structure(wide) != jax.tree.structure(flat)
+    other = look_at((0, 1, -3), projection=perspective(60.0))
+    assert jax.tree.structure(wide) == jax.tree.structure(other)
+
+
 def test_no_retrace():
     traces = []
 
