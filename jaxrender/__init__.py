@@ -6,7 +6,7 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import fitting, io, losses, shapes
+from jaxrender import distributions, fitting, io, losses, shapes, skinning, tconorms
 from jaxrender._camera import (
     camera_position,
     from_opencv,
@@ -24,6 +24,7 @@ from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
+from jaxrender._soft import rasterize_soft
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
 from jaxrender._types import (
     NO_FACE,
@@ -37,6 +38,7 @@ from jaxrender._types import (
     Perspective,
     Pinhole,
     ScreenMesh,
+    Soft,
 )
 from jaxrender._voxels import voxelize
 from jaxrender.io import load_mesh, normalize, save_mesh
@@ -57,9 +59,11 @@ __all__ = [
     "Perspective",
     "Pinhole",
     "ScreenMesh",
+    "Soft",
     "UVTexture",
     "VertexColors",
     "camera_position",
+    "distributions",
     "face_normals",
     "fitting",
     "from_opencv",
@@ -78,12 +82,15 @@ __all__ = [
     "points_from_angles",
     "project",
     "rasterize_hard",
+    "rasterize_soft",
     "render",
     "sample_texture",
     "save_mesh",
     "shade",
     "shapes",
     "silhouette",
+    "skinning",
+    "tconorms",
     "vertex_normals",
     "viewpoint",
     "voxelize",

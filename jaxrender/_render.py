@@ -24,7 +24,8 @@ from jaxrender._checks import (
 )
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import CULLS, rasterize_hard
-from jaxrender._shading import SHADINGS, check_lights, shade
+from jaxrender._shading import SHADINGS, check_lights, corner_light, shade
+from jaxrender._soft import Light, check_background, check_soft, draw_soft, soft_silhouette
 from jaxrender._textures import channels, check_texture
 from jaxrender._types import (
     Camera,
@@ -35,6 +36,7 @@ from jaxrender._types import (
     Mesh,
     Orthographic,
     ScreenMesh,
+    Soft,
 )
 
 VISIBILITY_GRADIENTS = (None, "nmr")
@@ -54,9 +56,12 @@ def render(
     cull: str = "none",
     shading: str = "flat",
     two_sided: bool = True,
-    rasterizer: Hard | None = None,
+    rasterizer: Hard | Soft | None = None,
 ) -> Image:
     """Draws a mesh: `project`, `rasterize_hard`, `shade`, in one compiled program.
+
+    Or `project` and `rasterize_soft`, with `rasterizer=Soft(…)`: light falls on the corners of
+    faces there, and every triangle that reaches a pixel is blended in.
 
     With `anti_aliasing=k` the picture is drawn k times as large and each k x k block is
     averaged, as in NMR: colour, coverage, and also depth, where an empty sample counts as `far`.
@@ -69,7 +74,8 @@ def render(
     Gradient: exact to textures, lights, background and `far`; to the mesh and the camera as far
     as they move and light what each pixel sees. Which face a pixel sees has no gradient, unless
     `rasterizer=Hard(visibility_gradient="nmr")` gives rgb and alpha, together, that of NMR;
-    then it is reverse mode only. Depth has none, as in NMR.
+    then it is reverse mode only. Depth has none, as in NMR. With `rasterizer=Soft(…)` it is exact,
+    to everything that is drawn and to `sigma` and `gamma`, reverse mode only; see `rasterize_soft`.
 
     Args:
         mesh: the mesh in world space, with its texture.
@@ -81,9 +87,10 @@ def render(
         background: one number, a colour `[C]`, or a picture `[H, W, C]`.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
-        shading: "flat", "gouraud", "phong" or "none", see `shade`; static.
+        shading: "flat", "gouraud", "phong" (with `Hard` alone) or "none", see `shade`; static.
         two_sided: whether a face seen from behind is lit on that side; static.
-        rasterizer: `Hard(…)`, how faces become pixels and with what gradient; None is `Hard()`.
+        rasterizer: `Hard(…)` or `Soft(…)`, how faces become pixels and with what gradient; None is
+            `Hard()`.
 
     Returns:
         `rgb` `[H, W, C]` linear colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]`
@@ -106,13 +113,9 @@ def render(
     )
     check_choice("shading", shading, SHADINGS)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
-    background = check_array("background", background, ("...",), finite=True)
-    shapes = ((), (channels(texture),), (*options["image_size"], channels(texture)))
-    if background.shape not in shapes:
-        raise ValueError(
-            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
-            f"{list(shapes[2])}, got {list(background.shape)}."
-        )
+    if isinstance(options["rasterizer"], Soft):
+        _check_soft_shading(shading, channels(texture))
+    background = check_background(background, channels(texture), options["image_size"])
     return _render(
         Mesh(vertices, faces, texture),
         camera,
@@ -133,7 +136,7 @@ def silhouette(
     far: ArrayLike = 100.0,
     anti_aliasing: int = 1,
     cull: str = "none",
-    rasterizer: Hard | None = None,
+    rasterizer: Hard | Soft | None = None,
 ) -> jax.Array:
     """Draws the outline of a mesh: `render(…).alpha`, with nothing shaded or looked up.
 
@@ -214,15 +217,6 @@ def _check_scene(
     near, far = check_depth_range(
         near, far, perspective=not isinstance(camera.projection, Orthographic)
     )
-    if not isinstance(rasterizer, Hard):
-        raise ValueError(
-            f"`rasterizer` must be Hard(…), got {type(rasterizer).__name__}. "
-            'Pass for example Hard(visibility_gradient="nmr").'
-        )
-    check_choice(
-        "rasterizer.visibility_gradient", rasterizer.visibility_gradient, VISIBILITY_GRADIENTS
-    )
-    eps = check_positive("rasterizer.eps", rasterizer.eps)
     return (
         vertices,
         faces,
@@ -230,12 +224,42 @@ def _check_scene(
         {
             "near": near,
             "far": far,
-            "rasterizer": dataclasses.replace(rasterizer, eps=eps),
+            "rasterizer": _check_rasterizer(rasterizer),
             "image_size": image_size,
             "anti_aliasing": int(anti_aliasing),
             "cull": cull,
         },
     )
+
+
+def _check_soft_shading(shading: str, count: int) -> None:
+    """Rejects what the soft rasteriser cannot light."""
+    if shading == "phong":
+        raise ValueError(
+            '`shading` must be "flat", "gouraud" or "none" with rasterizer=Soft(…), got "phong": '
+            'each pixel sees many faces there. Pass "gouraud".'
+        )
+    if shading != "none" and count != 3:
+        raise ValueError(
+            f"`mesh.texture` must have 3 channels to be lit, got {count}. "
+            'Pass shading="none" to draw other channels.'
+        )
+
+
+def _check_rasterizer(rasterizer: Any) -> Hard | Soft:
+    """Returns the settings with their numbers as scalars."""
+    if isinstance(rasterizer, Soft):
+        return check_soft(rasterizer, "rasterizer.")
+    if not isinstance(rasterizer, Hard):
+        raise ValueError(
+            f"`rasterizer` must be Hard(…) or Soft(…), got {type(rasterizer).__name__}. "
+            'Pass for example Hard(visibility_gradient="nmr") or Soft(sigma=1e-4).'
+        )
+    check_choice(
+        "rasterizer.visibility_gradient", rasterizer.visibility_gradient, VISIBILITY_GRADIENTS
+    )
+    eps = check_positive("rasterizer.eps", rasterizer.eps)
+    return dataclasses.replace(rasterizer, eps=eps)
 
 
 @functools.partial(
@@ -249,16 +273,35 @@ def _render(
     *,
     near: jax.Array,
     far: jax.Array,
-    rasterizer: Hard,
+    rasterizer: Hard | Soft,
     image_size: tuple[int, int],
     anti_aliasing: int,
     cull: str,
     shading: str,
     two_sided: bool,
 ) -> Image:
-    screen, fragments = _see(
-        mesh.vertices, mesh.faces, camera, near, far, image_size, anti_aliasing, cull
-    )
+    samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
+    screen = _project(mesh.vertices, mesh.faces, camera, image_size)
+    if background.ndim == 3:
+        background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
+    if isinstance(rasterizer, Soft):
+        with jax.named_scope("rasterize"):
+            image = draw_soft(
+                screen,
+                mesh.texture,
+                _corner_light(mesh, lights, camera, shading, two_sided),
+                background,
+                rasterizer,
+                image_size=samples,
+                near=near,
+                far=far,
+                cull=cull,
+                flat=shading == "flat",
+            )
+        return jax.tree.map(functools.partial(_pool, anti_aliasing=anti_aliasing), image)
+
+    with jax.named_scope("rasterize"):
+        fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
     with jax.named_scope("shade"):
         barycentrics = fragments.barycentrics
         if not rasterizer.interpolation_gradient:
@@ -274,8 +317,6 @@ def _render(
 
     # Show the background where there is no face; each sample has the colour of its pixel there.
     empty = (fragments.face < 0)[..., None]
-    if background.ndim == 3:
-        background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     behind = jnp.broadcast_to(background, colors.shape).astype(colors.dtype)
     picture = jnp.concatenate(
         [jnp.where(empty, behind, colors), 1 - empty.astype(colors.dtype)], axis=-1
@@ -296,36 +337,42 @@ def _silhouette(
     *,
     near: jax.Array,
     far: jax.Array,
-    rasterizer: Hard,
+    rasterizer: Hard | Soft,
     image_size: tuple[int, int],
     anti_aliasing: int,
     cull: str,
 ) -> jax.Array:
-    screen, fragments = _see(vertices, faces, camera, near, far, image_size, anti_aliasing, cull)
+    samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
+    screen = _project(vertices, faces, camera, image_size)
+    with jax.named_scope("rasterize"):
+        options = {"image_size": samples, "near": near, "far": far, "cull": cull}
+        if isinstance(rasterizer, Soft):
+            return _pool(soft_silhouette(screen, rasterizer, **options), anti_aliasing)
+        fragments = rasterize_hard(screen, **options)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
 
-def _see(
-    vertices: jax.Array,
-    faces: jax.Array,
-    camera: Camera,
-    near: jax.Array,
-    far: jax.Array,
-    image_size: tuple[int, int],
-    anti_aliasing: int,
-    cull: str,
-) -> tuple[ScreenMesh, Fragments]:
-    """The mesh on screen, and what each sample sees of it."""
-    samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
+def _project(
+    vertices: jax.Array, faces: jax.Array, camera: Camera, image_size: tuple[int, int]
+) -> ScreenMesh:
+    """The mesh on screen."""
     with jax.named_scope("project"):
-        screen = ScreenMesh(
+        return ScreenMesh(
             project(vertices, camera, image_size=image_size),
             faces,
             perspective=not isinstance(camera.projection, Orthographic),
         )
-    with jax.named_scope("rasterize"):
-        return screen, rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
+
+
+def _corner_light(
+    mesh: Mesh, lights: Lights | None, camera: Camera, shading: str, two_sided: bool
+) -> Light | None:
+    """Light at the corners of faces, for the soft rasteriser."""
+    if shading == "none" or mesh.faces.shape[0] == 0:
+        return None
+    eye = viewpoint(camera)
+    return Light(*corner_light(mesh, lights, eye=eye, shading=shading, two_sided=two_sided))
 
 
 def _with_gradient(

@@ -246,45 +246,27 @@ def _light_seen(
     vertices, faces = mesh.vertices, mesh.faces
     own_face = jnp.clip(face, 0, faces.shape[0] - 1)
 
-    # Keep vertices that are not finite out of positions; normals leave their faces out.
-    places = jnp.where(jnp.isfinite(vertices).all(-1, keepdims=True), vertices, 0)
-    centroids = jnp.take(places, faces, axis=0, mode="clip").mean(1)
-
-    # Find the faces that show their back.
-    normals = face_normals(vertices, faces)
-    back = None
-    if turned_to is not None:
-        to_viewer = _to_viewer(_components(centroids.T), turned_to)
-        back = _dot(_components(normals.T), to_viewer) < 0
-
     # Light faces, and spread each face's light over its pixels.
     if shading == "flat":
-        if back is not None:
-            normals = jnp.where(back[:, None], -normals, normals)
         diffuse, reflection = jax.tree.map(
             lambda light: jnp.take(light, own_face, axis=0, mode="clip"),
-            _light(centroids, normals, lights, reflected_to),
+            _light_faces(mesh, lights, turned_to, reflected_to),
         )
         return diffuse, reflection
 
-    # Light vertices on both sides where both can be seen, and interpolate.
-    normals = vertex_normals(vertices, faces)
+    # Light vertices, and interpolate.
     if shading == "gouraud":
-        sides = faces
-        if back is not None:
-            sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
-            places = jnp.concatenate([places, places])
-            normals = jnp.concatenate([normals, -normals])
+        sides, light = _light_vertices(mesh, lights, turned_to, reflected_to)
         diffuse, reflection = jax.tree.map(
-            lambda light: sample_texture(VertexColors(light), sides, face, barycentrics),
-            _light(places, normals, lights, reflected_to),
+            lambda light: sample_texture(VertexColors(light), sides, face, barycentrics), light
         )
         return diffuse, reflection
 
     # Interpolate places and normals, and light every pixel.
-    surface = VertexColors(jnp.concatenate([places, normals], -1))
-    points = sample_texture(surface, faces, face, barycentrics).reshape(-1, 6)
+    surface = jnp.concatenate([_finite(vertices), vertex_normals(vertices, faces)], -1)
+    points = sample_texture(VertexColors(surface), faces, face, barycentrics).reshape(-1, 6)
     places, normals = points[:, :3], unit(points[:, 3:])
+    back = _shows_back(mesh, face_normals(vertices, faces), turned_to)
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
         normals = jnp.where(flipped[:, None], -normals, normals)
@@ -292,6 +274,84 @@ def _light_seen(
         lambda light: light.reshape(*face.shape, 3), _light(places, normals, lights, reflected_to)
     )
     return diffuse, reflection
+
+
+def corner_light(
+    mesh: Mesh,
+    lights: Lights | None,
+    *,
+    eye: jax.Array | None,
+    shading: str,
+    two_sided: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The light that `shade` spreads over faces: at their corners, for scenes already checked.
+
+    Args:
+        mesh: in world space.
+        lights: as of `shade`.
+        eye: `[4]` of `viewpoint`, or None.
+        shading: "flat" or "gouraud".
+        two_sided: whether the back of a face is lit as a front.
+
+    Returns:
+        `[F, 3, 3]` what multiplies the texture, and `[F, 3, 3]` what is added to it, if anything.
+    """
+    matte = lights is None
+    lights = make_lights() if lights is None else lights
+    turned_to, reflected_to = eye if two_sided else None, None if matte else eye
+    if shading == "flat":
+        by_face = _light_faces(mesh, lights, turned_to, reflected_to)
+        diffuse, reflection = jax.tree.map(
+            lambda light: jnp.broadcast_to(light[:, None], (*mesh.faces.shape, 3)), by_face
+        )
+    else:
+        sides, light = _light_vertices(mesh, lights, turned_to, reflected_to)
+        diffuse, reflection = jax.tree.map(
+            lambda light: jnp.take(light, sides, axis=0, mode="clip"), light
+        )
+    return diffuse, reflection
+
+
+def _light_faces(
+    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Diffuse light and reflection `[F, 3]` at the centroids; see `_light_seen`."""
+    normals = face_normals(mesh.vertices, mesh.faces)
+    back = _shows_back(mesh, normals, turned_to)
+    if back is not None:
+        normals = jnp.where(back[:, None], -normals, normals)
+    return _light(_centroids(mesh), normals, lights, reflected_to)
+
+
+def _light_vertices(
+    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
+    """The same at the vertices, and the rows `[F, 3]` that faces read, by the side they show."""
+    vertices, faces = mesh.vertices, mesh.faces
+    places, normals, sides = _finite(vertices), vertex_normals(vertices, faces), faces
+    back = _shows_back(mesh, face_normals(vertices, faces), turned_to)
+    if back is not None:
+        sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
+        places = jnp.concatenate([places, places])
+        normals = jnp.concatenate([normals, -normals])
+    return sides, _light(places, normals, lights, reflected_to)
+
+
+def _shows_back(mesh: Mesh, normals: jax.Array, turned_to: jax.Array | None) -> jax.Array | None:
+    """Which faces `[F]` show their back to the viewer, if there is one."""
+    if turned_to is None:
+        return None
+    to_viewer = _to_viewer(_components(_centroids(mesh).T), turned_to)
+    return _dot(_components(normals.T), to_viewer) < 0
+
+
+def _centroids(mesh: Mesh) -> jax.Array:
+    return jnp.take(_finite(mesh.vertices), mesh.faces, axis=0, mode="clip").mean(1)
+
+
+def _finite(vertices: jax.Array) -> jax.Array:
+    """Vertices that are not finite kept out of positions; normals leave their faces out."""
+    return jnp.where(jnp.isfinite(vertices).all(-1, keepdims=True), vertices, 0)
 
 
 def _light(

@@ -13,6 +13,7 @@ coordinates, `N` rows of a table, `K` taps, `...` any number of points.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -235,33 +236,16 @@ def _blend_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
 def _texel_taps(texels: jax.Array, face: jax.Array, barycentrics: jax.Array) -> tuple:
     """The one texel of each point; see `FaceTexels`."""
     side = texels.shape[1]
-
-    # Find the cell, and which of its two triangles.
-    position = jnp.clip(barycentrics[..., :2], 0, 1) * side
-    cell = jnp.clip(position.astype(jnp.int32), 0, side - 1)
-    lower = (position - cell).sum(-1) <= 1
-    cell = jnp.where(lower[..., None], cell, side - 1 - cell)
-
-    indices = (face * side + cell[..., 1]) * side + cell[..., 0]
-    weights = jnp.ones((*face.shape, 1), barycentrics.dtype)
-    return texels.reshape(-1, texels.shape[-1]), indices[..., None], weights
+    (row,), (weight,) = texel_taps(face * side**2, barycentrics[..., 0], barycentrics[..., 1], side)
+    return texels.reshape(-1, texels.shape[-1]), row[..., None], weight[..., None]
 
 
 def _cube_taps(cubes: jax.Array, face: jax.Array, barycentrics: jax.Array) -> tuple:
     """The eight texels around each point; see `FaceCubes`."""
     side = cubes.shape[1]
-    low, high, fraction = _neighbours(_limit(barycentrics * (side - 1), side - 1), side)
-
-    ends = ((low, 1 - fraction), (high, fraction))
-    indices, weights = [], []
-    for corner in np.ndindex(2, 2, 2):
-        index, weight = face, jnp.ones((), fraction.dtype)
-        for axis, end in enumerate(corner):
-            index = index * side + ends[end][0][..., axis]
-            weight = weight * ends[end][1][..., axis]
-        indices.append(index)
-        weights.append(weight)
-    return cubes.reshape(-1, cubes.shape[-1]), jnp.stack(indices, -1), jnp.stack(weights, -1)
+    where = [barycentrics[..., k] for k in range(3)]
+    rows, weights = cube_taps(face * side**3, where, side)
+    return cubes.reshape(-1, cubes.shape[-1]), jnp.stack(rows, -1), jnp.stack(weights, -1)
 
 
 def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tuple:
@@ -274,19 +258,70 @@ def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tu
 
     # Find the face's rectangle of the image.
     if texture.pages is None:
-        first, rows, columns = 0, height, width
+        page = 0, height, width
     else:
-        page = jnp.take(texture.pages, face, axis=0, mode="clip")
-        first, rows, columns = page[..., 0], page[..., 1], page[..., 2]
+        page = jnp.moveaxis(jnp.take(texture.pages, face, axis=0, mode="clip"), -1, 0)
+    rows, weights = uv_taps(uv[..., 0], uv[..., 1], page, width, texture.wrap)
+    return texture.image.reshape(-1, count), jnp.stack(rows, -1), jnp.stack(weights, -1)
 
+
+def texel_taps(first: jax.Array, w0: jax.Array, w1: jax.Array, side: int) -> tuple[list, list]:
+    """The row of the one texel at barycentrics `w0`, `w1` of a face, and its weight 1.
+
+    Args:
+        first: the row of the face's first texel.
+        w0: first barycentric.
+        w1: second barycentric.
+        side: `R`.
+    """
+    # Find the cell, and which of its two triangles.
+    x, y = jnp.clip(w0, 0, 1) * side, jnp.clip(w1, 0, 1) * side
+    ix, iy = (jnp.clip(position.astype(jnp.int32), 0, side - 1) for position in (x, y))
+    lower = (x - ix) + (y - iy) <= 1
+    ix, iy = jnp.where(lower, ix, side - 1 - ix), jnp.where(lower, iy, side - 1 - iy)
+    return [first + iy * side + ix], [jnp.ones_like(w0)]
+
+
+def cube_taps(first: jax.Array, barycentrics: list[jax.Array], side: int) -> tuple[list, list]:
+    """The rows of the eight texels around points of faces, and their weights.
+
+    Args:
+        first: the row of the face's first texel.
+        barycentrics: of the points, three arrays.
+        side: `T`.
+    """
+    ends = []
+    for barycentric in barycentrics:
+        low, high, fraction = _neighbours(_limit(barycentric * (side - 1), side - 1), side)
+        ends.append(((low, 1 - fraction), (high, fraction)))
+    rows, weights = [], []
+    for corner in np.ndindex(2, 2, 2):
+        (i, x), (j, y), (k, z) = (ends[axis][end] for axis, end in enumerate(corner))
+        rows.append(first + (i * side + j) * side + k)
+        weights.append(x * y * z)
+    return rows, weights
+
+
+def uv_taps(
+    u: jax.Array, v: jax.Array, page: Sequence[jax.Array | int], width: int, wrap: str
+) -> tuple[list, list]:
+    """The rows of the four texels around points of an image, and their weights.
+
+    Args:
+        u: to the right.
+        v: up.
+        page: first row, height and width of the rectangle that is read.
+        width: of the whole image.
+        wrap: what lies outside [0, 1]: "repeat" or "clamp".
+    """
     # Find the neighbours on either side, right and down.
-    left, right, x = _wrapped_neighbours(uv[..., 0], columns, texture.wrap)
-    upper, lower, y = _wrapped_neighbours(1 - uv[..., 1], rows, texture.wrap)
+    first, height, across = page
+    left, right, x = _wrapped_neighbours(u, across, wrap)
+    upper, lower, y = _wrapped_neighbours(1 - v, height, wrap)
 
     top, bottom = (first + upper) * width, (first + lower) * width
-    indices = jnp.stack([top + left, top + right, bottom + left, bottom + right], -1)
-    weights = jnp.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], -1)
-    return texture.image.reshape(-1, count), indices, weights
+    rows = [top + left, top + right, bottom + left, bottom + right]
+    return rows, [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]
 
 
 def _wrapped_neighbours(

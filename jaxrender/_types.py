@@ -10,7 +10,7 @@ Shape legend: `V` vertices, `F` faces, `H, W` image, `D` directional and `P` poi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -194,6 +194,35 @@ class Hard:
     visibility_gradient: str | None = static(default=None)
     eps: ArrayLike = 1e-3  # []
     interpolation_gradient: bool = static(default=True)
+
+
+@struct
+class Soft:
+    """How `render` draws: with all triangles that reach a pixel, blended (see `rasterize_soft`).
+
+    Attributes:
+        sigma: `[]` blur, in squared half image heights.
+        gamma: `[]` depth temperature, in fractions of `far - near`.
+        eps: `[]` how near the background is, in fractions of `far - near` from `far`.
+        cutoff: `[]` the coverage below which a triangle does not count.
+        distance: "euclidean", "barycentric" or "hard"; static.
+        distribution: a name in `distributions.DISTRIBUTIONS`, or a function; static.
+        squared: whether it takes the squared distance over `sigma`, or its root; static.
+        aggregate_rgb: "softmax" or "hard"; static.
+        aggregate_alpha: "prod", "sum", "hard", or a T-conorm or its name; static.
+        faithful: whether to reproduce SoftRas's arithmetic, quirks included; static.
+    """
+
+    sigma: ArrayLike = 1e-5  # []
+    gamma: ArrayLike = 1e-4  # []
+    eps: ArrayLike = 1e-3  # []
+    cutoff: ArrayLike = 1e-4  # []
+    distance: str = static(default="euclidean")
+    distribution: str | Callable[[jax.Array], jax.Array] = static(default="logistic")
+    squared: bool = static(default=True)
+    aggregate_rgb: str = static(default="softmax")
+    aggregate_alpha: Any = static(default="prod")
+    faithful: bool = static(default=False)
 
 
 @struct

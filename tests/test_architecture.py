@@ -18,14 +18,15 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # floor do not know each other.
 FLOORS = [
     {"ops"},
-    {"_types"},
+    {"_types", "distributions", "tconorms"},
     {"_checks"},
-    {"_camera", "_teapot"},
+    {"_camera", "_teapot", "_body"},
     {"_textures", "shapes"},
     {"_shading", "_rasterize", "_nmr", "_voxels"},
+    {"_soft"},
     {"_render"},
     {"losses", "_formats"},
-    {"_bake", "_images"},
+    {"_bake", "_images", "skinning"},
     {"io", "fitting"},
     {"_surface"},
     {"_turntable", "_report"},

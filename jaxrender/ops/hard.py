@@ -260,7 +260,7 @@ def _set_up(
     area = signed_area(corners)
     drawn &= is_drawable(corners, area, perspective=perspective)
     if cull != "none":
-        drawn &= is_front(corners, area) == (cull == "back")
+        drawn &= is_front(corners, area, perspective=perspective) == (cull == "back")
 
     # Bound their pixels, and set up their edges.
     if near is not None:

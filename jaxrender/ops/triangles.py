@@ -74,8 +74,10 @@ def signed_area(corners: Corners) -> jax.Array:
     return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
 
 
-def is_front(corners: Corners, area: jax.Array) -> jax.Array:
+def is_front(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Array:
     """Whether a triangle is counter-clockwise to the eye, wherever its corners lie."""
+    if not perspective:
+        return area < 0
     behind = (corners.z[0] < 0) ^ (corners.z[1] < 0) ^ (corners.z[2] < 0)
     return (area < 0) ^ behind
 

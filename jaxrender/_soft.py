@@ -1,0 +1,710 @@
+"""`rasterize_soft`: a picture as the blend of all triangles.
+
+Shapes: `V` vertices, `F` faces, `H, W` image, `C` channels, `K` attributes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_depth_range,
+    check_faces,
+    check_image_size,
+    check_positive,
+    is_concrete,
+)
+from jaxrender._rasterize import CULLS
+from jaxrender._textures import (
+    FaceTexels,
+    Texture,
+    UVTexture,
+    VertexColors,
+    channels,
+    check_texture,
+    cube_taps,
+    sample_texture,
+    texel_taps,
+    uv_taps,
+)
+from jaxrender._types import Image, Mesh, ScreenMesh, Soft
+from jaxrender.distributions import DISTRIBUTIONS
+from jaxrender.ops.hard import hard_fragments
+from jaxrender.ops.pieces import Pieces, cut_faces
+from jaxrender.ops.soft import (
+    ALPHA_ONLY,
+    DRAWN,
+    NOT_DRAWN,
+    Blend,
+    Paint,
+    Scales,
+    Scene,
+    Settings,
+    soft_blend,
+)
+from jaxrender.ops.triangles import to_pixels
+from jaxrender.tconorms import TCONORMS, TConorm, maximum
+
+DISTANCES = ("hard", "barycentric", "euclidean")
+AGGREGATES_RGB = ("hard", "softmax")
+AGGREGATES_ALPHA = ("hard", "sum", "prod")
+LEAST = 1e-30  # what a traced `sigma`, `gamma` or depth range counts as at least
+SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach is looked for
+
+
+class Light(NamedTuple):
+    """Light at the corners of faces."""
+
+    diffuse: jax.Array  # [F, 3, 3] what multiplies the texture
+    reflection: jax.Array | None = None  # [F, 3, 3] what is added to it
+
+
+# --- coverage and tally: functions of the signed distance -----------------------------------------
+
+
+@jax.custom_jvp
+def _logistic(t: jax.Array) -> jax.Array:
+    """`1 / (1 + exp(-t))`, exact to the last bits where it is small."""
+    return 1 / (1 + jnp.exp(-t))
+
+
+@_logistic.defjvp
+def _logistic_jvp(primals, tangents):
+    coverage = _logistic(primals[0])
+    return coverage, coverage * (1 - coverage) * tangents[0]
+
+
+@jax.custom_jvp
+def _softplus(t: jax.Array) -> jax.Array:
+    """`-log(1 - D)` of the logistic distribution: `log(1 + exp(t))`."""
+    return jnp.maximum(t, 0) + jnp.log1p(jnp.exp(-jnp.abs(t)))
+
+
+@_softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    return _softplus(primals[0]), _logistic(primals[0]) * tangents[0]
+
+
+@jax.custom_jvp
+def _faithful_softplus(t: jax.Array) -> jax.Array:
+    """The same with SoftRas's gradient, which divides by `max(1 - D, 1e-6)`."""
+    return _softplus(t)
+
+
+@_faithful_softplus.defjvp
+def _faithful_softplus_jvp(primals, tangents):
+    coverage = _logistic(primals[0])
+    slope = coverage * (1 - coverage) / jnp.maximum(1 - coverage, 1e-6)
+    return _softplus(primals[0]), slope * tangents[0]
+
+
+def _is_covered(t: jax.Array) -> jax.Array:
+    """1 where the logistic distribution exceeds one half, without a gradient."""
+    return (t > 0).astype(t.dtype)
+
+
+@jax.custom_jvp
+def _faithful_is_covered(t: jax.Array) -> jax.Array:
+    """The same with the gradient that SoftRas gives it: that of the coverage."""
+    return _is_covered(t)
+
+
+@_faithful_is_covered.defjvp
+def _faithful_is_covered_jvp(primals, tangents):
+    return _is_covered(primals[0]), _logistic_jvp(primals, tangents)[1]
+
+
+@functools.cache
+def _after(generator: Callable, distribution: Callable) -> Callable:
+    """`x -> generator(distribution(x))`; made once, for it is static."""
+    return lambda x: generator(jnp.clip(distribution(x), 0, 1))
+
+
+@functools.cache
+def _exceeds_half(distribution: Callable) -> Callable:
+    return lambda x: (distribution(x) > 0.5).astype(x.dtype)
+
+
+# --- paint: how attributes become colours ---------------------------------------------------------
+
+
+@functools.cache
+def _read_texels(side: int) -> Callable:
+    """Reads `FaceTexels` at the barycentrics that come first among the attributes."""
+    return lambda places, values: texel_taps(places[0], values[0], values[1], side)
+
+
+@functools.cache
+def _read_cubes(side: int) -> Callable:
+    """Reads `FaceCubes` there."""
+    return lambda places, values: cube_taps(places[0], values[:3], side)
+
+
+@functools.cache
+def _read_uv(width: int, wrap: str) -> Callable:
+    """Reads `UVTexture` at the texture coordinates that come first."""
+    return lambda places, values: uv_taps(values[0], values[1], places, width, wrap)
+
+
+@functools.cache
+def _mix(first: int, count: int, lit: bool, reflects: bool) -> Callable:
+    """Colours: what is read, or else `count` attributes from the `first` on; times light."""
+
+    def mix(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
+        colors = texel or values[first : first + count]
+        rest = values[first if texel else first + count :]
+        if lit:
+            colors = [color * light for color, light in zip(colors, rest[:3], strict=True)]
+        if reflects:
+            colors = [color + shine for color, shine in zip(colors, rest[3:], strict=True)]
+        return colors
+
+    return mix
+
+
+def _paint(
+    texture: Texture, faces: jax.Array, light: Light | None, dtype: jnp.dtype, *, at_corners: bool
+) -> tuple[Paint, jax.Array, jax.Array, jax.Array]:
+    """How faces are painted, and with what.
+
+    Args:
+        texture: of the mesh.
+        faces: `[F, 3]` int32 of the mesh.
+        light: on it, if any.
+        dtype: of the picture.
+        at_corners: whether light is the same all over a face, or multiplies at the corners.
+
+    Returns:
+        The paint, attributes of the corners `[F, 3, K]`, table `[R, C']`, places `[F, I]`.
+    """
+    count = faces.shape[0]
+    own = jnp.arange(count, dtype=jnp.int32)[:, None]
+    table, places, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
+    taps = colors = None
+    if texture is None:
+        colors = jnp.ones((count, 3, 3), dtype)
+    elif isinstance(texture, VertexColors):
+        colors = jnp.take(texture.colors, faces, axis=0, mode="clip")
+    elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
+        colors = jnp.broadcast_to(texture.texels[:, 0], (count, 3, channels(texture)))
+    elif isinstance(texture, UVTexture):
+        coordinates = [jnp.take(texture.uv, texture.faces, axis=0, mode="clip")]
+        height, width, _ = texture.image.shape
+        taps, table = _read_uv(width, texture.wrap), texture.image.reshape(height * width, -1)
+        places = texture.pages
+        if places is None:
+            places = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
+    else:
+        coordinates = [jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))]
+        texels = texture.texels if isinstance(texture, FaceTexels) else texture.cubes
+        side = texels.shape[1]
+        taps = _read_texels(side) if isinstance(texture, FaceTexels) else _read_cubes(side)
+        table = texels.reshape(-1, texels.shape[-1])
+        places = own * (table.shape[0] // max(count, 1))
+
+    # Light colours at the corners where that is all; else let light be interpolated as well.
+    if light is not None and colors is not None and at_corners:
+        colors = colors * light.diffuse
+        colors = colors if light.reflection is None else colors + light.reflection
+        light = None
+    attributes = coordinates + ([] if colors is None else [colors])
+    mix = None
+    if light is not None or taps is not None:
+        lights = [] if light is None else [part for part in light if part is not None]
+        first, kept = sum(part.shape[-1] for part in coordinates), channels(texture)
+        mix = _mix(first, kept, light is not None, len(lights) == 2)
+        attributes = attributes + lights
+    values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
+    return Paint(channels(texture), taps, mix), values, table.astype(dtype), places
+
+
+# --- the rasteriser -------------------------------------------------------------------------------
+
+
+def check_soft(soft: Soft, prefix: str = "") -> Soft:
+    """Returns the settings with their numbers as scalars; `prefix` says where they stand.
+
+    Raises:
+        ValueError: one is of the wrong kind or out of range.
+    """
+    check_choice(f"{prefix}distance", soft.distance, DISTANCES)
+    check_choice(f"{prefix}aggregate_rgb", soft.aggregate_rgb, AGGREGATES_RGB)
+    names = (*AGGREGATES_ALPHA, *TCONORMS)
+    if not isinstance(soft.aggregate_alpha, TConorm):
+        check_choice(f"{prefix}aggregate_alpha", soft.aggregate_alpha, names)
+    if not callable(soft.distribution):
+        check_choice(f"{prefix}distribution", soft.distribution, tuple(DISTRIBUTIONS))
+    if soft.faithful and (
+        (soft.distribution, soft.squared) != ("logistic", True)
+        or soft.aggregate_alpha not in AGGREGATES_ALPHA
+    ):
+        raise ValueError(
+            f"`{prefix}faithful` must be False for what SoftRas does not have: it knows the "
+            f"logistic distribution of squared distances and {AGGREGATES_ALPHA}, got "
+            f"{soft.distribution!r}, squared={soft.squared} and {soft.aggregate_alpha!r}. "
+            "Pass faithful=False."
+        )
+    numbers = {
+        name: check_positive(f"{prefix}{name}", getattr(soft, name)) for name in ("sigma", "gamma")
+    }
+    numbers["eps"] = check_array(f"{prefix}eps", soft.eps, (), finite=True)
+    numbers["cutoff"] = check_positive(f"{prefix}cutoff", soft.cutoff)
+    for name, most in (("eps", 1.0), ("cutoff", 0.5)):
+        number = numbers[name]
+        if is_concrete(number) and not 0 <= float(number) < most:
+            raise ValueError(
+                f"`{prefix}{name}` must be at least 0 and less than {most}, got {float(number)}. "
+                f"Pass for example {getattr(Soft, name)}."
+            )
+    fixed = ("distance", "distribution", "squared", "aggregate_rgb", "aggregate_alpha", "faithful")
+    return Soft(**numbers, **{name: getattr(soft, name) for name in fixed})
+
+
+def _tally(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
+    """What is added up for alpha at each pixel, and whether the largest counts instead."""
+    conorm = soft.aggregate_alpha
+    logistic = distribution is _logistic and soft.squared
+    if conorm == "hard":
+        if soft.faithful:
+            return _faithful_is_covered, False
+        return (_is_covered if logistic else _exceeds_half(distribution)), False
+    if conorm == "sum":
+        return distribution, False
+    if conorm == "prod" and soft.faithful:
+        return _faithful_softplus, False
+    if conorm in ("prod", "probabilistic") and logistic:
+        return _softplus, False
+    conorm = (
+        TCONORMS["probabilistic" if conorm == "prod" else conorm]
+        if isinstance(conorm, str)
+        else conorm
+    )
+    if conorm == maximum:
+        return distribution, True
+    return _after(conorm.generator, distribution), False
+
+
+def _alpha(total: jax.Array, soft: Soft, face_count: int) -> jax.Array:
+    """Alpha, from what was added up."""
+    conorm = soft.aggregate_alpha
+    if conorm == "hard":
+        covered = jax.lax.stop_gradient(jnp.minimum(total, 1))
+        return covered + (total - jax.lax.stop_gradient(total))
+    if conorm == "sum":
+        return total / max(face_count, 1)
+    if conorm in ("prod", "probabilistic"):
+        return -jnp.expm1(-total)
+    conorm = TCONORMS[conorm] if isinstance(conorm, str) else conorm
+    return total if conorm == maximum else conorm.inverse(total)
+
+
+def _reach(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
+    """The distance, over the blur, at which the coverage outside falls to the cutoff."""
+    if distribution is _logistic:
+        reach = jnp.log(1 / cutoff - 1)
+    else:
+        # Take the first of many distances, which is a little more than it need be.
+        start, stop, steps = SEARCHED
+        tried = jnp.asarray(np.logspace(start, stop, steps), cutoff.dtype)
+        tried = jnp.concatenate([jnp.zeros(1, cutoff.dtype), tried])
+        reach = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
+    return reach if soft.squared else reach**2
+
+
+def _whole_faces(
+    vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int], cull: str
+) -> tuple[Pieces, jax.Array]:
+    """Faces as SoftRas takes them: uncut; those culled count in alpha alone. Also their parts."""
+    count = vertices.shape[0]
+    places = jnp.stack(to_pixels(vertices, image_size), -1)
+    corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
+    usable = ((faces >= 0) & (faces < count)).all(-1) & jnp.isfinite(corners).all((1, 2))
+    corners = jnp.where(usable[:, None, None], corners, 1)
+    x, y = corners[..., 0], corners[..., 1]
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
+    # What it makes of a face without area is lost in rounding; nothing, as a rule.
+    extent = (corners[..., :2].max(1) - corners[..., :2].min(1)).max(-1)
+    rounding = 8 * jnp.finfo(corners.dtype).eps * max(image_size) * extent
+    usable &= jnp.abs(area) > jnp.maximum(rounding, 1e-10 * image_size[0] * image_size[1] / 4)
+    part = jnp.where(usable, DRAWN, NOT_DRAWN)
+    if cull != "none":
+        kept = (area > 0) if cull == "front" else (area <= 0)
+        part = jnp.where(usable & ~kept, ALPHA_ONLY, part)
+    shares = jnp.broadcast_to(jnp.eye(3, dtype=vertices.dtype), corners.shape)
+    return Pieces(corners, shares, usable), part.astype(jnp.int32)
+
+
+def blend_scene(
+    screen: ScreenMesh,
+    texture: Texture,
+    light: Light | None,
+    soft: Soft,
+    *,
+    image_size: tuple[int, int],
+    near: jax.Array,
+    far: jax.Array,
+    cull: str,
+    flat: bool = True,
+    silhouette: bool = False,
+) -> Blend:
+    """Blends the triangles of a scene that has been checked.
+
+    Args:
+        screen: the mesh in screen space.
+        texture: of the mesh.
+        light: at its corners, if any.
+        soft: of `check_soft`.
+        image_size: `(H, W)`.
+        near: `[]`.
+        far: `[]`.
+        cull: which side is not drawn.
+        flat: whether light is the same all over a face.
+        silhouette: whether alpha alone is asked for; the rest is then of no use.
+    """
+    vertices, faces = screen.vertices, screen.faces
+    dtype = vertices.dtype
+    height = image_size[0]
+    sigma, gamma = (jnp.maximum(rate.astype(dtype), LEAST) for rate in (soft.sigma, soft.gamma))
+    near, far, eps, cutoff = (x.astype(dtype) for x in (near, far, soft.eps, soft.cutoff))
+    span = jnp.maximum(far - near, LEAST)
+    perspective = screen.perspective or soft.faithful
+
+    # Cut the faces, and choose how to draw them.
+    if vertices.shape[0] == 0 or faces.shape[0] == 0:
+        pieces, part = _nothing(dtype)
+    elif soft.faithful:
+        pieces, part = _whole_faces(vertices, faces, image_size, cull)
+    else:
+        pieces = cut_faces(
+            vertices, faces, near, image_size=image_size, perspective=perspective, cull=cull
+        )
+        part = jnp.where(pieces.drawn, DRAWN, NOT_DRAWN).astype(jnp.int32)
+    distribution = soft.distribution
+    if not callable(distribution):
+        distribution = _logistic if distribution == "logistic" else DISTRIBUTIONS[distribution]
+    if soft.distance == "hard":
+        distribution = _logistic
+    squared = soft.squared or soft.distance == "hard"
+    tally, highest = _tally(soft, distribution)
+
+    # Lay out the attributes of the pieces' corners.
+    paint, table, places = None, jnp.zeros((1, 1), dtype), jnp.zeros((part.size, 0), jnp.int32)
+    attributes = jnp.zeros((part.size, 3, 0), dtype)
+    if not silhouette and soft.aggregate_rgb == "softmax":
+        at_corners = flat or soft.faithful
+        paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
+        attributes, places = _of_pieces(pieces, values, places, whole=soft.faithful)
+
+    # Blend them; distances are in pixels there.
+    unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
+    return soft_blend(
+        Scene(pieces.corners, part, attributes, table, places),
+        Scales(
+            sigma=sigma * unit,
+            sharpness=1 / (span * gamma),
+            floor=far - eps * (2 if soft.faithful else 1) * span,
+            near=near,
+            far=far,
+            reach=jax.lax.stop_gradient(sigma * unit * _reach(soft, distribution, cutoff)),
+            cutoff=cutoff,
+        ),
+        Settings(
+            image_size,
+            soft.distance,
+            distribution,
+            squared=squared,
+            sure=distribution is _logistic,
+            tally=tally,
+            highest=highest,
+            paint=paint,
+            perspective=perspective,
+            faithful=soft.faithful,
+        ),
+    )
+
+
+def _of_pieces(
+    pieces: Pieces, values: jax.Array, places: jax.Array, *, whole: bool
+) -> tuple[jax.Array, jax.Array]:
+    """What the corners of faces have `[F, 3, K]`, for the corners of their pieces."""
+    if whole or pieces.shares.shape[0] == 0:
+        return values, places
+    values, places = jnp.concatenate([values, values]), jnp.concatenate([places, places])
+    shares = pieces.shares[..., None]
+    return (shares * values[:, None]).sum(2), places
+
+
+def _nothing(dtype: jnp.dtype) -> tuple[Pieces, jax.Array]:
+    """The pieces of no faces."""
+    none = jnp.zeros((0, 3, 3), dtype)
+    return Pieces(none, none, jnp.zeros(0, bool)), jnp.zeros(0, jnp.int32)
+
+
+def draw_soft(
+    screen: ScreenMesh,
+    texture: Texture,
+    light: Light | None,
+    background: jax.Array,
+    soft: Soft,
+    *,
+    image_size: tuple[int, int],
+    near: jax.Array,
+    far: jax.Array,
+    cull: str,
+    flat: bool = True,
+) -> Image:
+    """`rasterize_soft` of a scene that has been checked; see `blend_scene`."""
+    blend = blend_scene(
+        screen,
+        texture,
+        light,
+        soft,
+        image_size=image_size,
+        near=near,
+        far=far,
+        cull=cull,
+        flat=flat,
+    )
+    alpha = _alpha(blend.total, soft, screen.faces.shape[0])
+    if soft.aggregate_rgb == "hard":
+        rgb, share, depth = _nearest_colors(
+            screen, texture, light, soft, image_size=image_size, near=near, far=far, cull=cull
+        )
+    else:
+        rgb, share = blend.rgb, blend.background
+        depth = blend.depth + share * far.astype(share.dtype)
+    background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
+    return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth)
+
+
+def soft_silhouette(
+    screen: ScreenMesh,
+    soft: Soft,
+    *,
+    image_size: tuple[int, int],
+    near: jax.Array,
+    far: jax.Array,
+    cull: str,
+) -> jax.Array:
+    """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
+    blend = blend_scene(
+        screen,
+        None,
+        None,
+        soft,
+        image_size=image_size,
+        near=near,
+        far=far,
+        cull=cull,
+        silhouette=True,
+    )
+    return _alpha(blend.total, soft, screen.faces.shape[0])
+
+
+def _nearest_colors(
+    screen: ScreenMesh,
+    texture: Texture,
+    light: Light | None,
+    soft: Soft,
+    *,
+    image_size: tuple[int, int],
+    near: jax.Array,
+    far: jax.Array,
+    cull: str,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The colour of the nearest face `[H, W, C]`, where there is none `[H, W]`, and depth."""
+    vertices, faces = screen.vertices, screen.faces
+    near, far = near.astype(vertices.dtype), far.astype(vertices.dtype)
+    if soft.faithful:
+        # SoftRas takes corners behind the camera as they are, reads textures at the screen
+        # barycentrics, and gives those no gradient. All that is linear on screen, with -1/z.
+        x, y, z = jnp.moveaxis(jax.lax.stop_gradient(vertices), -1, 0)
+        flat = jnp.stack([x, y, -1 / jnp.where(z == 0, LEAST, z)], -1)
+        face, barycentrics, depth = hard_fragments(
+            flat, faces, -1 / near, -1 / far, image_size, False, cull
+        )
+        depth = -1 / depth
+    else:
+        face, barycentrics, depth = hard_fragments(
+            vertices, faces, near, far, image_size, screen.perspective, cull
+        )
+    own = jnp.clip(face, 0, max(faces.shape[0] - 1, 0))
+    rgb = sample_texture(texture, faces, face, barycentrics)
+    if light is not None and faces.shape[0]:
+        empty = (face < 0)[..., None]
+        for index, part in enumerate(light):
+            if part is None:
+                continue
+            here = (jnp.take(part, own, axis=0) * barycentrics[..., None]).sum(-2)
+            rgb = jnp.where(empty, rgb, rgb + here) if index else rgb * here
+    return rgb, (face < 0).astype(rgb.dtype), depth
+
+
+def rasterize_soft(
+    screen: ScreenMesh,
+    texture: Texture = None,
+    *,
+    image_size: tuple[int, int],
+    sigma: ArrayLike = 1e-5,
+    gamma: ArrayLike = 1e-4,
+    near: ArrayLike = 1.0,
+    far: ArrayLike = 100.0,
+    background: ArrayLike = 0.0,
+    eps: ArrayLike = 1e-3,
+    distance: str = "euclidean",
+    aggregate_rgb: str = "softmax",
+    aggregate_alpha: str | TConorm = "prod",
+    cutoff: ArrayLike = 1e-4,
+    cull: str = "none",
+    faithful: bool = False,
+    distribution: str | Callable[[jax.Array], jax.Array] = "logistic",
+    squared: bool = True,
+) -> Image:
+    r"""Renders a mesh as the probabilistic blend of all its triangles: SoftRas.
+
+    With `d` the distance from a pixel to the boundary of triangle `j` and `δ = +1` inside, `-1`
+    outside, the triangle covers the pixel with probability (Liu et al. 2019, Eq. 1)
+
+        Dⱼ = sigmoid(δ d² / σ)
+
+    Colours are blended over all triangles and the background (Eq. 2-3), by coverage and by a
+    softmax of depth: with `z'ⱼ = (far - zⱼ) / (far - near)`, and `z' = eps` for the background,
+
+        rgb = Σⱼ wⱼ colourⱼ + w_b background        wⱼ ∝ Dⱼ exp(z'ⱼ / γ)        w_b ∝ exp(eps / γ)
+
+    and likewise depth, the background's being `far`. The coverages make the silhouette (Eq. 4),
+
+        alpha = 1 - Πⱼ (1 - Dⱼ)
+
+    Every triangle whose coverage exceeds `cutoff` counts, not the nearest few; memory does not
+    grow with their number, nor with the blur. Outside of a triangle its colour and depth are
+    those at its barycentrics clipped to [0, 1]. A face across the near plane is cut there; if a
+    quadrilateral is left, it is drawn as two triangles. Other choices:
+
+        distance          "euclidean"; "barycentric": `d` is the least barycentric, not on screen,
+                          and has its own scale; "hard": D = 1 inside and 0 outside
+        distribution      in place of the sigmoid: a name in `distributions.DISTRIBUTIONS`, or your
+                          own function, elementwise, from -∞..∞ to 0..1, increasing, which JAX
+                          differentiates; make it once, since another function compiles again
+        squared           whether that takes δ d²/σ, as in SoftRas, or δ d/√σ, as in most of GenDR
+        aggregate_rgb     "softmax"; "hard": the nearest face, as `rasterize_hard` finds it
+        aggregate_alpha   "prod"; "sum": Σ D / F; "hard": 1 where some D > 1/2; the name of a
+                          T-conorm in `tconorms.TCONORMS`, or a `tconorms.TConorm`
+
+    Gradient: reverse mode, once; `jax.jvp` raises. It is the derivative of what is drawn, to
+    `screen.vertices`, the texture, `sigma`, `gamma`, `near`, `far`, `eps` and `background`; left
+    out are the jumps: where a coverage passes `cutoff`, a depth passes `far`, and in "hard"
+    choices. `FaceTexels` jump between texels. To `cutoff` there is none.
+
+    `faithful` reproduces the arithmetic of SoftRas's CUDA code, forward and backward. There,
+    alpha counts triangles outside of [near, far], and culled ones; the background has `2 eps`;
+    colours are read at screen barycentrics, clipped at 1 as well; faces are not cut at `near`,
+    corners behind the camera are taken as they are, and depth is never linear on screen.
+    Backward, the barycentrics pass no gradient on to x and y; triangles outside of [near, far]
+    get none from alpha; a "hard" alpha has that of `Σ D`; and `1 - D` counts as at least 1e-6.
+    Unlike SoftRas it overflows at no `gamma`, no texel of another face is read, and faces without
+    area count for nothing.
+
+    Args:
+        screen: the mesh in screen space: `vertices` `[V, 3]` (see `project`), `faces` `[F, 3]`.
+        texture: what colour each face has where, with any number of channels; None is white.
+        image_size: `(H, W)` in pixels; static.
+        sigma: `[]` blur, in squared half image heights (barycentric: squared barycentrics);
+            traced, like all numbers here: scheduling it does not recompile.
+        gamma: `[]` depth temperature, in fractions of `far - near`.
+        near: `[]` depth in front of which nothing is drawn, scene units.
+        far: `[]` depth behind which nothing is drawn, scene units.
+        background: one number, a colour `[C]`, or a picture `[H, W, C]`.
+        eps: `[]` how far in front of `far` the background counts as, in fractions of `far - near`.
+        distance: see above; static.
+        aggregate_rgb: see above; static.
+        aggregate_alpha: see above; static.
+        cutoff: `[]` coverage below which a triangle does not count, less than 0.5.
+        cull: "none", or which side of faces is not drawn: "back" or "front"; static. SoftRas's
+            `fill_back=False` is "front": it calls the other side the front.
+        faithful: see above; static.
+        distribution: see above; static.
+        squared: see above; static.
+
+    Returns:
+        `rgb` `[H, W, C]`, `alpha` `[H, W]` in [0, 1], `depth` `[H, W]` scene units.
+
+    Raises:
+        ValueError: a shape, dtype or range is not as above, a vertex is not finite, an index is
+            out of range, or `faithful` is asked of what SoftRas does not have. Inside jit, where
+            values are not known, faces with such a vertex or index, and only they, are not drawn.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxrender as jr
+        >>> corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])
+        >>> screen = jr.ScreenMesh(corners, jnp.array([[0, 1, 2]]))
+        >>> image = jr.rasterize_soft(screen, image_size=(16, 24), sigma=1e-2)
+        >>> image.rgb.shape, bool(0 < image.alpha[4, 6] < image.alpha[10, 12])
+        ((16, 24, 3), True)
+
+    References:
+        Liu et al., Soft Rasterizer, ICCV 2019, arXiv:1904.01786; Petersen et al., GenDR: A
+        Generalized Differentiable Renderer, CVPR 2022, arXiv:2204.13845.
+    """
+    if not isinstance(screen, ScreenMesh):
+        raise ValueError(
+            f"`screen` must be a ScreenMesh, got {type(screen).__name__}. "
+            "Pass ScreenMesh(project(vertices, camera, image_size=…), faces)."
+        )
+    check_choice("cull", cull, CULLS)
+    image_size = check_image_size(image_size)
+    vertices = check_array("screen.vertices", screen.vertices, ("V", 3), finite=True)
+    faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
+    near, far = check_depth_range(near, far, perspective=screen.perspective)
+    texture = check_texture(texture, Mesh(vertices, faces))
+    soft = check_soft(
+        Soft(
+            sigma=sigma,
+            gamma=gamma,
+            eps=eps,
+            cutoff=cutoff,
+            distance=distance,
+            distribution=distribution,
+            squared=squared,
+            aggregate_rgb=aggregate_rgb,
+            aggregate_alpha=aggregate_alpha,
+            faithful=bool(faithful),
+        )
+    )
+    background = check_background(background, channels(texture), image_size)
+    return draw_soft(
+        ScreenMesh(vertices, faces, screen.perspective),
+        texture,
+        None,
+        background,
+        soft,
+        image_size=image_size,
+        near=near,
+        far=far,
+        cull=cull,
+    )
+
+
+def check_background(background: Any, count: int, image_size: tuple[int, int]) -> jax.Array:
+    """Returns a number, a colour `[C]` or a picture `[H, W, C]`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    background = check_array("background", background, ("...",), finite=True)
+    shapes = ((), (count,), (*image_size, count))
+    if background.shape not in shapes:
+        raise ValueError(
+            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
+            f"{list(shapes[2])}, got {list(background.shape)}."
+        )
+    return background

@@ -1,0 +1,112 @@
+"""Faces cut at the near plane: the triangles in front of it that a rasteriser can draw.
+
+A face across the near plane leaves a triangle or a quadrilateral in front of it, which is two
+triangles; so every face has two pieces, of which the second is empty for almost all. The cut is
+made in homogeneous coordinates `(x z, y z, z)`, in which edges are straight wherever their
+ends lie, the camera plane included (Blinn and Newell 1978). Plain JAX: gradients go through.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrender.ops.triangles import Corners, is_drawable, is_front, signed_area, to_pixels
+
+
+class Pieces(NamedTuple):
+    """Triangles to draw: first the first pieces of all faces, then the second ones."""
+
+    corners: jax.Array  # [2 F, 3, 3] of each corner: pixel coordinates x, y, and depth
+    shares: jax.Array  # [2 F, 3, 3] of each corner: its barycentrics in the face
+    drawn: jax.Array  # [2 F] bool
+
+
+def cut_faces(
+    vertices: jax.Array,
+    faces: jax.Array,
+    near: jax.Array,
+    *,
+    image_size: tuple[int, int],
+    perspective: bool,
+    cull: str,
+) -> Pieces:
+    """The pieces of the faces of one view.
+
+    Args:
+        vertices: `[V, 3]` screen space.
+        faces: `[F, 3]` int32; one with an index out of range has no piece.
+        near: `[]` depth at which faces are cut.
+        image_size: `(H, W)`.
+        perspective: whether 1/z (True) or z (False) is linear on screen.
+        cull: which side is not drawn: "none", "back" or "front".
+    """
+    count = vertices.shape[0]
+    usable = ((faces >= 0) & (faces < count)).all(-1)
+    places = jnp.stack(to_pixels(vertices, image_size), -1)
+    corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
+    usable &= jnp.isfinite(corners).all((1, 2))
+    corners = jnp.where(usable[:, None, None], corners, 1)
+
+    # Turn the corner that is alone on its side of the near plane to the first place.
+    front = (corners[..., 2] >= near).astype(jnp.int32)
+    in_front = front.sum(-1)
+    alone = jnp.argmax(jnp.where((in_front == 1)[:, None], front, 1 - front), axis=-1)
+    alone = jnp.where((in_front == 1) | (in_front == 2), alone, 0)
+    order = (alone[:, None] + jnp.arange(3)) % 3
+    corners = jnp.take_along_axis(corners, order[..., None], axis=1)
+    shares = jnp.eye(3, dtype=vertices.dtype)[order]
+
+    # Cut the two edges that leave it.
+    first, one, other = (corners[:, k] for k in range(3))
+    cut_one, one_shares = _cut(first, one, shares[:, 0], shares[:, 1], near, perspective)
+    cut_other, other_shares = _cut(first, other, shares[:, 0], shares[:, 2], near, perspective)
+
+    def pieces(whole, tip, quad_1, quad_2):
+        kind = in_front[:, None, None]
+        one = jnp.where(kind == 3, whole, jnp.where(kind == 1, tip, quad_1))
+        return jnp.concatenate([one, quad_2])
+
+    cut = pieces(
+        corners,
+        jnp.stack([first, cut_one, cut_other], 1),
+        jnp.stack([one, other, cut_other], 1),
+        jnp.stack([one, cut_other, cut_one], 1),
+    )
+    cut_shares = pieces(
+        shares,
+        jnp.stack([shares[:, 0], one_shares, other_shares], 1),
+        jnp.stack([shares[:, 1], shares[:, 2], other_shares], 1),
+        jnp.stack([shares[:, 1], other_shares, one_shares], 1),
+    )
+
+    # Leave out what is behind, cannot be drawn, or turns its culled side.
+    exists = jnp.concatenate([usable & (in_front > 0), usable & (in_front == 2)])
+    axes = Corners(*cut.transpose(2, 1, 0))
+    area = signed_area(axes)
+    drawn = exists & is_drawable(axes, area, perspective=perspective)
+    if cull != "none":
+        drawn &= is_front(axes, area, perspective=perspective) == (cull == "back")
+    return Pieces(cut, cut_shares, drawn)
+
+
+def _cut(
+    a: jax.Array,
+    b: jax.Array,
+    a_shares: jax.Array,
+    b_shares: jax.Array,
+    near: jax.Array,
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """Where edges from corners `a` to corners `b` `[F, 3]` meet the near plane, if they do."""
+    za, zb = a[:, 2:], b[:, 2:]
+    crosses = (za >= near) != (zb >= near)
+    t = jnp.where(crosses, near - za, 0) / jnp.where(crosses, zb - za, 1)
+    xy = (1 - t) * a[:, :2] + t * b[:, :2]
+    if perspective:
+        # The camera plane itself has no place on screen; its points lie before `near` anyway.
+        xy = ((1 - t) * a[:, :2] * za + t * b[:, :2] * zb) / jnp.where(crosses, near, 1)
+    z = jnp.broadcast_to(near, za.shape).astype(a.dtype)
+    return jnp.concatenate([xy, z], -1), (1 - t) * a_shares + t * b_shares
