@@ -40,7 +40,8 @@ from jaxrender._types import Image, Mesh, ScreenMesh, Soft
 from jaxrender.distributions import DISTRIBUTIONS
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.pieces import Pieces, cut_faces
-from jaxrender.ops.soft import (
+from jaxrender.ops.soft import soft_blend
+from jaxrender.ops.soft_scene import (
     ALPHA_ONLY,
     DRAWN,
     NOT_DRAWN,
@@ -49,7 +50,6 @@ from jaxrender.ops.soft import (
     Scales,
     Scene,
     Settings,
-    soft_blend,
 )
 from jaxrender.ops.triangles import to_pixels
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
@@ -373,8 +373,11 @@ def blend_scene(
     vertices, faces = screen.vertices, screen.faces
     dtype = vertices.dtype
     height = image_size[0]
-    sigma, gamma = (jnp.maximum(rate.astype(dtype), LEAST) for rate in (soft.sigma, soft.gamma))
-    near, far, eps, cutoff = (x.astype(dtype) for x in (near, far, soft.eps, soft.cutoff))
+    sigma, gamma, near, far, eps, cutoff = (
+        jnp.asarray(number, dtype)
+        for number in (soft.sigma, soft.gamma, near, far, soft.eps, soft.cutoff)
+    )
+    sigma, gamma = jnp.maximum(sigma, LEAST), jnp.maximum(gamma, LEAST)
     span = jnp.maximum(far - near, LEAST)
     perspective = screen.perspective or soft.faithful
 

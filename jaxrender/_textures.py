@@ -13,7 +13,6 @@ coordinates, `N` rows of a table, `K` taps, `...` any number of points.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -302,15 +301,13 @@ def cube_taps(first: jax.Array, barycentrics: list[jax.Array], side: int) -> tup
     return rows, weights
 
 
-def uv_taps(
-    u: jax.Array, v: jax.Array, page: Sequence[jax.Array | int], width: int, wrap: str
-) -> tuple[list, list]:
+def uv_taps(u: jax.Array, v: jax.Array, page: Any, width: int, wrap: str) -> tuple[list, list]:
     """The rows of the four texels around points of an image, and their weights.
 
     Args:
         u: to the right.
         v: up.
-        page: first row, height and width of the rectangle that is read.
+        page: first row, height and width of the rectangle that is read; numbers or arrays.
         width: of the whole image.
         wrap: what lies outside [0, 1]: "repeat" or "clamp".
     """

@@ -107,7 +107,7 @@ def footprint_table(corners: jax.Array, *, perspective: bool) -> jax.Array:
     inverse_length = 1 / jnp.maximum(jnp.stack(lengths), MIN_AREA**2)
     nearness = jnp.ones_like(z)
     if perspective:
-        closest = jnp.abs(z).min(0)
+        closest = jnp.abs(z).min(0, keepdims=True)
         nearness = closest / jnp.where(z == 0, 1, z)
     return jnp.concatenate([x, y, z, 1 / area[None], inverse_length, nearness])
 

@@ -55,7 +55,7 @@ def cut_faces(
     in_front = front.sum(-1)
     alone = jnp.argmax(jnp.where((in_front == 1)[:, None], front, 1 - front), axis=-1)
     alone = jnp.where((in_front == 1) | (in_front == 2), alone, 0)
-    order = (alone[:, None] + jnp.arange(3)) % 3
+    order = (alone[:, None] + jnp.arange(3)[None]) % 3
     corners = jnp.take_along_axis(corners, order[..., None], axis=1)
     shares = jnp.eye(3, dtype=vertices.dtype)[order]
 

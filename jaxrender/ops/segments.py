@@ -51,7 +51,7 @@ def segments_of(
     corners = Corners(*(jnp.where(drawable, axis, 0) for axis in corners))
 
     # Turn faces that are seen from behind round.
-    front = is_front(corners, area) if cut else area < 0
+    front = is_front(corners, area, perspective=cut)
     x, y, z = (jnp.where(front, axis, axis[::-1]) for axis in corners)
     start, start_z = jnp.stack([x, y]), z
     end, end_z = jnp.roll(start, -1, axis=1), jnp.roll(z, -1, axis=0)

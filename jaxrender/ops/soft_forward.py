@@ -1,0 +1,189 @@
+"""The forward scans of the soft rasteriser; shapes and symbols as in `soft.py`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrender.ops.soft_scene import (
+    IN_BOUNDS,
+    NO_OFFER,
+    PLANE_GATHER,
+    PLANE_SCATTER,
+    PLANES_SCATTER,
+    WINDOW,
+    Blend,
+    Saved,
+    Scales,
+    Scene,
+    Schedule,
+    Settings,
+    Slots,
+    argument_of,
+    attributes_at,
+    depth_at,
+    in_range,
+    interpolation,
+    is_covered,
+    look,
+    paint_at,
+    scan,
+    set_up,
+    signed_square,
+    staged_call,
+    tall_picture,
+    weigh,
+)
+
+
+def blend_forward(
+    corners: jax.Array,
+    part: jax.Array,
+    attributes: jax.Array,
+    table: jax.Array,
+    places: jax.Array,
+    *scales: jax.Array,
+    settings: Settings,
+    schedule: Schedule,
+) -> tuple[Blend, Saved]:
+    """The two scans; all arguments have a leading axis `[B or 1]`."""
+    setup = set_up(Scene(corners, part, attributes, table, places), Scales(*scales), settings)
+    tall, cut_out = tall_picture(setup.views, settings)
+    rates = Scales(*setup.scales[:, :, None, None])
+    dtype = corners.dtype
+    run = functools.partial(scan, setup, settings=settings, schedule=schedule)
+
+    # Add up tallies alone, where no colours are asked for.
+    total = jnp.zeros(tall, dtype)
+    winner = jnp.full(tall if settings.highest else (0, 0), NO_OFFER, jnp.int32)
+    if not settings.paint:
+        total, winner = run(_fold_tally, (total, winner))
+        total = cut_out(total[None])[..., 0]
+        ones = jnp.ones_like(total)
+        blend = Blend(jnp.zeros((*total.shape, 0), dtype), 0 * ones, ones, total)
+        return blend, Saved(ones, ones, _cut_winner(winner, cut_out, setup.views, settings))
+
+    # Find the nearest depth at each pixel; then add everything up.
+    nearest = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + WINDOW[0])
+    nearest = run(_fold_nearest, jnp.broadcast_to(nearest[:, None], tall))
+    sums = jnp.zeros((2 + settings.paint.channels, *tall), dtype)
+    total, winner, sums, _ = run(_fold_blend, (total, winner, sums, nearest))
+
+    # Cut the views out of the tall picture, and divide.
+    sums = cut_out(sums)
+    total, nearest = (cut_out(plane[None])[..., 0] for plane in (total, nearest))
+    background = jnp.exp(-rates.sharpness * (rates.floor - nearest))
+    norm = background + sums[..., 0]
+    norm = jnp.where(norm > 0, norm, 1)
+    blend = Blend(sums[..., 2:] / norm[..., None], sums[..., 1] / norm, background / norm, total)
+    return blend, Saved(nearest, norm, _cut_winner(winner, cut_out, setup.views, settings))
+
+
+def _cut_winner(winner: jax.Array, cut_out: Callable, views: int, settings: Settings) -> jax.Array:
+    """Winners `[B, H, W]`; `[B, 0, 0]` where nobody asks for them."""
+    if settings.highest:
+        return cut_out(winner[None])[..., 0]
+    return jnp.zeros((views, 0, 0), jnp.int32)
+
+
+def _fold_nearest(nearest: jax.Array, slots: Slots, settings: Settings, staged: bool) -> jax.Array:
+    sight = look(slots)
+    edges = sight.footprint.edges(sight.x, sight.y)
+    signed = signed_square(sight, edges, settings)
+    depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
+    seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
+    offer = jnp.where(seen, depth, jnp.inf)
+    return lax.scatter_min(nearest, slots.origin, offer, PLANE_SCATTER, mode=IN_BOUNDS)
+
+
+def _fold_tally(
+    state: tuple[jax.Array, jax.Array], slots: Slots, settings: Settings, staged: bool
+) -> tuple[jax.Array, jax.Array]:
+    sight = look(slots)
+    edges = sight.footprint.edges(sight.x, sight.y)
+    signed = signed_square(sight, edges, settings)
+    if not settings.faithful:
+        depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
+        signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
+    return _add_tally(*state, slots, signed, settings)
+
+
+def _add_tally(
+    total: jax.Array, winner: jax.Array, slots: Slots, signed: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
+    tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
+    if not settings.highest:
+        return _add(total, slots, tally), winner
+    total = lax.scatter_max(total, slots.origin, tally, PLANE_SCATTER, mode=IN_BOUNDS)
+    highest = lax.gather(total, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
+    # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
+    hit = (tally == highest) & (tally > 0)
+    offer = jnp.where(hit, slots.windows.face[:, None, None], NO_OFFER)
+    return total, lax.scatter_min(winner, slots.origin, offer, PLANE_SCATTER, mode=IN_BOUNDS)
+
+
+def _add(plane: jax.Array, slots: Slots, values: jax.Array) -> jax.Array:
+    return lax.scatter_add(plane, slots.origin, values, PLANE_SCATTER, mode=IN_BOUNDS)
+
+
+def _fold_blend(
+    state: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
+    slots: Slots,
+    settings: Settings,
+    staged: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    total, winner, sums, nearest = state
+    nearest_here = lax.gather(nearest, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
+
+    # Find how far each pixel is from the triangle, and where on it that is.
+    sight = look(slots)
+    edges = sight.footprint.edges(sight.x, sight.y)
+    signed = signed_square(sight, edges, settings)
+    weights, _ = interpolation(sight, edges, settings)
+    if not settings.faithful:
+        depth = depth_at(sight, weights, settings)
+        signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
+
+    # Add what it contributes.
+    contribute = functools.partial(_contribute, settings=settings, staged=staged)
+    added, signed = staged_call(staged, contribute, slots, signed, *weights[:2], nearest_here)
+    total, winner = _add_tally(total, winner, slots, signed, settings)
+    sums = lax.scatter_add(sums, slots.origin, added, PLANES_SCATTER, mode=IN_BOUNDS)
+    return total, winner, sums, nearest
+
+
+def _contribute(
+    slots: Slots,
+    signed: jax.Array,
+    w0: jax.Array,
+    w1: jax.Array,
+    nearest: jax.Array,
+    *,
+    settings: Settings,
+    staged: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """What the triangles of a pass add to `S` and to depth and colours; and `signed` as it is."""
+    weight, depth = weigh(look(slots), signed, w0, w1, nearest, settings)
+    color = functools.partial(_color, settings=settings)
+    return staged_call(staged, color, slots, weight, depth, w0, w1), signed
+
+
+def _color(
+    slots: Slots,
+    weight: jax.Array,
+    depth: jax.Array,
+    w0: jax.Array,
+    w1: jax.Array,
+    *,
+    settings: Settings,
+) -> jax.Array:
+    """The weights, and times them depth and colours `[P, 2 + C, h, w]`."""
+    colors = []
+    if settings.paint:
+        colors = paint_at(slots, attributes_at(slots, w0, w1), settings.paint)
+    return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)
