@@ -20,7 +20,7 @@ import jaxrender as jr
 from benchmarks.harness import Result, run
 from benchmarks.timing import peak_rss_bytes
 
-TASKS = ("hard", "nmr")
+TASKS = ("hard", "nmr", "soft")
 PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch", "optax")
 COLUMNS = (
     f"{'task':20} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "

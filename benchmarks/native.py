@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.peers import Absent, Drawer, Pictures
 from benchmarks.scenes import FAR, NEAR, Scene
 
-SOURCES = ("zbuffer.cpp", "nmr.cpp")
+SOURCES = ("zbuffer.cpp", "nmr.cpp", "soft.cpp")
 
 Call = tuple[Any, list[Any]]  # a C function and its arguments
 
@@ -71,6 +71,40 @@ def nmr(
     return Drawer(draw, lambda result: result, "1 thread")
 
 
+def soft(
+    scene: Scene,
+    *,
+    colors: np.ndarray | None,
+    sigma: float,
+    gamma: float,
+    upstream: np.ndarray | None = None,
+) -> Drawer:
+    """The blend of all triangles, and its gradient to the vertices.
+
+    Args:
+        scene: what is seen.
+        colors: `[F, 3]` of each face; alpha follows them in the picture. None: alpha alone.
+        sigma: blur, in squared half picture heights.
+        gamma: depth temperature, in fractions of `far - near`.
+        upstream: `[N, H, W, C]` the gradient of the loss to the picture; without it, the picture
+            is drawn and no more.
+    """
+    image = np.empty((scene.views, scene.size, scene.size, 1 if colors is None else 4), np.float32)
+    gradient = np.zeros_like(scene.vertices)
+    calls = []
+    for view in range(scene.views):
+        mesh = scene.vertices[view], scene.vertices.shape[1], scene.faces, len(scene.faces)
+        size = colors, scene.size, scene.size, NEAR, FAR, sigma, gamma, image[view]
+        back = (None, None) if upstream is None else (upstream[view], gradient[view])
+        calls.append(_call(_library().soft, *mesh, *size, *back))
+
+    def draw() -> np.ndarray:
+        _run(calls)
+        return image if upstream is None else gradient
+
+    return Drawer(draw, lambda result: result, "1 thread")
+
+
 def _see(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray, list[Call]]:
     """Face ids and depths, and the calls of the z-buffer that fill them."""
     shape = (scene.views, size, size)
@@ -83,10 +117,12 @@ def _see(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray, list[Call]]:
     return face, depth, calls
 
 
-def _call(function: Any, *args: np.ndarray | float) -> Call:
-    """A call made ready: arrays become pointers, numbers what C has for them."""
+def _call(function: Any, *args: np.ndarray | float | None) -> Call:
+    """A call made ready: arrays become pointers, None none, numbers what C has for them."""
 
-    def convert(arg: np.ndarray | float) -> Any:
+    def convert(arg: np.ndarray | float | None) -> Any:
+        if arg is None:
+            return ctypes.c_void_p()
         if isinstance(arg, np.ndarray):
             assert arg.flags.c_contiguous
             return arg.ctypes.data_as(ctypes.c_void_p)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -117,6 +118,58 @@ def pytorch3d(scene: Scene, *, upstream: np.ndarray | None = None) -> Drawer:
 
     detail = f"{_import('pytorch3d').__version__} {device}"
     return Drawer(draw, read if upstream is None else None, detail)
+
+
+def pytorch3d_soft(
+    scene: Scene,
+    *,
+    colors: np.ndarray | None,
+    sigma: float,
+    gamma: float,
+    upstream: np.ndarray,
+) -> Drawer:
+    """PyTorch3D's soft rasteriser, the nearest 50 faces a pixel, and the gradient to vertices.
+
+    Its blend is SoftRas's with another background, so nothing is compared. `colors` `[F, 3]` of
+    the faces, or None for alpha alone; `upstream` `[N, H, W, C]` as of `native.soft`.
+    """
+    torch, structures = _import("torch"), _import("pytorch3d.structures")
+    rasterizer = _import("pytorch3d.renderer.mesh.rasterize_meshes")
+    blending = _import("pytorch3d.renderer.blending")
+    _limit(scene, 5_120 * 256**2)
+    device = "cuda" if _on_gpu() and torch.cuda.is_available() else "cpu"
+
+    # Mirror x: its screen's x axis points left.
+    vertices = torch.tensor(scene.vertices * np.asarray([-1, 1, 1], np.float32), device=device)
+    faces = torch.tensor(scene.faces.astype(np.int64), device=device)
+    vertices.requires_grad_(True)
+    meshes = structures.Meshes(vertices, faces.expand(scene.views, -1, -1))
+    weights = torch.tensor(upstream, device=device)
+    params = blending.BlendParams(sigma=sigma, gamma=gamma, background_color=(0.0, 0.0, 0.0))
+    texels = None
+    if colors is not None:
+        texels = torch.tensor(np.tile(colors, (scene.views, 1)), device=device)
+
+    def draw() -> Any:
+        found = rasterizer.rasterize_meshes(
+            meshes,
+            scene.size,
+            blur_radius=float(np.log(1 / 1e-4 - 1) * sigma),
+            faces_per_pixel=50,
+            perspective_correct=True,
+        )
+        fragments = types.SimpleNamespace(pix_to_face=found[0], zbuf=found[1], dists=found[3])
+        if texels is None:
+            blank = torch.ones((*found[0].shape, 3), device=device)
+            image = blending.sigmoid_alpha_blend(blank, fragments, params)[..., 3:]
+        else:
+            pixels = texels[found[0].clamp(min=0)]
+            image = blending.softmax_rgb_blend(pixels, fragments, params, znear=NEAR, zfar=FAR)
+        torch.autograd.grad(image, vertices, weights, retain_graph=True)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return Drawer(draw, None, f"{_import('pytorch3d').__version__} {device}")
 
 
 def jaxrenderer(scene: Scene) -> Drawer:

@@ -5,6 +5,7 @@ Shapes: `V` vertices, `F` faces, `H, W` image, `C` channels, `K` attributes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ from jaxrender.ops.triangles import to_pixels
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
 DISTANCES = ("hard", "barycentric", "euclidean")
-AGGREGATES_RGB = ("hard", "softmax")
+AGGREGATES_RGB = ("hard", "softmax", None)
 AGGREGATES_ALPHA = ("hard", "sum", "prod")
 LEAST = 1e-30  # what a traced `sigma`, `gamma` or depth range counts as at least
 SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach is looked for
@@ -354,7 +355,6 @@ def blend_scene(
     far: jax.Array,
     cull: str,
     flat: bool = True,
-    silhouette: bool = False,
 ) -> Blend:
     """Blends the triangles of a scene that has been checked.
 
@@ -368,7 +368,6 @@ def blend_scene(
         far: `[]`.
         cull: which side is not drawn.
         flat: whether light is the same all over a face.
-        silhouette: whether alpha alone is asked for; the rest is then of no use.
     """
     vertices, faces = screen.vertices, screen.faces
     dtype = vertices.dtype
@@ -402,7 +401,7 @@ def blend_scene(
     # Lay out the attributes of the pieces' corners.
     paint, table, places = None, jnp.zeros((1, 1), dtype), jnp.zeros((part.size, 0), jnp.int32)
     attributes = jnp.zeros((part.size, 3, 0), dtype)
-    if not silhouette and soft.aggregate_rgb == "softmax":
+    if soft.aggregate_rgb == "softmax":
         at_corners = flat or soft.faithful
         paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
         attributes, places = _of_pieces(pieces, values, places, whole=soft.faithful)
@@ -482,6 +481,9 @@ def draw_soft(
         rgb, share, depth = _nearest_colors(
             screen, texture, light, soft, image_size=image_size, near=near, far=far, cull=cull
         )
+    elif soft.aggregate_rgb is None:
+        share = jnp.ones_like(alpha)
+        rgb, depth = jnp.zeros((*image_size, channels(texture)), alpha.dtype), share * far
     else:
         rgb, share = blend.rgb, blend.background
         depth = blend.depth + share * far.astype(share.dtype)
@@ -499,17 +501,9 @@ def soft_silhouette(
     cull: str,
 ) -> jax.Array:
     """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
-    blend = blend_scene(
-        screen,
-        None,
-        None,
-        soft,
-        image_size=image_size,
-        near=near,
-        far=far,
-        cull=cull,
-        silhouette=True,
-    )
+    uncolored = dataclasses.replace(soft, aggregate_rgb=None)
+    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
+    blend = blend_scene(screen, None, None, uncolored, **options)
     return _alpha(blend.total, soft, screen.faces.shape[0])
 
 
@@ -564,7 +558,7 @@ def rasterize_soft(
     background: ArrayLike = 0.0,
     eps: ArrayLike = 1e-3,
     distance: str = "euclidean",
-    aggregate_rgb: str = "softmax",
+    aggregate_rgb: str | None = "softmax",
     aggregate_alpha: str | TConorm = "prod",
     cutoff: ArrayLike = 1e-4,
     cull: str = "none",
@@ -599,7 +593,8 @@ def rasterize_soft(
                           own function, elementwise, from -∞..∞ to 0..1, increasing, which JAX
                           differentiates; make it once, since another function compiles again
         squared           whether that takes δ d²/σ, as in SoftRas, or δ d/√σ, as in most of GenDR
-        aggregate_rgb     "softmax"; "hard": the nearest face, as `rasterize_hard` finds it
+        aggregate_rgb     "softmax"; "hard": the nearest face, as `rasterize_hard` finds it; None:
+                          nothing, only alpha is drawn, which is quicker
         aggregate_alpha   "prod"; "sum": Σ D / F; "hard": 1 where some D > 1/2; the name of a
                           T-conorm in `tconorms.TCONORMS`, or a `tconorms.TConorm`
 

@@ -19,7 +19,7 @@ from jaxrender._camera import look_at, orthographic, perspective, points_from_an
 from jaxrender._render import render
 from jaxrender._shading import face_normals, make_lights, vertex_normals
 from jaxrender._textures import FaceTexels, VertexColors
-from jaxrender._types import Camera, Lights, Mesh
+from jaxrender._types import Camera, Hard, Lights, Mesh, Soft
 
 
 class Framing(NamedTuple):
@@ -61,30 +61,44 @@ def frame_mesh(
 
 @functools.partial(jax.jit, static_argnames="style")
 def draw_frame(
-    mesh: Mesh, framing: Framing, azimuth: jax.Array, background: Any, *, style: Style
+    mesh: Mesh,
+    framing: Framing,
+    azimuth: jax.Array,
+    background: Any,
+    rasterizer: Hard | Soft,
+    *,
+    style: Style,
 ) -> jax.Array:
     """One picture: `[H, W, 3]` colour, `[H, W]` coverage, or `[H, W, 2]` depth and coverage."""
     camera = _camera(framing, azimuth, style)
     far = framing.distance + 1.01 * framing.radius
-    image = render(
+    draw = functools.partial(
+        render,
         mesh,
         camera,
         _lights(camera),
         image_size=style.size,
         near=jnp.maximum(framing.distance - 1.01 * framing.radius, 1e-3 * framing.radius),
         far=far,
-        background=background,
         anti_aliasing=style.anti_aliasing,
         cull=style.cull,
         shading=style.shading,
+        rasterizer=rasterizer,
     )
+    image = draw(background=background)
     if style.show == "alpha":
         return image.alpha
+
+    # Leave out the background's share of each pixel, which a soft depth keeps.
+    soft = isinstance(rasterizer, Soft)
     covered = jnp.where(image.alpha > 0, image.alpha, 1)
-    if style.show == "depth":  # of what is seen, without the background's share of the pixel
-        depth = (image.depth - far * (1 - image.alpha)) / covered
+    if style.show == "depth":
+        depth = image.depth if soft else (image.depth - far * (1 - image.alpha)) / covered
         return jnp.stack([depth, image.alpha], axis=-1)
     if style.transparent:
+        if soft:
+            seen = 1 - (draw(background=1.0).rgb - image.rgb).mean(-1)
+            covered = jnp.maximum(seen, 1e-3)
         return jnp.concatenate([image.rgb / covered[..., None], image.alpha[..., None]], axis=-1)
     return image.rgb
 

@@ -208,7 +208,7 @@ class Soft:
         distance: "euclidean", "barycentric" or "hard"; static.
         distribution: a name in `distributions.DISTRIBUTIONS`, or a function; static.
         squared: whether it takes the squared distance over `sigma`, or its root; static.
-        aggregate_rgb: "softmax" or "hard"; static.
+        aggregate_rgb: "softmax", "hard", or None: alpha alone is drawn; static.
         aggregate_alpha: "prod", "sum", "hard", or a T-conorm or its name; static.
         faithful: whether to reproduce SoftRas's arithmetic, quirks included; static.
     """
@@ -220,7 +220,7 @@ class Soft:
     distance: str = static(default="euclidean")
     distribution: str | Callable[[jax.Array], jax.Array] = static(default="logistic")
     squared: bool = static(default=True)
-    aggregate_rgb: str = static(default="softmax")
+    aggregate_rgb: str | None = static(default="softmax")
     aggregate_alpha: Any = static(default="prod")
     faithful: bool = static(default=False)
 

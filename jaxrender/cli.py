@@ -24,7 +24,7 @@ from jaxrender._images import ANIMATIONS, PICTURES, read_rgb
 from jaxrender._report import report
 from jaxrender._surface import split_creases
 from jaxrender._turntable import Style, draw_frame, frame_mesh, show_depth, show_normals
-from jaxrender._types import Mesh
+from jaxrender._types import Hard, Mesh, Soft
 
 SHAPES: dict[str, Callable[[], Mesh]] = {
     "cube": shapes.cube,
@@ -189,7 +189,26 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
         "--anti-aliasing", type=_positive(int), default=2, metavar="N", help="N x N samples a pixel"
     )
     add("--cull", choices=("none", "back", "front"), default="none", help="leave out a side")
-    add("--rasterizer", choices=("hard",), default="hard", help="how visibility is found")
+    add(
+        "--rasterizer",
+        choices=("hard", "soft"),
+        default="hard",
+        help="show the nearest face, or SoftRas's blend of all (with gouraud for phong)",
+    )
+    add(
+        "--sigma",
+        type=_positive(float),
+        default=1e-5,
+        metavar="S",
+        help="blur of the soft one, in squared half picture heights",
+    )
+    add(
+        "--gamma",
+        type=_positive(float),
+        default=1e-4,
+        metavar="G",
+        help="how much of what is behind shows through in it, from 1e-5 or so to 1",
+    )
 
 
 def _output(text: str) -> Path:
@@ -275,7 +294,10 @@ def _render(options: argparse.Namespace) -> None:
         elevation=options.elevation,
         fov=options.fov,
     )
-    shading = options.shading
+    shading, rasterizer = options.shading, Hard()
+    if options.rasterizer == "soft":
+        shading = "gouraud" if shading == "phong" else shading
+        rasterizer = Soft(sigma=options.sigma, gamma=options.gamma)
     if shading in ("gouraud", "phong"):
         mesh = split_creases(mesh, options.crease)
     if options.show == "normals":
@@ -294,7 +316,7 @@ def _render(options: argparse.Namespace) -> None:
     frames = options.frames or (TURN if suffix in ANIMATIONS else 1)
     azimuths = options.azimuth + 360 / frames * np.arange(frames)
     pictures = [
-        np.asarray(draw_frame(mesh, framing, azimuth, background, style=style))
+        np.asarray(draw_frame(mesh, framing, azimuth, background, rasterizer, style=style))
         for azimuth in _progress(azimuths, options.quiet)
     ]
     if options.show == "depth":

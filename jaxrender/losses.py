@@ -412,7 +412,9 @@ def _check_coverage(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -
     """
     array = check_array(name, value, shape, finite=True, hint="One view; use jax.vmap for more.")
     if is_concrete(array) and array.size:
-        low, high = float(np.min(array)), float(np.max(array))
+        # As NumPy's, lest a known array be traced where others are.
+        known = np.asarray(array)
+        low, high = float(known.min()), float(known.max())
         if low < -1e-3 or high > 1 + 1e-3:  # rounding may leave [0, 1] by less
             raise ValueError(
                 f"`{name}` must lie in [0, 1], got values from {low} to {high}. "

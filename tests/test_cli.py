@@ -179,6 +179,25 @@ def test_normals_point_out(draw):
     )
 
 
+def test_soft_rasterizer_blurs_by_sigma(draw):
+    soft = ["icosphere", "--show", "alpha", "--rasterizer", "soft", "--shading", "flat"]
+    sharp, blurred = (draw(*soft, "--sigma", sigma) for sigma in ("1e-6", "1e-2"))
+    assert ((sharp > 5) & (sharp < 250)).mean() < 0.1 < ((blurred > 5) & (blurred < 250)).mean()
+    assert sharp[12, 12] > 250
+
+
+def test_soft_rasterizer_shows_through_by_gamma(draw):
+    # Phong is drawn as gouraud there; normals need no light.
+    soft = ["cube", *FRONT, "--rasterizer", "soft", "--show", "normals", "--shading", "flat"]
+    near, mixed = (draw(*soft, "--gamma", gamma)[12, 12] for gamma in ("1e-4", "1.0"))
+    assert near.tolist() == [128, 128, 255]
+    assert mixed[2] < 250
+    pixels = draw("icosphere", "--rasterizer", "soft", "--background", "transparent")
+    assert pixels[12, 12, 3] == 255
+    assert pixels[12, 12, 0] > 100
+    assert pixels[0, 0, 3] == 0
+
+
 def test_turntable_turns_once(draw):
     frames = draw("plane", "--azimuth", "10", "--frames", "3", "--quiet", name="turn.gif")
     assert frames.shape == (3, 24, 24, 3)
