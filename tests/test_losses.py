@@ -332,13 +332,13 @@ def test_negative_iou():
     np.testing.assert_allclose(many(t, 1 - t), 1)
 
 
-@pytest.mark.usefixtures("x64")
 def test_negative_iou_to_a_known_target_inside_jit():
     target = jnp.zeros((4, 4)).at[1:3, 1:3].set(1.0)
     loss = jax.jit(lambda silhouette: losses.negative_iou(silhouette, target))
     assert loss(target) == losses.negative_iou(target, target)
 
 
+@pytest.mark.usefixtures("x64")
 def test_negative_iou_gradient():
     p, t = some_silhouettes(np.float64)
     given = jnp.asarray(p[0]), jnp.asarray(t[0])
