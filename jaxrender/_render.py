@@ -24,8 +24,8 @@ from jaxrender._checks import (
 )
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import CULLS, rasterize_hard
-from jaxrender._shading import SHADINGS, check_lights, corner_light, shade
-from jaxrender._soft import Light, check_background, check_soft, draw_soft, soft_silhouette
+from jaxrender._shading import SHADINGS, CornerLight, check_lights, corner_light, shade
+from jaxrender._soft import check_background, check_soft, draw_soft, soft_silhouette
 from jaxrender._textures import channels, check_texture
 from jaxrender._types import (
     Camera,
@@ -60,8 +60,8 @@ def render(
 ) -> Image:
     """Draws a mesh: `project`, `rasterize_hard`, `shade`, in one compiled program.
 
-    Or `project` and `rasterize_soft`, with `rasterizer=Soft(…)`: light falls on the corners of
-    faces there, and every triangle that reaches a pixel is blended in.
+    Or `project` and `rasterize_soft`, with `rasterizer=Soft(…)`: every triangle that reaches a
+    pixel is lit there, and blended in.
 
     With `anti_aliasing=k` the picture is drawn k times as large and each k x k block is
     averaged, as in NMR: colour, coverage, and also depth, where an empty sample counts as `far`.
@@ -87,7 +87,7 @@ def render(
         background: one number, a colour `[C]`, or a picture `[H, W, C]`.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
-        shading: "flat", "gouraud", "phong" (with `Hard` alone) or "none", see `shade`; static.
+        shading: "flat", "gouraud", "phong" or "none", see `shade`; static.
         two_sided: whether a face seen from behind is lit on that side; static.
         rasterizer: `Hard(…)` or `Soft(…)`, how faces become pixels and with what gradient; None is
             `Hard()`.
@@ -113,8 +113,11 @@ def render(
     )
     check_choice("shading", shading, SHADINGS)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
-    if isinstance(options["rasterizer"], Soft):
-        _check_soft_shading(shading, channels(texture))
+    if shading != "none" and channels(texture) != 3:
+        raise ValueError(
+            f"`mesh.texture` must have 3 channels to be lit, got {channels(texture)}. "
+            'Pass shading="none" to draw other channels.'
+        )
     background = check_background(background, channels(texture), options["image_size"])
     return _render(
         Mesh(vertices, faces, texture),
@@ -230,20 +233,6 @@ def _check_scene(
             "cull": cull,
         },
     )
-
-
-def _check_soft_shading(shading: str, count: int) -> None:
-    """Rejects what the soft rasteriser cannot light."""
-    if shading == "phong":
-        raise ValueError(
-            '`shading` must be "flat", "gouraud" or "none" with rasterizer=Soft(…), got "phong": '
-            'each pixel sees many faces there. Pass "gouraud".'
-        )
-    if shading != "none" and count != 3:
-        raise ValueError(
-            f"`mesh.texture` must have 3 channels to be lit, got {count}. "
-            'Pass shading="none" to draw other channels.'
-        )
 
 
 def _check_rasterizer(rasterizer: Any) -> Hard | Soft:
@@ -367,12 +356,12 @@ def _project(
 
 def _corner_light(
     mesh: Mesh, lights: Lights | None, camera: Camera, shading: str, two_sided: bool
-) -> Light | None:
+) -> CornerLight | None:
     """Light at the corners of faces, for the soft rasteriser."""
     if shading == "none" or mesh.faces.shape[0] == 0:
         return None
     eye = viewpoint(camera)
-    return Light(*corner_light(mesh, lights, eye=eye, shading=shading, two_sided=two_sided))
+    return corner_light(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
 
 
 def _with_gradient(

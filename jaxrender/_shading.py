@@ -6,8 +6,11 @@ lit, `C` channels, `...` any number of pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -276,40 +279,106 @@ def _light_seen(
     return diffuse, reflection
 
 
+class CornerLight(NamedTuple):
+    """Light that is interpolated across faces with their colours, for the soft rasteriser.
+
+    Attributes:
+        values: `[F, 3, K]` at the corners of faces.
+        shine: `(colours, values) -> colours`, lists of arrays of any one shape, elementwise.
+    """
+
+    values: jax.Array  # [F, 3, K]
+    shine: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]]
+
+
 def corner_light(
     mesh: Mesh,
     lights: Lights | None,
     *,
-    eye: jax.Array | None,
+    eye: jax.Array,
     shading: str,
     two_sided: bool,
-) -> tuple[jax.Array, jax.Array | None]:
-    """The light that `shade` spreads over faces: at their corners, for scenes already checked.
+) -> CornerLight:
+    """The light of `shade`, for scenes already checked.
 
     Args:
-        mesh: in world space.
+        mesh: in world space, with faces.
         lights: as of `shade`.
-        eye: `[4]` of `viewpoint`, or None.
-        shading: "flat" or "gouraud".
+        eye: `[4]` of `viewpoint`.
+        shading: "flat", "gouraud" or "phong".
         two_sided: whether the back of a face is lit as a front.
-
-    Returns:
-        `[F, 3, 3]` what multiplies the texture, and `[F, 3, 3]` what is added to it, if anything.
     """
     matte = lights is None
     lights = make_lights() if lights is None else lights
     turned_to, reflected_to = eye if two_sided else None, None if matte else eye
+    corners = (*mesh.faces.shape, -1)
     if shading == "flat":
         by_face = _light_faces(mesh, lights, turned_to, reflected_to)
-        diffuse, reflection = jax.tree.map(
-            lambda light: jnp.broadcast_to(light[:, None], (*mesh.faces.shape, 3)), by_face
-        )
-    else:
-        sides, light = _light_vertices(mesh, lights, turned_to, reflected_to)
-        diffuse, reflection = jax.tree.map(
-            lambda light: jnp.take(light, sides, axis=0, mode="clip"), light
-        )
-    return diffuse, reflection
+        parts = [light[:, None] for light in by_face if light is not None]
+        values = jnp.concatenate(parts, axis=-1)
+        values = jnp.broadcast_to(values, (*mesh.faces.shape, values.shape[-1]))
+        return CornerLight(values, _multiply_and_add)
+    if shading == "gouraud":
+        sides, by_vertex = _light_vertices(mesh, lights, turned_to, reflected_to)
+        parts = [
+            jnp.take(light, sides, axis=0, mode="clip") for light in by_vertex if light is not None
+        ]
+        return CornerLight(jnp.concatenate(parts, axis=-1), _multiply_and_add)
+
+    # Give each corner its place, its normal, and all that the lights are.
+    places = jnp.take(_finite(mesh.vertices), mesh.faces, axis=0, mode="clip")
+    normals = jnp.take(vertex_normals(mesh.vertices, mesh.faces), mesh.faces, axis=0, mode="clip")
+    back = _shows_back(mesh, face_normals(mesh.vertices, mesh.faces), turned_to)
+    if back is not None:
+        normals = jnp.where(back[:, None, None], -normals, normals)
+    numbers = [getattr(lights, field.name) for field in dataclasses.fields(lights)]
+    numbers += [] if matte else [eye]
+    same = jnp.concatenate([number.reshape(-1) for number in numbers])
+    same = jnp.broadcast_to(same[None, None], (*corners[:2], same.size))
+    values = jnp.concatenate([places, normals, same.astype(places.dtype)], axis=-1)
+    shine = _shine_phong(lights.directions.shape[0], lights.positions.shape[0], not matte)
+    return CornerLight(values, shine)
+
+
+def _multiply_and_add(colors: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
+    """Colours times the first three values, plus the next three, if there are any."""
+    colors = [color * light for color, light in zip(colors, values[:3], strict=True)]
+    if len(values) > 3:
+        colors = [color + shine for color, shine in zip(colors, values[3:], strict=True)]
+    return colors
+
+
+@functools.cache
+def _shine_phong(directional: int, point: int, reflects: bool) -> Callable:
+    """Light by interpolated places and normals; made once for so many lights."""
+    shapes = {
+        "ambient": (3,),
+        "directions": (directional, 3),
+        "direction_colors": (directional, 3),
+        "positions": (point, 3),
+        "position_colors": (point, 3),
+        "specular": (3,),
+        "shininess": (),
+    }
+
+    def shine(colors: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
+        # Unpack the numbers in the order that they were packed in.
+        rest = iter(values[6:])
+
+        def take(shape: tuple[int, ...]) -> jax.Array:
+            numbers = [next(rest) for _ in range(math.prod(shape))]
+            if not numbers:
+                return jnp.zeros((3, 0, *values[0].shape), values[0].dtype)
+            stacked = jnp.stack(numbers).reshape(*shape, *values[0].shape)
+            return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
+
+        lights = Lights(**{name: take(shape) for name, shape in shapes.items()})
+        eye = jnp.stack(list(rest))[:, None] if reflects else None
+        normal = jnp.stack(unit3((values[3], values[4], values[5])))[:, None]
+        diffuse, reflection = _light_at(jnp.stack(values[:3])[:, None], normal, lights, eye)
+        return _multiply_and_add(colors, [*diffuse, *(reflection or [])])
+
+    return shine
 
 
 def _light_faces(
@@ -358,15 +427,37 @@ def _light(
     points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
 ) -> tuple[jax.Array, jax.Array | None]:
     """Diffuse light `[N, 3]`, and with an eye the reflection `[N, 3]`."""
-    # Work on components [L, N] of the two kinds of lights: XLA vectorises those.
-    point, normal = _components(points.T[:, None]), _components(normals.T[:, None])
-    parallel = _components(lights.directions.T[:, :, None])
-    x, y, z = _components(lights.positions.T[:, :, None])
+    spread = jax.tree.map(lambda numbers: numbers.T[..., None], lights)
+    eye = None if eye is None else eye[:, None, None]
+    diffuse, reflection = _light_at(points.T[:, None], normals.T[:, None], spread, eye)
+    return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)
+
+
+def _light_at(
+    points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
+) -> tuple[list[jax.Array], list[jax.Array] | None]:
+    """Light on points of any arrangement, by components, which XLA vectorises.
+
+    Args:
+        points: `[3, 1, ...]`.
+        normals: `[3, 1, ...]` unit length.
+        lights: with `[3, ...]` ambient and specular, `[3, L, ...]` vectors and colours, and
+            shininess `[...]`; each `...` that of the points, or broadcastable to it.
+        eye: `[4, 1, ...]`, or None for no reflection.
+
+    Returns:
+        Red, green and blue `[...]` of diffuse light, and of the reflection.
+    """
+    point, normal = _components(points), _components(normals)
+    parallel = _components(lights.directions)
+    x, y, z = _components(lights.positions)
     central = unit3((x - point[0], y - point[1], z - point[2]))
 
     # Sum what falls on the surface.
     facing = _dot(normal, parallel), _dot(normal, central)
-    diffuse = lights.ambient[None] + _mix(lights, facing[0], facing[1])
+    diffuse = [
+        lights.ambient[c] + mixed for c, mixed in enumerate(_mix(lights, facing[0], facing[1]))
+    ]
     if eye is None:
         return diffuse, None
 
@@ -375,10 +466,11 @@ def _light(
     along = unit3(parallel)
     strength = _dot(parallel, along)
     glint = (
-        strength * _glint(normal, along, to_eye, facing[0] > 0, lights.shininess),
-        _glint(normal, central, to_eye, facing[1] > 0, lights.shininess),
+        strength * _glint(normal, along, to_eye, facing[0] > 0, lights.shininess[None]),
+        _glint(normal, central, to_eye, facing[1] > 0, lights.shininess[None]),
     )
-    return diffuse, lights.specular[None] * _mix(lights, glint[0], glint[1])
+    mixed = _mix(lights, glint[0], glint[1])
+    return diffuse, [lights.specular[c] * shine for c, shine in enumerate(mixed)]
 
 
 def _glint(
@@ -392,11 +484,13 @@ def _glint(
     return jnp.where(lit, jnp.exp(power), 0)
 
 
-def _mix(lights: Lights, parallel: jax.Array, central: jax.Array) -> jax.Array:
-    """The lights' colours in the given amounts `[L, N]`, none negative, summed: `[N, 3]`."""
-    amounts = jnp.maximum(jnp.concatenate([parallel, central]), 0)
-    colors = jnp.concatenate([lights.direction_colors, lights.position_colors])
-    return jnp.einsum("ln,lc->nc", amounts, colors, precision=jax.lax.Precision.HIGHEST)
+def _mix(lights: Lights, parallel: jax.Array, central: jax.Array) -> list[jax.Array]:
+    """The lights' colours in the given amounts `[L, ...]`, none negative, summed."""
+    return [
+        (jnp.maximum(parallel, 0) * lights.direction_colors[c]).sum(0)
+        + (jnp.maximum(central, 0) * lights.position_colors[c]).sum(0)
+        for c in range(3)
+    ]
 
 
 def _components(vectors: jax.Array) -> Vector:

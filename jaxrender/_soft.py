@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxrender._checks import (
     is_concrete,
 )
 from jaxrender._rasterize import CULLS
+from jaxrender._shading import CornerLight
 from jaxrender._textures import (
     FaceTexels,
     Texture,
@@ -60,13 +61,6 @@ AGGREGATES_RGB = ("hard", "softmax", None)
 AGGREGATES_ALPHA = ("hard", "sum", "prod")
 LEAST = 1e-30  # what a traced `sigma`, `gamma` or depth range counts as at least
 SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach is looked for
-
-
-class Light(NamedTuple):
-    """Light at the corners of faces."""
-
-    diffuse: jax.Array  # [F, 3, 3] what multiplies the texture
-    reflection: jax.Array | None = None  # [F, 3, 3] what is added to it
 
 
 # --- coverage and tally: functions of the signed distance -----------------------------------------
@@ -157,23 +151,24 @@ def _read_uv(width: int, wrap: str) -> Callable:
 
 
 @functools.cache
-def _mix(first: int, count: int, lit: bool, reflects: bool) -> Callable:
-    """Colours: what is read, or else `count` attributes from the `first` on; times light."""
+def _mix(first: int, count: int, shine: Callable | None) -> Callable:
+    """Colours: what is read, or else `count` attributes from the `first` on; in light, if any."""
 
     def mix(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
         colors = texel or values[first : first + count]
-        rest = values[first if texel else first + count :]
-        if lit:
-            colors = [color * light for color, light in zip(colors, rest[:3], strict=True)]
-        if reflects:
-            colors = [color + shine for color, shine in zip(colors, rest[3:], strict=True)]
-        return colors
+        light = values[first if texel else first + count :]
+        return colors if shine is None else shine(colors, light)
 
     return mix
 
 
 def _paint(
-    texture: Texture, faces: jax.Array, light: Light | None, dtype: jnp.dtype, *, at_corners: bool
+    texture: Texture,
+    faces: jax.Array,
+    light: CornerLight | None,
+    dtype: jnp.dtype,
+    *,
+    at_corners: bool,
 ) -> tuple[Paint, jax.Array, jax.Array, jax.Array]:
     """How faces are painted, and with what.
 
@@ -214,16 +209,14 @@ def _paint(
 
     # Light colours at the corners where that is all; else let light be interpolated as well.
     if light is not None and colors is not None and at_corners:
-        colors = colors * light.diffuse
-        colors = colors if light.reflection is None else colors + light.reflection
-        light = None
+        parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
+        colors, light = jnp.stack(light.shine(*parts), axis=-1), None
     attributes = coordinates + ([] if colors is None else [colors])
     mix = None
     if light is not None or taps is not None:
-        lights = [] if light is None else [part for part in light if part is not None]
-        first, kept = sum(part.shape[-1] for part in coordinates), channels(texture)
-        mix = _mix(first, kept, light is not None, len(lights) == 2)
-        attributes = attributes + lights
+        first = sum(part.shape[-1] for part in coordinates)
+        mix = _mix(first, channels(texture), None if light is None else light.shine)
+        attributes = attributes + ([] if light is None else [light.values])
     values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
     return Paint(channels(texture), taps, mix), values, table.astype(dtype), places
 
@@ -347,7 +340,7 @@ def _whole_faces(
 def blend_scene(
     screen: ScreenMesh,
     texture: Texture,
-    light: Light | None,
+    light: CornerLight | None,
     soft: Soft,
     *,
     image_size: tuple[int, int],
@@ -454,7 +447,7 @@ def _nothing(dtype: jnp.dtype) -> tuple[Pieces, jax.Array]:
 def draw_soft(
     screen: ScreenMesh,
     texture: Texture,
-    light: Light | None,
+    light: CornerLight | None,
     background: jax.Array,
     soft: Soft,
     *,
@@ -510,7 +503,7 @@ def soft_silhouette(
 def _nearest_colors(
     screen: ScreenMesh,
     texture: Texture,
-    light: Light | None,
+    light: CornerLight | None,
     soft: Soft,
     *,
     image_size: tuple[int, int],
@@ -537,12 +530,10 @@ def _nearest_colors(
     own = jnp.clip(face, 0, max(faces.shape[0] - 1, 0))
     rgb = sample_texture(texture, faces, face, barycentrics)
     if light is not None and faces.shape[0]:
-        empty = (face < 0)[..., None]
-        for index, part in enumerate(light):
-            if part is None:
-                continue
-            here = (jnp.take(part, own, axis=0) * barycentrics[..., None]).sum(-2)
-            rgb = jnp.where(empty, rgb, rgb + here) if index else rgb * here
+        here = (jnp.take(light.values, own, axis=0) * barycentrics[..., None]).sum(-2)
+        parts = [[part[..., c] for c in range(part.shape[-1])] for part in (rgb, here)]
+        lit = jnp.stack(light.shine(*parts), axis=-1)
+        rgb = jnp.where((face < 0)[..., None], rgb, lit)
     return rgb, (face < 0).astype(rgb.dtype), depth
 
 

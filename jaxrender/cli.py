@@ -193,7 +193,7 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
         "--rasterizer",
         choices=("hard", "soft"),
         default="hard",
-        help="show the nearest face, or SoftRas's blend of all (with gouraud for phong)",
+        help="show the nearest face, or SoftRas's blend of all",
     )
     add(
         "--sigma",
@@ -296,7 +296,6 @@ def _render(options: argparse.Namespace) -> None:
     )
     shading, rasterizer = options.shading, Hard()
     if options.rasterizer == "soft":
-        shading = "gouraud" if shading == "phong" else shading
         rasterizer = Soft(sigma=options.sigma, gamma=options.gamma)
     if shading in ("gouraud", "phong"):
         mesh = split_creases(mesh, options.crease)

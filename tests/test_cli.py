@@ -188,7 +188,6 @@ def test_soft_rasterizer_blurs_by_sigma(draw):
 
 
 def test_soft_rasterizer_shows_through_by_gamma(draw):
-    # Phong is drawn as gouraud there; normals need no light.
     soft = ["cube", *FRONT, "--rasterizer", "soft", "--show", "normals", "--shading", "flat"]
     near, mixed = (draw(*soft, "--gamma", gamma)[12, 12] for gamma in ("1e-4", "1.0"))
     assert near.tolist() == [128, 128, 255]

@@ -14,7 +14,7 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
 def test_python_blocks_run():
     blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict = {}
     exec("\n".join(blocks), names)
     np.testing.assert_allclose(names["color"], [0.8, 0.4, 0.1], atol=0.02)
