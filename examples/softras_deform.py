@@ -1,0 +1,268 @@
+"""Soft Rasterizer, shape from silhouettes: a sphere becomes what 120 outlines show.
+
+    python examples/softras_deform.py
+    python examples/softras_deform.py --target object.obj
+    python examples/softras_deform.py --silhouettes source.npy --cameras camera.npy
+
+By default the outlines are those of a teapot from 5 elevations and 24 azimuths, drawn here. The
+last line reads pictures `[N, 4, H, W]` of 8 bits, whose last channel is coverage, and cameras
+`[N, 3]`: distance, elevation and azimuth, as in SoftRas. Each step looks at some of the views.
+
+A vertex stays in its octant around a centre that is learned too, and two regularisers keep the
+triangles in order. A sphere has no hole, so the teapot's handle stays filled.
+
+In the end the shape is compared with the true one, if that is known: over voxels, and by how far
+points on either surface are from the other, on average, as a part of the longest side of the true
+mesh's box (chamfer distance). The surfaces are known by points, many but not all: a mesh is 0.3%
+away from itself.
+
+References:
+    Liu et al., Soft Rasterizer, ICCV 2019, arXiv:1904.01786, section 5.1.
+"""
+
+import argparse
+import dataclasses
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy.spatial import ConvexHull
+
+import jaxrender as jr
+
+SHAPES = ("cube", "icosphere", "teapot", "torus")
+LAPLACIAN, FLATTEN = 0.03, 0.0003  # how much the regularisers weigh
+SIGMA = 1e-4, 2e-5  # that of SoftRas, and at last; the blur makes outlines wider than they are
+VOXELS = 32
+LENS = jr.perspective(30.0)
+
+
+class Deformation(NamedTuple):
+    """What is learned."""
+
+    displace: jax.Array  # [V, 3] of the vertices, before the sigmoid
+    centre: jax.Array  # [3] before the tanh
+
+
+class Views(NamedTuple):
+    """What is known of the object: `N` pictures of `H, W` pixels."""
+
+    eyes: jax.Array  # [N, 3]
+    coverage: jax.Array  # [N, H, W]
+
+
+class Result(NamedTuple):
+    """What came of it; the last two are None where the true mesh is not known."""
+
+    fit: jr.fitting.Fit
+    mesh: jr.Mesh
+    silhouette_iou: float
+    voxel_iou: float | None = None
+    chamfer: float | None = None
+
+
+def sphere(count: int) -> jr.Mesh:
+    """Points along a spiral, evenly spread over the sphere of radius 1/2, and their hull.
+
+    Evenly matters: on a cube blown up into a sphere, the eight corners and the middles of the
+    sides lag behind, and grow into spikes.
+    """
+    height = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.pi * (3 - np.sqrt(5)) * (np.arange(count) + 0.5)
+    width = np.sqrt(1 - height**2)
+    points = np.stack([width * np.sin(turn), height, width * np.cos(turn)], axis=-1)
+
+    # Wind the faces of the hull such that they are counter-clockwise from outside.
+    faces = ConvexHull(points).simplices
+    outward = np.linalg.det(points[faces]) > 0
+    faces = np.where(outward[:, None], faces, faces[:, ::-1])
+    return jr.Mesh(jnp.asarray(points / 2, jnp.result_type(float)), jnp.asarray(faces, jnp.int32))
+
+
+def deform(template: jr.Mesh, by: Deformation) -> jr.Mesh:
+    """The template with its vertices moved within their octants, and these with their corner."""
+    size, side = jnp.abs(template.vertices), jnp.sign(template.vertices)
+    inner = side * jax.nn.sigmoid(jnp.log(size / (1 - size)) + by.displace)
+    centre = jnp.tanh(by.centre)[None]
+    vertices = centre + jax.nn.relu(inner) * (1 - centre) - jax.nn.relu(-inner) * (1 + centre)
+    return dataclasses.replace(template, vertices=vertices)
+
+
+def outline(mesh: jr.Mesh, eye: jax.Array, size: tuple[int, int], **how) -> jax.Array:
+    """The silhouette `[H, W]` from there."""
+    return jr.silhouette(
+        mesh, jr.look_at(eye, projection=LENS), image_size=size, near=1.0, far=100.0, **how
+    )
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def outlines(mesh: jr.Mesh, eyes: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The silhouettes `[N, H, W]` from all eyes: which part of each pixel a z-buffer covers."""
+    how = {"anti_aliasing": 4, "rasterizer": jr.Hard()}
+    return jax.lax.map(lambda eye: outline(mesh, eye, size, **how), eyes)
+
+
+def views_of(mesh: jr.Mesh, size: int = 64) -> Views:
+    """The object from 5 elevations and 24 azimuths."""
+    elevations, azimuths = jnp.arange(-60.0, 90.0, 30.0), jnp.arange(0.0, 360.0, 15.0)
+    eyes = jr.points_from_angles(2.732, elevations[:, None], azimuths).reshape(-1, 3)
+    return Views(eyes, outlines(mesh, eyes, (size, size)))
+
+
+def read_views(silhouettes: Path, cameras: Path) -> Views:
+    """What the files of SoftRas show."""
+    coverage = jnp.asarray(np.load(silhouettes)[:, -1] / np.float32(255))
+    distance, elevation, azimuth = np.load(cameras).astype(np.float32).T
+    return Views(jr.points_from_angles(distance, elevation, azimuth), coverage)
+
+
+def points_on(mesh: jr.Mesh, count: int, random: np.random.Generator) -> jax.Array:
+    """Points `[count, 3]` spread evenly at random over the surface."""
+    corners = np.asarray(mesh.vertices, np.float64)[np.asarray(mesh.faces)]
+    area = np.linalg.norm(np.cross(*np.moveaxis(corners[:, 1:] - corners[:, :1], 1, 0)), axis=1)
+    face = random.choice(len(corners), count, p=area / area.sum())
+    shares = random.dirichlet(np.ones(3), count)
+    return jnp.asarray((shares[..., None] * corners[face]).sum(1), jnp.result_type(float))
+
+
+def chamfer_distance(mesh: jr.Mesh, truth: jr.Mesh) -> float:
+    """The mean way from points on one surface to the other, both ways, over the truth's size."""
+    random = np.random.default_rng(0)
+
+    def way(start: jr.Mesh, end: jr.Mesh) -> jax.Array:
+        ends = points_on(end, 50_000, random)
+        return jax.lax.map(
+            lambda point: jnp.linalg.norm(ends - point[None], axis=1).min(),
+            points_on(start, 2_000, random),
+            batch_size=20,
+        ).mean()
+
+    size = jnp.ptp(truth.vertices, axis=0).max()
+    return float((way(mesh, truth) + way(truth, mesh)) / 2 / size)
+
+
+def voxel_iou(mesh: jr.Mesh, truth: jr.Mesh) -> float:
+    """How well they agree in the least cube around the origin that holds both."""
+    reach = 1.01 * max(float(jnp.abs(thing.vertices).max()) for thing in (mesh, truth))
+    grids = [
+        jr.voxelize(thing.vertices, thing.faces, resolution=VOXELS, bounds=(-reach, reach))
+        for thing in (mesh, truth)
+    ]
+    return float(jr.losses.iou(*grids))
+
+
+def main(
+    steps: int,
+    size: int,
+    output: Path,
+    target: str | None = None,
+    silhouettes: Path | None = None,
+    cameras: Path | None = None,
+    views: int = 24,
+    vertices: int = 1352,
+) -> Result:
+    """Fits in `steps` steps; saves the mesh, and a GIF of `size`² pixels as it deforms."""
+    # Take the pictures from files, or of a mesh whose longest side is 1.
+    truth = None
+    if target is None and silhouettes is None:
+        target = "teapot"
+    if target is not None:
+        truth = getattr(jr.shapes, target)() if target in SHAPES else jr.load_mesh(target)
+    if silhouettes is not None and cameras is not None:
+        known = read_views(silhouettes, cameras)
+    elif truth is not None:
+        truth = jr.normalize(truth)
+        truth = dataclasses.replace(truth, vertices=truth.vertices / 2)
+        known = views_of(truth)
+    else:
+        raise SystemExit("--silhouettes needs --cameras")
+
+    template = sphere(vertices)
+    topology = jr.losses.mesh_topology(template.faces, vertices)
+    count, *seen = known.coverage.shape
+    resolution = (seen[0], seen[1])
+    random = np.random.default_rng(0)
+
+    def loss(by: Deformation, chosen: jax.Array, sigma: jax.Array) -> jax.Array:
+        mesh = deform(template, by)
+
+        def mismatch(eye: jax.Array, coverage: jax.Array) -> jax.Array:
+            drawn = outline(mesh, eye, resolution, rasterizer=jr.Soft(sigma=sigma))
+            return jr.losses.negative_iou(drawn, coverage)
+
+        return (
+            jax.vmap(mismatch)(known.eyes[chosen], known.coverage[chosen]).mean()
+            + LAPLACIAN * jr.losses.laplacian(mesh.vertices, topology)
+            + FLATTEN * jr.losses.flatten(mesh.vertices, topology)
+        )
+
+    found = jr.fitting.fit(
+        loss,
+        Deformation(jnp.zeros_like(template.vertices), jnp.zeros(3)),
+        optax.adam(0.01, b1=0.5, b2=0.99),
+        steps=steps,
+        schedules={
+            "chosen": lambda _: random.choice(count, min(views, count), replace=False),
+            # Blur as much as SoftRas in the first half, and less and less in the second.
+            "sigma": lambda step: SIGMA[0] * (SIGMA[1] / SIGMA[0]) ** max(2 * step / steps - 1, 0),
+        },
+        snapshot=jax.jit(lambda by: deform(template, by)),
+        snapshot_every=max(steps // 60, 1),
+        progress="deforming",
+    )
+
+    # The views differ, and so do their losses: the last shape is the best.
+    mesh = deform(template, found.last_params)
+    jr.io.save_animation(output, turning([*found.snapshots.values()] + 30 * [mesh], size))
+    jr.save_mesh(output.with_suffix(".obj"), mesh)
+    drawn = outlines(mesh, known.eyes, resolution) > 0.5
+    agreement = float(jax.vmap(jr.losses.iou)(drawn, known.coverage > 0.5).mean())
+    result = Result(found, mesh, agreement)
+    report = f"silhouettes agree to {agreement:.3f} (IoU, the mean of {count} views)"
+    if truth is not None:
+        result = result._replace(
+            voxel_iou=voxel_iou(mesh, truth), chamfer=chamfer_distance(mesh, truth)
+        )
+        report += f", {VOXELS}³ voxels to {result.voxel_iou:.3f}"
+        report += f"; chamfer distance {result.chamfer:.2%}"
+    print(f"{report} ({found.steps} steps, {found.seconds:.1f} s): {output}")
+    return result
+
+
+def turning(meshes: list[jr.Mesh], size: int) -> list[jax.Array]:
+    """A picture of each, from one side after the other."""
+    lights = jr.make_lights(0.35, [((0.4, 0.8, -0.5), 0.45), ((-0.5, 0.1, 0.6), 0.25)])
+
+    @jax.jit
+    def draw(mesh: jr.Mesh, azimuth: jax.Array) -> jax.Array:
+        eye = jr.points_from_angles(2.732, 25.0, azimuth)
+        return jr.render(
+            mesh,
+            jr.look_at(eye, projection=LENS),
+            lights,
+            image_size=(size, size),
+            background=1.0,
+            anti_aliasing=2,
+            shading="gouraud",
+        ).rgb
+
+    azimuths = 12.0 * jnp.arange(len(meshes))
+    return [draw(mesh, azimuth) for mesh, azimuth in zip(meshes, azimuths, strict=True)]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--views", type=int, default=24, help="how many each step looks at")
+    parser.add_argument("--size", type=int, default=256, help="of the GIF, pixels along each side")
+    parser.add_argument("--target", help=f"a mesh file, or {', '.join(SHAPES)}")
+    parser.add_argument("--silhouettes", type=Path, help="pictures of a .npy file, with --cameras")
+    parser.add_argument("--cameras", type=Path, help="where they were taken from, a .npy file")
+    parser.add_argument("--output", type=Path, default="out/softras_deform.gif")
+    main(**vars(parser.parse_args()))
