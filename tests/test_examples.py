@@ -64,3 +64,99 @@ def test_nmr_4_camera(tmp_path, size):
     cosine = eye @ TRUTH / np.linalg.norm(eye) / np.linalg.norm(TRUTH)
     assert np.degrees(np.arccos(cosine)) < 4
     assert abs(np.linalg.norm(eye) - 2.732) < 0.1
+
+
+def test_softras_render(tmp_path):
+    """A turn, then one that is blurred in its middle, then one that is transparent there."""
+    load("softras_render").main(6, 48, tmp_path / "draw.gif")
+    sharp, _, _, blurred, _, clear = frames(tmp_path / "draw.gif") / 255
+    seen = [(picture.min(-1) < 0.95).sum() for picture in (sharp, blurred, clear)]
+    assert seen[1] > 1.2 * seen[0]
+    assert abs(seen[2] - seen[0]) < 0.3 * seen[0]
+    # What is transparent shows less contrast, before a white background.
+    assert clear.min() > sharp.min() + 0.1
+
+
+def test_softras_render_mesh(tmp_path):
+    jr.save_mesh(tmp_path / "cube.obj", jr.shapes.cube())
+    load("softras_render").main(2, 24, tmp_path / "draw.gif", mesh=tmp_path / "cube.obj")
+    assert frames(tmp_path / "draw.gif").shape == (2, 24, 24, 3)
+
+
+def test_softras_deform(tmp_path):
+    """The sphere faces outward; a coarse one becomes the cube that files show."""
+    module = load("softras_deform")
+    template = module.sphere(1352)
+    assert template.vertices.shape == (1352, 3)
+    assert template.faces.shape == (2700, 3)
+    normals = jr.face_normals(template.vertices, template.faces)
+    middles = np.asarray(template.vertices)[np.asarray(template.faces)].mean(1)
+    assert ((normals * middles).sum(-1) > 0).all()
+    assert np.abs(template.vertices).min() > 0
+
+    # Draw a cube from 24 sides.
+    cube = jr.shapes.cube(0.6)
+    jr.save_mesh(tmp_path / "cube.obj", cube)
+    sides = np.stack([np.full(24, 2.732), np.tile([-40, 0, 40], 8), np.arange(0, 360, 15)], 1)
+    eyes = jr.points_from_angles(*sides.T)
+    drawn = np.asarray(module.outlines(cube, eyes, (32, 32)) * 255).astype(np.uint8)
+    np.save(tmp_path / "pictures.npy", np.repeat(drawn[:, None], 4, 1))
+    np.save(tmp_path / "cameras.npy", sides)
+
+    result = module.main(
+        60,
+        32,
+        tmp_path / "fit.gif",
+        target=str(tmp_path / "cube.obj"),
+        silhouettes=tmp_path / "pictures.npy",
+        cameras=tmp_path / "cameras.npy",
+        views=8,
+        vertices=152,
+    )
+    assert result.fit.losses[-5:].mean() < 0.6 * result.fit.losses[:5].mean()
+    assert result.silhouette_iou > 0.85
+    assert result.voxel_iou > 0.65
+    assert result.chamfer < 0.08
+    assert len(frames(tmp_path / "fit.gif")) <= 61 + 30
+    assert jr.load_mesh(tmp_path / "fit.obj").vertices.shape == (152, 3)
+
+
+def test_softras_deform_files(tmp_path, golden):
+    """The pictures of SoftRas show what the original made of them, from the cameras they name."""
+    module = load("softras_deform")
+    views = module.read_views(golden.path("meshes/source.npy"), golden.path("meshes/camera.npy"))
+    plane = jr.load_mesh(golden.path("meshes/plane.obj"), texture="none")
+    few = slice(None, None, 10)
+    drawn = np.asarray(module.outlines(plane, views.eyes[few], (64, 64))) > 0.5
+    known = np.asarray(views.coverage[few]) > 0.5
+    assert (drawn & known).sum() > 0.7 * (drawn | known).sum()
+    mirrored = drawn[:, :, ::-1]
+    assert (mirrored & known).sum() < 0.5 * (mirrored | known).sum()
+
+
+def test_softras_pose(tmp_path, monkeypatch):
+    """Most cubes turn into place, and the loss is lowest in the middle of its landscape."""
+    module = load("softras_pose")
+    monkeypatch.delitem(module.METHODS, "SoftRas, fixed")
+    truth, starts = module.random_poses(3, 8)
+    assert np.allclose(truth @ truth.mT, np.eye(3), atol=1e-5)
+    assert (np.linalg.det(truth) > 0).all()
+    assert (module.errors(starts, truth) > 0).all()
+
+    plot = tmp_path / "plot.png"
+    found = module.main(50, 24, 8, 3, 9, tmp_path / "fit.gif", plot)
+    assert list(found) == list(module.METHODS)
+    assert np.median(found["SoftRas, scheduled"]) < 15
+    assert frames(tmp_path / "fit.gif").shape[1:] == (256, 192, 3)
+    heat = np.asarray(imread(plot))[:48, :48, :3].astype(float)
+    assert np.abs(heat - [20, 20, 90]).sum(-1).argmin() // 48 in range(18, 30)
+
+
+def test_softras_body(tmp_path):
+    """The arm goes behind the back."""
+    found = load("softras_body").main(60, 32, tmp_path / "fit.gif")
+    assert found["SoftRas"]["iou"] > 0.7 > found["at rest"]["iou"]
+    assert found["SoftRas"]["picture"] < 0.4 * found["at rest"]["picture"]
+    assert found["SoftRas"]["hidden wrist"] < 0.8 * found["at rest"]["hidden wrist"]
+    assert found["SoftRas"]["joints"] < found["NMR"]["joints"]
+    assert frames(tmp_path / "fit.gif").shape[1:] == (320, 480, 3)

@@ -301,7 +301,8 @@ def interpolation(sight: Sight, edges: Triple, settings: Settings) -> tuple[Trip
     weights = [jnp.maximum(edge, 0) * footprint.nearness[k] for k, edge in enumerate(edges)]
     total = weights[0] + weights[1] + weights[2]
     inverse = 1 / jnp.where(total > 0, total, 1)
-    return [weight * inverse for weight in weights], inverse
+    # Where rounding leaves nothing of a sliver, take its middle.
+    return [jnp.where(total > 0, weight * inverse, 1 / 3) for weight in weights], inverse
 
 
 def depth_at(sight: Sight, weights: Triple, settings: Settings) -> jax.Array:
@@ -351,7 +352,9 @@ def weigh(
     seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
     depth = jnp.where(seen, depth, nearest)
     coverage = settings.coverage(argument_of(signed, settings))
-    weight = coverage * jnp.exp(-sight.scales.sharpness * (depth - nearest))
+    # Rounding may put a sliver in front of the nearest depth that another kernel found.
+    behind = jnp.maximum(depth - nearest, 0)
+    weight = coverage * jnp.exp(-sight.scales.sharpness * behind)
     return jnp.where(seen, weight, 0), depth
 
 
