@@ -487,8 +487,8 @@ def _glint(
 def _mix(lights: Lights, parallel: jax.Array, central: jax.Array) -> list[jax.Array]:
     """The lights' colours in the given amounts `[L, ...]`, none negative, summed."""
     return [
-        (jnp.maximum(parallel, 0) * lights.direction_colors[c]).sum(0)
-        + (jnp.maximum(central, 0) * lights.position_colors[c]).sum(0)
+        (jax.nn.relu(parallel) * lights.direction_colors[c]).sum(0)
+        + (jax.nn.relu(central) * lights.position_colors[c]).sum(0)
         for c in range(3)
     ]
 

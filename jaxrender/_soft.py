@@ -374,9 +374,7 @@ def blend_scene(
     perspective = screen.perspective or soft.faithful
 
     # Cut the faces, and choose how to draw them.
-    if vertices.shape[0] == 0 or faces.shape[0] == 0:
-        pieces, part = _nothing(dtype)
-    elif soft.faithful:
+    if soft.faithful:
         pieces, part = _whole_faces(vertices, faces, image_size, cull)
     else:
         pieces = cut_faces(
@@ -438,12 +436,6 @@ def _of_pieces(
     return (shares * values[:, None]).sum(2), places
 
 
-def _nothing(dtype: jnp.dtype) -> tuple[Pieces, jax.Array]:
-    """The pieces of no faces."""
-    none = jnp.zeros((0, 3, 3), dtype)
-    return Pieces(none, none, jnp.zeros(0, bool)), jnp.zeros(0, jnp.int32)
-
-
 def draw_soft(
     screen: ScreenMesh,
     texture: Texture,
@@ -458,6 +450,13 @@ def draw_soft(
     flat: bool = True,
 ) -> Image:
     """`rasterize_soft` of a scene that has been checked; see `blend_scene`."""
+    if _is_empty(screen):
+        dtype, size = screen.vertices.dtype, (*image_size, channels(texture))
+        return Image(
+            rgb=jnp.broadcast_to(background.astype(dtype), size),
+            alpha=jnp.zeros(image_size, dtype),
+            depth=jnp.broadcast_to(far.astype(dtype), image_size),
+        )
     blend = blend_scene(
         screen,
         texture,
@@ -484,6 +483,10 @@ def draw_soft(
     return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth)
 
 
+def _is_empty(screen: ScreenMesh) -> bool:
+    return screen.vertices.shape[0] == 0 or screen.faces.shape[0] == 0
+
+
 def soft_silhouette(
     screen: ScreenMesh,
     soft: Soft,
@@ -494,6 +497,8 @@ def soft_silhouette(
     cull: str,
 ) -> jax.Array:
     """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
+    if _is_empty(screen):
+        return jnp.zeros(image_size, screen.vertices.dtype)
     uncolored = dataclasses.replace(soft, aggregate_rgb=None)
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     blend = blend_scene(screen, None, None, uncolored, **options)

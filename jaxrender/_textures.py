@@ -276,7 +276,9 @@ def texel_taps(first: jax.Array, w0: jax.Array, w1: jax.Array, side: int) -> tup
     # Find the cell, and which of its two triangles.
     x, y = jnp.clip(w0, 0, 1) * side, jnp.clip(w1, 0, 1) * side
     ix, iy = (jnp.clip(position.astype(jnp.int32), 0, side - 1) for position in (x, y))
-    lower = (x - ix) + (y - iy) <= 1
+    # Beyond the edge from vertex 0 to 1 the two add up to 1; rounding must not choose there.
+    iy = jnp.minimum(iy, side - 1 - ix)
+    lower = ((x - ix) + (y - iy) <= 1) | (ix + iy == side - 1)
     ix, iy = jnp.where(lower, ix, side - 1 - ix), jnp.where(lower, iy, side - 1 - iy)
     return [first + iy * side + ix], [jnp.ones_like(w0)]
 
