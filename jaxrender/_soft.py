@@ -642,7 +642,7 @@ def rasterize_soft(
         >>> corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])
         >>> screen = jr.ScreenMesh(corners, jnp.array([[0, 1, 2]]))
         >>> image = jr.rasterize_soft(screen, image_size=(16, 24), sigma=1e-2)
-        >>> image.rgb.shape, bool(0 < image.alpha[4, 6] < image.alpha[10, 12])
+        >>> image.rgb.shape, bool(0 < image.alpha[10, 5] < image.alpha[10, 12])
         ((16, 24, 3), True)
 
     References:
