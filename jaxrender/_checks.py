@@ -168,6 +168,22 @@ def check_depth_range(near: Any, far: Any, *, perspective: bool) -> tuple[jax.Ar
     return near, far
 
 
+def check_background(background: Any, count: int, image_size: tuple[int, int]) -> jax.Array:
+    """Returns a number, a colour `[C]` or a picture `[H, W, C]`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    background = check_array("background", background, ("...",), finite=True)
+    shapes = ((), (count,), (*image_size, count))
+    if background.shape not in shapes:
+        raise ValueError(
+            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
+            f"{list(shapes[2])}, got {list(background.shape)}."
+        )
+    return background
+
+
 def _message(name: str, shape: Sequence[int | str], kind: str, got: str, hint: str) -> str:
     wanted = "[" + ", ".join(str(size) for size in shape) + "]"
     dtype = "integer" if kind == "int" else "floating-point"

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from jaxrender._camera import check_camera, project, viewpoint
 from jaxrender._checks import (
     check_array,
+    check_background,
     check_choice,
     check_depth_range,
     check_faces,
@@ -24,8 +25,15 @@ from jaxrender._checks import (
 )
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import CULLS, rasterize_hard
-from jaxrender._shading import SHADINGS, CornerLight, check_lights, corner_light, shade
-from jaxrender._soft import check_background, check_soft, draw_soft, soft_silhouette
+from jaxrender._shading import (
+    SHADINGS,
+    CornerLight,
+    check_lights,
+    check_lit,
+    corner_light,
+    shade,
+)
+from jaxrender._soft import check_soft, draw_soft, soft_silhouette
 from jaxrender._textures import channels, check_texture
 from jaxrender._types import (
     Camera,
@@ -113,11 +121,8 @@ def render(
     )
     check_choice("shading", shading, SHADINGS)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
-    if shading != "none" and channels(texture) != 3:
-        raise ValueError(
-            f"`mesh.texture` must have 3 channels to be lit, got {channels(texture)}. "
-            'Pass shading="none" to draw other channels.'
-        )
+    if shading != "none" and faces.shape[0]:
+        check_lit(texture)
     background = check_background(background, channels(texture), options["image_size"])
     return _render(
         Mesh(vertices, faces, texture),
@@ -285,7 +290,6 @@ def _render(
                 near=near,
                 far=far,
                 cull=cull,
-                flat=shading == "flat",
             )
         return jax.tree.map(functools.partial(_pool, anti_aliasing=anti_aliasing), image)
 

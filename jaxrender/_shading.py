@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from jaxrender._camera import NO_LENGTH, Vector, same_float, unit, unit3
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
-from jaxrender._textures import VertexColors, channels, check_texture, sample_texture
+from jaxrender._textures import Texture, VertexColors, channels, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
 
 SHADINGS = ("flat", "gouraud", "phong", "none")
@@ -210,11 +210,7 @@ def shade(
     colors = sample_texture(texture, faces, face, barycentrics)
     if shading == "none" or faces.shape[0] == 0:
         return colors
-    if channels(texture) != 3:
-        raise ValueError(
-            f"`mesh.texture` must have 3 channels to be lit, got {channels(texture)}. "
-            'Pass shading="none" to draw other channels.'
-        )
+    check_lit(texture)
 
     # Light it, and keep the reflection from where no face is.
     diffuse, reflection = _light_seen(
@@ -285,10 +281,12 @@ class CornerLight(NamedTuple):
     Attributes:
         values: `[F, 3, K]` at the corners of faces.
         shine: `(colours, values) -> colours`, lists of arrays of any one shape, elementwise.
+        even: whether it is the same all over each face.
     """
 
     values: jax.Array  # [F, 3, K]
     shine: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]]
+    even: bool = False
 
 
 def corner_light(
@@ -311,13 +309,12 @@ def corner_light(
     matte = lights is None
     lights = make_lights() if lights is None else lights
     turned_to, reflected_to = eye if two_sided else None, None if matte else eye
-    corners = (*mesh.faces.shape, -1)
     if shading == "flat":
         by_face = _light_faces(mesh, lights, turned_to, reflected_to)
         parts = [light[:, None] for light in by_face if light is not None]
         values = jnp.concatenate(parts, axis=-1)
         values = jnp.broadcast_to(values, (*mesh.faces.shape, values.shape[-1]))
-        return CornerLight(values, _multiply_and_add)
+        return CornerLight(values, _multiply_and_add, even=True)
     if shading == "gouraud":
         sides, by_vertex = _light_vertices(mesh, lights, turned_to, reflected_to)
         parts = [
@@ -334,7 +331,7 @@ def corner_light(
     numbers = [getattr(lights, field.name) for field in dataclasses.fields(lights)]
     numbers += [] if matte else [eye]
     same = jnp.concatenate([number.reshape(-1) for number in numbers])
-    same = jnp.broadcast_to(same[None, None], (*corners[:2], same.size))
+    same = jnp.broadcast_to(same[None, None], (*mesh.faces.shape, same.size))
     values = jnp.concatenate([places, normals, same.astype(places.dtype)], axis=-1)
     shine = _shine_phong(lights.directions.shape[0], lights.positions.shape[0], not matte)
     return CornerLight(values, shine)
@@ -542,6 +539,19 @@ def _check_eye(eye: ArrayLike | None, specular: jax.Array | None) -> jax.Array |
     if eye.shape[0] == 3:
         return jnp.concatenate([eye, jnp.ones_like(eye[:1])])
     return check_array("eye", eye, (4,), hint="Pass viewpoint(camera) or a position.")
+
+
+def check_lit(texture: Texture) -> None:
+    """Rejects a texture that light cannot fall on.
+
+    Raises:
+        ValueError: it has not three channels.
+    """
+    if channels(texture) != 3:
+        raise ValueError(
+            f"`mesh.texture` must have 3 channels to be lit, got {channels(texture)}. "
+            'Pass shading="none" to draw other channels.'
+        )
 
 
 def check_lights(lights: Any) -> Lights:

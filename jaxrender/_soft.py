@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jaxrender._checks import (
     check_array,
+    check_background,
     check_choice,
     check_depth_range,
     check_faces,
@@ -39,9 +39,9 @@ from jaxrender._textures import (
     uv_taps,
 )
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft
-from jaxrender.distributions import DISTRIBUTIONS
+from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.hard import hard_fragments
-from jaxrender.ops.pieces import Pieces, cut_faces
+from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
 from jaxrender.ops.soft_scene import (
     ALPHA_ONLY,
@@ -53,7 +53,6 @@ from jaxrender.ops.soft_scene import (
     Scene,
     Settings,
 )
-from jaxrender.ops.triangles import to_pixels
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
 DISTANCES = ("hard", "barycentric", "euclidean")
@@ -67,18 +66,6 @@ SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach
 
 
 @jax.custom_jvp
-def _logistic(t: jax.Array) -> jax.Array:
-    """`1 / (1 + exp(-t))`, exact to the last bits where it is small."""
-    return 1 / (1 + jnp.exp(-t))
-
-
-@_logistic.defjvp
-def _logistic_jvp(primals, tangents):
-    coverage = _logistic(primals[0])
-    return coverage, coverage * (1 - coverage) * tangents[0]
-
-
-@jax.custom_jvp
 def _softplus(t: jax.Array) -> jax.Array:
     """`-log(1 - D)` of the logistic distribution: `log(1 + exp(t))`."""
     return jnp.maximum(t, 0) + jnp.log1p(jnp.exp(-jnp.abs(t)))
@@ -86,7 +73,7 @@ def _softplus(t: jax.Array) -> jax.Array:
 
 @_softplus.defjvp
 def _softplus_jvp(primals, tangents):
-    return _softplus(primals[0]), _logistic(primals[0]) * tangents[0]
+    return _softplus(primals[0]), logistic(primals[0]) * tangents[0]
 
 
 @jax.custom_jvp
@@ -97,7 +84,7 @@ def _faithful_softplus(t: jax.Array) -> jax.Array:
 
 @_faithful_softplus.defjvp
 def _faithful_softplus_jvp(primals, tangents):
-    coverage = _logistic(primals[0])
+    coverage = logistic(primals[0])
     slope = coverage * (1 - coverage) / jnp.maximum(1 - coverage, 1e-6)
     return _softplus(primals[0]), slope * tangents[0]
 
@@ -115,7 +102,7 @@ def _faithful_is_covered(t: jax.Array) -> jax.Array:
 
 @_faithful_is_covered.defjvp
 def _faithful_is_covered_jvp(primals, tangents):
-    return _is_covered(primals[0]), _logistic_jvp(primals, tangents)[1]
+    return _is_covered(primals[0]), jax.jvp(logistic, primals, tangents)[1]
 
 
 @functools.cache
@@ -266,25 +253,27 @@ def check_soft(soft: Soft, prefix: str = "") -> Soft:
 def _tally(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
     """What is added up for alpha at each pixel, and whether the largest counts instead."""
     conorm = soft.aggregate_alpha
-    logistic = distribution is _logistic and soft.squared
+    original = distribution is logistic and soft.squared
     if conorm == "hard":
         if soft.faithful:
             return _faithful_is_covered, False
-        return (_is_covered if logistic else _exceeds_half(distribution)), False
+        return (_is_covered if original else _exceeds_half(distribution)), False
     if conorm == "sum":
         return distribution, False
     if conorm == "prod" and soft.faithful:
         return _faithful_softplus, False
-    if conorm in ("prod", "probabilistic") and logistic:
+    if conorm in ("prod", "probabilistic") and original:
         return _softplus, False
-    conorm = (
-        TCONORMS["probabilistic" if conorm == "prod" else conorm]
-        if isinstance(conorm, str)
-        else conorm
-    )
+    conorm = _conorm(conorm)
     if conorm == maximum:
         return distribution, True
     return _after(conorm.generator, distribution), False
+
+
+def _conorm(chosen: str | TConorm) -> TConorm:
+    if isinstance(chosen, TConorm):
+        return chosen
+    return TCONORMS["probabilistic" if chosen == "prod" else chosen]
 
 
 def _alpha(total: jax.Array, soft: Soft, face_count: int) -> jax.Array:
@@ -297,13 +286,13 @@ def _alpha(total: jax.Array, soft: Soft, face_count: int) -> jax.Array:
         return total / max(face_count, 1)
     if conorm in ("prod", "probabilistic"):
         return -jnp.expm1(-total)
-    conorm = TCONORMS[conorm] if isinstance(conorm, str) else conorm
+    conorm = _conorm(conorm)
     return total if conorm == maximum else conorm.inverse(total)
 
 
 def _reach(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
     """The distance, over the blur, at which the coverage outside falls to the cutoff."""
-    if distribution is _logistic:
+    if distribution is logistic:
         reach = jnp.log(1 / cutoff - 1)
     else:
         # Take the first of many distances, which is a little more than it need be.
@@ -312,29 +301,6 @@ def _reach(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
         tried = jnp.concatenate([jnp.zeros(1, cutoff.dtype), tried])
         reach = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
     return reach if soft.squared else reach**2
-
-
-def _whole_faces(
-    vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int], cull: str
-) -> tuple[Pieces, jax.Array]:
-    """Faces as SoftRas takes them: uncut; those culled count in alpha alone. Also their parts."""
-    count = vertices.shape[0]
-    places = jnp.stack(to_pixels(vertices, image_size), -1)
-    corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
-    usable = ((faces >= 0) & (faces < count)).all(-1) & jnp.isfinite(corners).all((1, 2))
-    corners = jnp.where(usable[:, None, None], corners, 1)
-    x, y = corners[..., 0], corners[..., 1]
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (y[:, 1] - y[:, 0]) * (x[:, 2] - x[:, 0])
-    # What it makes of a face without area is lost in rounding; nothing, as a rule.
-    extent = (corners[..., :2].max(1) - corners[..., :2].min(1)).max(-1)
-    rounding = 8 * jnp.finfo(corners.dtype).eps * max(image_size) * extent
-    usable &= jnp.abs(area) > jnp.maximum(rounding, 1e-10 * image_size[0] * image_size[1] / 4)
-    part = jnp.where(usable, DRAWN, NOT_DRAWN)
-    if cull != "none":
-        kept = (area > 0) if cull == "front" else (area <= 0)
-        part = jnp.where(usable & ~kept, ALPHA_ONLY, part)
-    shares = jnp.broadcast_to(jnp.eye(3, dtype=vertices.dtype), corners.shape)
-    return Pieces(corners, shares, usable), part.astype(jnp.int32)
 
 
 def blend_scene(
@@ -347,7 +313,6 @@ def blend_scene(
     near: jax.Array,
     far: jax.Array,
     cull: str,
-    flat: bool = True,
 ) -> Blend:
     """Blends the triangles of a scene that has been checked.
 
@@ -360,7 +325,6 @@ def blend_scene(
         near: `[]`.
         far: `[]`.
         cull: which side is not drawn.
-        flat: whether light is the same all over a face.
     """
     vertices, faces = screen.vertices, screen.faces
     dtype = vertices.dtype
@@ -375,17 +339,20 @@ def blend_scene(
 
     # Cut the faces, and choose how to draw them.
     if soft.faithful:
-        pieces, part = _whole_faces(vertices, faces, image_size, cull)
+        # Those culled still count in alpha.
+        pieces, kept = whole_faces(vertices, faces, image_size=image_size, cull=cull)
+        part = jnp.where(kept, DRAWN, ALPHA_ONLY)
     else:
         pieces = cut_faces(
             vertices, faces, near, image_size=image_size, perspective=perspective, cull=cull
         )
-        part = jnp.where(pieces.drawn, DRAWN, NOT_DRAWN).astype(jnp.int32)
+        part = DRAWN
+    part = jnp.where(pieces.drawn, part, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
     if not callable(distribution):
-        distribution = _logistic if distribution == "logistic" else DISTRIBUTIONS[distribution]
+        distribution = DISTRIBUTIONS[distribution]
     if soft.distance == "hard":
-        distribution = _logistic
+        distribution = logistic
     squared = soft.squared or soft.distance == "hard"
     tally, highest = _tally(soft, distribution)
 
@@ -393,7 +360,7 @@ def blend_scene(
     paint, table, places = None, jnp.zeros((1, 1), dtype), jnp.zeros((part.size, 0), jnp.int32)
     attributes = jnp.zeros((part.size, 3, 0), dtype)
     if soft.aggregate_rgb == "softmax":
-        at_corners = flat or soft.faithful
+        at_corners = soft.faithful or (light is not None and light.even)
         paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
         attributes, places = _of_pieces(pieces, values, places, whole=soft.faithful)
 
@@ -415,7 +382,7 @@ def blend_scene(
             soft.distance,
             distribution,
             squared=squared,
-            sure=distribution is _logistic,
+            sure=distribution is logistic,
             tally=tally,
             highest=highest,
             paint=paint,
@@ -447,7 +414,6 @@ def draw_soft(
     near: jax.Array,
     far: jax.Array,
     cull: str,
-    flat: bool = True,
 ) -> Image:
     """`rasterize_soft` of a scene that has been checked; see `blend_scene`."""
     if _is_empty(screen):
@@ -457,22 +423,11 @@ def draw_soft(
             alpha=jnp.zeros(image_size, dtype),
             depth=jnp.broadcast_to(far.astype(dtype), image_size),
         )
-    blend = blend_scene(
-        screen,
-        texture,
-        light,
-        soft,
-        image_size=image_size,
-        near=near,
-        far=far,
-        cull=cull,
-        flat=flat,
-    )
+    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
+    blend = blend_scene(screen, texture, light, soft, **options)
     alpha = _alpha(blend.total, soft, screen.faces.shape[0])
     if soft.aggregate_rgb == "hard":
-        rgb, share, depth = _nearest_colors(
-            screen, texture, light, soft, image_size=image_size, near=near, far=far, cull=cull
-        )
+        rgb, share, depth = _nearest_colors(screen, texture, light, soft, **options)
     elif soft.aggregate_rgb is None:
         share = jnp.ones_like(alpha)
         rgb, depth = jnp.zeros((*image_size, channels(texture)), alpha.dtype), share * far
@@ -532,9 +487,9 @@ def _nearest_colors(
         face, barycentrics, depth = hard_fragments(
             vertices, faces, near, far, image_size, screen.perspective, cull
         )
-    own = jnp.clip(face, 0, max(faces.shape[0] - 1, 0))
+    own = jnp.clip(face, 0, faces.shape[0] - 1)
     rgb = sample_texture(texture, faces, face, barycentrics)
-    if light is not None and faces.shape[0]:
+    if light is not None:
         here = (jnp.take(light.values, own, axis=0) * barycentrics[..., None]).sum(-2)
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (rgb, here)]
         lit = jnp.stack(light.shine(*parts), axis=-1)
@@ -686,19 +641,3 @@ def rasterize_soft(
         far=far,
         cull=cull,
     )
-
-
-def check_background(background: Any, count: int, image_size: tuple[int, int]) -> jax.Array:
-    """Returns a number, a colour `[C]` or a picture `[H, W, C]`.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    background = check_array("background", background, ("...",), finite=True)
-    shapes = ((), (count,), (*image_size, count))
-    if background.shape not in shapes:
-        raise ValueError(
-            f"`background` must be a number, a colour {list(shapes[1])} or a picture "
-            f"{list(shapes[2])}, got {list(background.shape)}."
-        )
-    return background

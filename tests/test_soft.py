@@ -798,6 +798,14 @@ class TestHostile:
         corners, numbers = scene
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
+    @pytest.mark.parametrize("scale", [1e12, 1e17, 1e20, 1e37])
+    def test_faces_of_any_size_in_any_blur(self, scale):
+        corners = soup(3, 12)[0].reshape(-1, 3, 3)
+        corners[2, :, :2] = np.array([[-1, -1], [1, -1], [0, 1]]) * scale
+        corners[5, :, :2] *= scale
+        numbers = {"sigma": np.float32(1e-30), "gamma": np.float32(1e-3)}
+        assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
+
     def test_nan_vertices_lose_their_faces_only(self):
         corners = soup(3, 12)[0].reshape(-1, 3, 3)
         bad, gone = corners.copy(), corners.copy()

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-Triple = list[jax.Array]  # one for each corner
+from jaxrender.ops.triangles import MIN_AREA, Corners, signed_area
 
-MIN_AREA = 1e-10  # twice the least area to divide by, square pixels
+Triple = list[jax.Array]  # one for each corner
 
 
 class Footprint(NamedTuple):
@@ -78,7 +78,7 @@ class Footprint(NamedTuple):
     def from_spot(self, spot: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The way from such a point to the pixel."""
         weights = self.spot_weights(spot)
-        return x - _mix(weights, self.x), y - _mix(weights, self.y)
+        return x - mix(weights, self.x), y - mix(weights, self.y)
 
     def _to_edge(self, k: int, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The squared distance to the edge opposite corner `k`, and how far along it that is."""
@@ -98,7 +98,7 @@ def is_inside(edges: Triple) -> jax.Array:
 def footprint_table(corners: jax.Array, *, perspective: bool) -> jax.Array:
     """The numbers of `Footprint` `[16, N]` of triangles `[N, 3, 3]`: one gather serves a pass."""
     x, y, z = corners.transpose(2, 1, 0)
-    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    area = signed_area(Corners(x, y, z))
     area = jnp.where(jnp.abs(area) < MIN_AREA, jnp.where(area > 0, MIN_AREA, -MIN_AREA), area)
     lengths = []
     for k in range(3):
@@ -112,12 +112,12 @@ def footprint_table(corners: jax.Array, *, perspective: bool) -> jax.Array:
     return jnp.concatenate([x, y, z, 1 / area[None], inverse_length, nearness])
 
 
-def read_footprints(table: jax.Array, ids: jax.Array) -> Footprint:
-    """The triangles `ids` `[P]`."""
-    rows = table[:, ids]
-    row = [rows[k][:, None, None] for k in range(table.shape[0])]
+def footprints_of(rows: jax.Array) -> Footprint:
+    """The triangles of columns `[16, P]` of that table."""
+    row = [rows[k][:, None, None] for k in range(rows.shape[0])]
     return Footprint(row[0:3], row[3:6], row[6:9], row[9], row[10:13], row[13:16])
 
 
-def _mix(weights: Triple, values: Triple) -> jax.Array:
+def mix(weights: Triple, values: Triple) -> jax.Array:
+    """`Σ_k weights_k values_k` over the corners."""
     return weights[0] * values[0] + weights[1] * values[1] + weights[2] * values[2]

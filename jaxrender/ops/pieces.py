@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.triangles import Corners, is_drawable, is_front, signed_area, to_pixels
+from jaxrender.ops.triangles import MIN_AREA, Corners, is_drawable, is_front, signed_area, to_pixels
 
 
 class Pieces(NamedTuple):
@@ -43,12 +43,7 @@ def cut_faces(
         perspective: whether 1/z (True) or z (False) is linear on screen.
         cull: which side is not drawn: "none", "back" or "front".
     """
-    count = vertices.shape[0]
-    usable = ((faces >= 0) & (faces < count)).all(-1)
-    places = jnp.stack(to_pixels(vertices, image_size), -1)
-    corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
-    usable &= jnp.isfinite(corners).all((1, 2))
-    corners = jnp.where(usable[:, None, None], corners, 1)
+    corners, usable = _corners_of(vertices, faces, image_size)
 
     # Turn the corner that is alone on its side of the near plane to the first place.
     front = (corners[..., 2] >= near).astype(jnp.int32)
@@ -90,6 +85,38 @@ def cut_faces(
     if cull != "none":
         drawn &= is_front(axes, area, perspective=perspective) == (cull == "back")
     return Pieces(cut, cut_shares, drawn)
+
+
+def whole_faces(
+    vertices: jax.Array, faces: jax.Array, *, image_size: tuple[int, int], cull: str
+) -> tuple[Pieces, jax.Array]:
+    """Faces as SoftRas takes them, uncut, and which of them `[F]` are not culled.
+
+    Its corners behind the camera lie on screen where the division by `z` puts them. What it makes
+    of a face without area is lost in rounding; nothing, as a rule, so these are not drawn.
+    """
+    corners, usable = _corners_of(vertices, faces, image_size)
+    axes = Corners(*corners.transpose(2, 1, 0))
+    area = signed_area(axes)
+    extent = (corners[..., :2].max(1) - corners[..., :2].min(1)).max(-1)
+    rounding = 8 * jnp.finfo(corners.dtype).eps * max(image_size) * extent
+    usable &= jnp.abs(area) > jnp.maximum(rounding, MIN_AREA * image_size[0] * image_size[1] / 4)
+    kept = jnp.full(usable.shape, True)
+    if cull != "none":
+        kept = is_front(axes, area, perspective=False) == (cull == "back")
+    shares = jnp.broadcast_to(jnp.eye(3, dtype=vertices.dtype), corners.shape)
+    return Pieces(corners, shares, usable), kept
+
+
+def _corners_of(
+    vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """The corners of faces `[F, 3, 3]`, and which faces have three that are there and finite."""
+    count = vertices.shape[0]
+    places = jnp.stack(to_pixels(vertices, image_size), -1)
+    corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
+    usable = ((faces >= 0) & (faces < count)).all(-1) & jnp.isfinite(corners).all((1, 2))
+    return jnp.where(usable[:, None, None], corners, 1), usable
 
 
 def _cut(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.footprints import Triple
+from jaxrender.ops.footprints import Triple, mix
 from jaxrender.ops.soft_scene import (
     IN_BOUNDS,
     PLANE_GATHER,
@@ -286,7 +286,7 @@ def _pull(
             turns.append(to_depth * z)
             for pull, attribute in zip(pulled.attributes, corner, strict=True):
                 turns[-1] = turns[-1] + pull * attribute
-        mean = w0 * turns[0] + w1 * turns[1] + (1 - w0 - w1) * turns[2]
+        mean = mix([w0, w1, 1 - w0 - w1], turns)
         turns = [turn - mean for turn in turns]
 
     forces = _Forces(slope, slope * argument, to_depth, bend, turns, pulled.attributes)
@@ -346,7 +346,7 @@ def _move(
     turn = None
     if on_edges:
         by_x, by_y = footprint.slopes()
-        turn = _dot(on_edges, by_x) * inverse_area, _dot(on_edges, by_y) * inverse_area
+        turn = mix(on_edges, by_x) * inverse_area, mix(on_edges, by_y) * inverse_area
 
     # Sink the corners: change their depths, where they are on screen.
     sinks: list[jax.Array] = []
@@ -402,10 +402,6 @@ def _add_up(
     ones = jnp.ones((pixels, 1), rows.dtype)
     total = jnp.matmul(rows, ones, precision=lax.Precision.HIGHEST)
     return total.reshape(-1, len(terms))
-
-
-def _dot(a: Triple, b: Triple) -> jax.Array:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _which_is_lowest(edges: Triple) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -118,17 +118,14 @@ def _add_tally(
     """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
     tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
     if not settings.highest:
-        return _add(total, slots, tally), winner
+        added = lax.scatter_add(total, slots.origin, tally, PLANE_SCATTER, mode=IN_BOUNDS)
+        return added, winner
     total = lax.scatter_max(total, slots.origin, tally, PLANE_SCATTER, mode=IN_BOUNDS)
     highest = lax.gather(total, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
     hit = (tally == highest) & (tally > 0)
     offer = jnp.where(hit, slots.windows.face[:, None, None], NO_OFFER)
     return total, lax.scatter_min(winner, slots.origin, offer, PLANE_SCATTER, mode=IN_BOUNDS)
-
-
-def _add(plane: jax.Array, slots: Slots, values: jax.Array) -> jax.Array:
-    return lax.scatter_add(plane, slots.origin, values, PLANE_SCATTER, mode=IN_BOUNDS)
 
 
 def _fold_blend(

@@ -17,14 +17,17 @@ from jaxrender.ops.footprints import (
     Footprint,
     Triple,
     footprint_table,
+    footprints_of,
     is_inside,
-    read_footprints,
+    mix,
 )
+from jaxrender.ops.triangles import pixel_span
 from jaxrender.ops.windows import Bounds, Windows, scan_windows, window_pixels
 
 WINDOW = (8, 16)  # a row of 16 floats fills the vector units; reach makes triangles tall
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
 CERTAIN = 80.0  # a `t` at which every coverage is 1
+FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
 NO_OFFER = jnp.iinfo(jnp.int32).max
 IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 PLANE_SCATTER = lax.ScatterDimensionNumbers((1, 2), (), (0, 1))  # windows of one plane
@@ -191,15 +194,9 @@ def _bounds(corners: jax.Array, drawn: jax.Array, reach: jax.Array, settings: Se
         low, high = spread.min(1), spread.max(1)
     else:
         low, high = (xy - grown).min(1), (xy + grown).max(1)
-
-    def first(axis: int, size: int) -> jax.Array:
-        return jnp.ceil(jnp.clip(low[:, axis], 0, size)).astype(jnp.int32)
-
-    def last(axis: int, size: int) -> jax.Array:
-        return jnp.floor(jnp.clip(high[:, axis], -1, size - 1)).astype(jnp.int32)
-
-    bottom = jnp.where(drawn, last(1, height), -1)
-    return Bounds(first(1, height), first(0, width), bottom, last(0, width))
+    left, right = pixel_span(low[:, 0], high[:, 0], width)
+    top, bottom = pixel_span(low[:, 1], high[:, 1], height)
+    return Bounds(top, left, jnp.where(drawn, bottom, -1), right)
 
 
 def take_slots(setup: Setup, windows: Windows, settings: Settings) -> Slots:
@@ -240,7 +237,7 @@ def look(slots: Slots) -> Sight:
     return Sight(
         x.astype(dtype),
         y.astype(dtype),
-        read_footprints(slots.footprints, jnp.arange(slots.view.size)),
+        footprints_of(slots.footprints),
         Scales(*(scale[:, None, None] for scale in slots.scales)),
         slots.windows.live[:, None, None],
         slots.colored[:, None, None],
@@ -281,7 +278,8 @@ def signed_square(
     elif squared is None:
         squared = footprint.distance(sight.x, sight.y)
     reached = sight.live & (inside | (squared < scales.reach))
-    return jnp.where(reached, jnp.where(inside, squared, -squared) / scales.sigma, -jnp.inf)
+    scaled = jnp.minimum(squared / scales.sigma, FARTHEST)
+    return jnp.where(reached, jnp.where(inside, scaled, -scaled), -jnp.inf)
 
 
 def lowest_barycentric(sight: Sight, edges: Triple) -> jax.Array:
@@ -310,10 +308,9 @@ def depth_at(sight: Sight, weights: Triple, settings: Settings) -> jax.Array:
     z = sight.footprint.z
     if settings.faithful:
         nearness = sight.footprint.nearness
-        closest = nearness[0] * z[0]
-        over = sum(weight * near for weight, near in zip(weights, nearness, strict=True))
+        closest, over = nearness[0] * z[0], mix(weights, nearness)
         return closest / jnp.where(over == 0, jnp.finfo(z[0].dtype).tiny, over)
-    return weights[0] * z[0] + weights[1] * z[1] + weights[2] * z[2]
+    return mix(weights, z)
 
 
 def in_range(sight: Sight, depth: jax.Array, settings: Settings) -> jax.Array:
@@ -423,9 +420,8 @@ def corner_attributes(slots: Slots) -> list[list[jax.Array]]:
 
 def attributes_at(slots: Slots, w0: jax.Array, w1: jax.Array) -> list[jax.Array]:
     """The attributes at each pixel."""
-    w2 = 1 - w0 - w1
-    corners = zip(*corner_attributes(slots), strict=True)
-    return [w0 * first + w1 * second + w2 * third for first, second, third in corners]
+    weights = [w0, w1, 1 - w0 - w1]
+    return [mix(weights, list(corners)) for corners in zip(*corner_attributes(slots), strict=True)]
 
 
 def taps_of(slots: Slots, attributes: list[jax.Array], paint: Paint) -> tuple[list, list]:

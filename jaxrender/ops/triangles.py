@@ -15,6 +15,7 @@ across the camera plane needs no clipping.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -178,6 +179,14 @@ def planes_of(corners: Corners, *, perspective: bool) -> Planes:
     )
 
 
+def pixel_span(low: jax.Array, high: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The first and last of `size` pixels between two pixel coordinates, int32."""
+    return (
+        jnp.ceil(jnp.clip(low, 0, size)).astype(jnp.int32),
+        jnp.floor(jnp.clip(high, -1, size - 1)).astype(jnp.int32),
+    )
+
+
 def pixel_bounds(
     corners: Corners,
     drawn: jax.Array,
@@ -210,15 +219,10 @@ def pixel_bounds(
             points.append((cut[0], cut[1], crosses))
 
     def span(axis: int, size: int) -> tuple[jax.Array, jax.Array]:
-        low = high = None
-        for *point, valid in points:
-            at_least = jnp.where(valid, point[axis], jnp.inf)
-            at_most = jnp.where(valid, point[axis], -jnp.inf)
-            low = at_least if low is None else jnp.minimum(low, at_least)
-            high = at_most if high is None else jnp.maximum(high, at_most)
-        return (
-            jnp.ceil(jnp.clip(low, 0, size)).astype(jnp.int32),
-            jnp.floor(jnp.clip(high, -1, size - 1)).astype(jnp.int32),
+        low = (jnp.where(valid, point[axis], jnp.inf) for *point, valid in points)
+        high = (jnp.where(valid, point[axis], -jnp.inf) for *point, valid in points)
+        return pixel_span(
+            functools.reduce(jnp.minimum, low), functools.reduce(jnp.maximum, high), size
         )
 
     left, right = span(0, width)
