@@ -1,7 +1,7 @@
 """What a triangle is to a pixel in or around it: how far, how deep, and where on it.
 
 Pixel coordinates as in `triangles.py`. Shapes: `P` slots of a pass, `h, w` window. Numbers of
-a triangle are `[P, 1, 1]`, those of a pixel `[P, h, w]`.
+a triangle are `[P, 1]`, those of a pixel `[P, h w]`.
 
 With `e_k` the edge functions, twice the areas of the triangles that the point makes with the
 edge opposite corner `k`, the screen barycentrics are `w_k = e_k / area`, some of them negative
@@ -114,7 +114,7 @@ def footprint_table(corners: jax.Array, *, perspective: bool) -> jax.Array:
 
 def footprints_of(rows: jax.Array) -> Footprint:
     """The triangles of columns `[16, P]` of that table."""
-    row = [rows[k][:, None, None] for k in range(rows.shape[0])]
+    row = [rows[k][:, None] for k in range(rows.shape[0])]
     return Footprint(row[0:3], row[3:6], row[6:9], row[9], row[10:13], row[13:16])
 
 

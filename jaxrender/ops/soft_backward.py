@@ -16,10 +16,6 @@ from jax import lax
 
 from jaxrender.ops.footprints import Triple, mix
 from jaxrender.ops.soft_scene import (
-    IN_BOUNDS,
-    PLANE_GATHER,
-    PLANES_GATHER,
-    WINDOW,
     Blend,
     Paint,
     Saved,
@@ -37,6 +33,7 @@ from jaxrender.ops.soft_scene import (
     interpolation,
     look,
     lowest_barycentric,
+    read_pixels,
     read_rows,
     scan,
     set_up,
@@ -140,11 +137,10 @@ def _fold_back(
 ) -> tuple[jax.Array, jax.Array]:
     """Adds what the triangles of a pass get from the pixels of their windows."""
     sums, texels = state
-    size = (told.shape[0], *WINDOW)
-    told = lax.gather(told, slots.origin, PLANES_GATHER, size, mode=IN_BOUNDS)
+    told = read_pixels(told, slots)
     if winner is not None:
-        won = lax.gather(winner, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
-        own = (won == slots.windows.face[:, None, None])[:, None]
+        won = read_pixels(winner, slots)
+        own = (won == slots.windows.face[:, None])[:, None]
         told = jnp.concatenate([jnp.where(own, told[:, :1], 0), told[:, 1:]], axis=1)
 
     # Find the closest point of the boundary, and where on the triangle each pixel looks.
@@ -158,7 +154,7 @@ def _fold_back(
     judge = functools.partial(_judge, settings=settings, staged=staged)
     added, read, amounts = staged_call(staged, judge, slots, told, spot, w0, w1)
     sums = sums.at[slots.windows.face].add(added)
-    first = slots.view[:, None, None] * rows
+    first = slots.view[:, None] * rows
     for row, amount in zip(read, amounts, strict=True):
         texels = texels.at[first + row].add(amount, mode="drop")
     return sums, texels
@@ -193,7 +189,7 @@ def _judge(
 
 
 class _Forces(NamedTuple):
-    """How the loss depends on what a pixel sees of a triangle; each `[P, h, w]`."""
+    """How the loss depends on what a pixel sees of a triangle; each `[P, h w]`."""
 
     argument: jax.Array  # on what coverage and tally take
     scaled: jax.Array  # the same times that argument, for sigma
@@ -209,7 +205,7 @@ class _Pulled(NamedTuple):
     colors: list[jax.Array]
     attributes: list[jax.Array]  # the gradient to them
     rows: list[jax.Array]  # of the table, each with its gradient
-    texels: list[jax.Array]  # [P, h, w, C']
+    texels: list[jax.Array]  # [P, h w, C']
 
 
 def _pull_paint(
@@ -397,9 +393,8 @@ def _add_up(
         terms.append(forces.bend)
 
     # A product with ones is quicker on a CPU than a sum.
-    pixels = WINDOW[0] * WINDOW[1]
-    rows = jnp.stack([term.reshape(-1, pixels) for term in terms], 1).reshape(-1, pixels)
-    ones = jnp.ones((pixels, 1), rows.dtype)
+    rows = jnp.stack(terms, 1).reshape(-1, terms[0].shape[1])
+    ones = jnp.ones((rows.shape[1], 1), rows.dtype)
     total = jnp.matmul(rows, ones, precision=lax.Precision.HIGHEST)
     return total.reshape(-1, len(terms))
 

@@ -10,11 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.soft_scene import (
-    IN_BOUNDS,
     NO_OFFER,
-    PLANE_GATHER,
-    PLANE_SCATTER,
-    PLANES_SCATTER,
     WINDOW,
     Blend,
     Saved,
@@ -31,12 +27,14 @@ from jaxrender.ops.soft_scene import (
     is_covered,
     look,
     paint_at,
+    read_pixels,
     scan,
     set_up,
     signed_square,
     staged_call,
     tall_picture,
     weigh,
+    write_pixels,
 )
 
 
@@ -97,7 +95,7 @@ def _fold_nearest(nearest: jax.Array, slots: Slots, settings: Settings, staged: 
     depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
     seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
     offer = jnp.where(seen, depth, jnp.inf)
-    return lax.scatter_min(nearest, slots.origin, offer, PLANE_SCATTER, mode=IN_BOUNDS)
+    return write_pixels(lax.scatter_min, nearest, slots, offer)
 
 
 def _fold_tally(
@@ -118,14 +116,14 @@ def _add_tally(
     """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
     tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
     if not settings.highest:
-        added = lax.scatter_add(total, slots.origin, tally, PLANE_SCATTER, mode=IN_BOUNDS)
+        added = write_pixels(lax.scatter_add, total, slots, tally)
         return added, winner
-    total = lax.scatter_max(total, slots.origin, tally, PLANE_SCATTER, mode=IN_BOUNDS)
-    highest = lax.gather(total, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
+    total = write_pixels(lax.scatter_max, total, slots, tally)
+    highest = read_pixels(total, slots)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
     hit = (tally == highest) & (tally > 0)
-    offer = jnp.where(hit, slots.windows.face[:, None, None], NO_OFFER)
-    return total, lax.scatter_min(winner, slots.origin, offer, PLANE_SCATTER, mode=IN_BOUNDS)
+    offer = jnp.where(hit, slots.windows.face[:, None], NO_OFFER)
+    return total, write_pixels(lax.scatter_min, winner, slots, offer)
 
 
 def _fold_blend(
@@ -135,7 +133,7 @@ def _fold_blend(
     staged: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     total, winner, sums, nearest = state
-    nearest_here = lax.gather(nearest, slots.origin, PLANE_GATHER, WINDOW, mode=IN_BOUNDS)
+    nearest_here = read_pixels(nearest, slots)
 
     # Find how far each pixel is from the triangle, and where on it that is.
     sight = look(slots)
@@ -150,7 +148,7 @@ def _fold_blend(
     contribute = functools.partial(_contribute, settings=settings, staged=staged)
     added, signed = staged_call(staged, contribute, slots, signed, *weights[:2], nearest_here)
     total, winner = _add_tally(total, winner, slots, signed, settings)
-    sums = lax.scatter_add(sums, slots.origin, added, PLANES_SCATTER, mode=IN_BOUNDS)
+    sums = write_pixels(lax.scatter_add, sums, slots, added)
     return total, winner, sums, nearest
 
 
@@ -179,7 +177,7 @@ def _color(
     *,
     settings: Settings,
 ) -> jax.Array:
-    """The weights, and times them depth and colours `[P, 2 + C, h, w]`."""
+    """The weights, and times them depth and colours `[P, 2 + C, h w]`."""
     colors = []
     if settings.paint:
         colors = paint_at(slots, attributes_at(slots, w0, w1), settings.paint)

@@ -1,6 +1,7 @@
 """What the scans of the soft rasteriser share: a scene made ready, and what a pass sees of it.
 
-Shapes and symbols as in `soft.py`.
+Shapes and symbols as in `soft.py`. The pixels of a window lie in one axis, row by row, so that
+vector units are filled whatever the window.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxrender.ops.footprints import (
@@ -22,9 +24,9 @@ from jaxrender.ops.footprints import (
     mix,
 )
 from jaxrender.ops.triangles import pixel_span
-from jaxrender.ops.windows import Bounds, Windows, scan_windows, window_pixels
+from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
-WINDOW = (8, 16)  # a row of 16 floats fills the vector units; reach makes triangles tall
+WINDOW = (4, 8)  # small, for the less of it lies out of a triangle's reach, the better
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
@@ -43,11 +45,11 @@ class Schedule(NamedTuple):
     staged: bool  # whether what many results need is written out first
 
 
-SCHEDULES = {"cpu": Schedule(512, staged=True), "gpu": Schedule(1 << 14, staged=False)}
+SCHEDULES = {"cpu": Schedule(512, staged=True), "gpu": Schedule(1 << 15, staged=False)}
 
 
 class Paint(NamedTuple):
-    """How attributes become colours, with two functions of lists of arrays `[P, h, w]`.
+    """How attributes become colours, with two functions of lists of arrays `[P, h w]`.
 
     Attributes:
         channels: `C`.
@@ -222,25 +224,27 @@ def take_slots(setup: Setup, windows: Windows, settings: Settings) -> Slots:
 class Sight(NamedTuple):
     """The pixels of a pass, and what they look at."""
 
-    x: jax.Array  # [P, h, w]
+    x: jax.Array  # [P, h w]
     y: jax.Array
     footprint: Footprint
-    scales: Scales  # each [P, 1, 1]
-    live: jax.Array  # [P, 1, 1] bool
-    colored: jax.Array  # [P, 1, 1] bool
+    scales: Scales  # each [P, 1]
+    live: jax.Array  # [P, 1] bool
+    colored: jax.Array  # [P, 1] bool
 
 
 def look(slots: Slots) -> Sight:
     """Lays the numbers of a pass out; done anew in each stage, for it costs nothing there."""
-    y, x = window_pixels(slots.windows.row, slots.windows.column, WINDOW)
+    down, across = np.divmod(np.arange(WINDOW[0] * WINDOW[1], dtype=np.int32), WINDOW[1])
+    y = slots.windows.row[:, None] + down[None]
+    x = slots.windows.column[:, None] + across[None]
     dtype = slots.footprints.dtype
     return Sight(
         x.astype(dtype),
         y.astype(dtype),
         footprints_of(slots.footprints),
-        Scales(*(scale[:, None, None] for scale in slots.scales)),
-        slots.windows.live[:, None, None],
-        slots.colored[:, None, None],
+        Scales(*(scale[:, None] for scale in slots.scales)),
+        slots.windows.live[:, None],
+        slots.colored[:, None],
     )
 
 
@@ -378,6 +382,26 @@ def stack_views(planes: list[jax.Array], settings: Settings) -> jax.Array:
     return stacked.reshape(len(planes), -1, stacked.shape[-1])
 
 
+def read_pixels(planes: jax.Array, slots: Slots) -> jax.Array:
+    """What a plane `[*size]` of `tall_picture` has at the pixels of a pass, `[P, h w]`.
+
+    Of several planes `[n, *size]`, `[P, n, h w]`.
+    """
+    numbers = PLANE_GATHER if planes.ndim == 2 else PLANES_GATHER
+    size = (*planes.shape[:-2], *WINDOW)
+    read = lax.gather(planes, slots.origin, numbers, size, mode=IN_BOUNDS)
+    return read.reshape(*read.shape[:-2], -1)
+
+
+def write_pixels(
+    scatter: Callable, planes: jax.Array, slots: Slots, values: jax.Array
+) -> jax.Array:
+    """Folds such values into planes, with `lax.scatter_add` or another of its kind."""
+    numbers = PLANE_SCATTER if planes.ndim == 2 else PLANES_SCATTER
+    values = values.reshape(*values.shape[:-1], *WINDOW)
+    return scatter(planes, slots.origin, values, numbers, mode=IN_BOUNDS)
+
+
 def scan(
     setup: Setup, fold: Callable, state: Any, *, settings: Settings, schedule: Schedule
 ) -> Any:
@@ -412,9 +436,9 @@ def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) ->
 
 
 def corner_attributes(slots: Slots) -> list[list[jax.Array]]:
-    """The attributes of the three corners, each `[P, 1, 1]`."""
+    """The attributes of the three corners, each `[P, 1]`."""
     count = slots.attributes.shape[0] // 3
-    rows = [slots.attributes[k][:, None, None] for k in range(3 * count)]
+    rows = [slots.attributes[k][:, None] for k in range(3 * count)]
     return [rows[:count], rows[count : 2 * count], rows[2 * count :]]
 
 
@@ -428,7 +452,7 @@ def taps_of(slots: Slots, attributes: list[jax.Array], paint: Paint) -> tuple[li
     """The rows of the view's table that pixels read, and their weights; none without taps."""
     if paint.taps is None:
         return [], []
-    places = [slots.places[k][:, None, None] for k in range(slots.places.shape[0])]
+    places = [slots.places[k][:, None] for k in range(slots.places.shape[0])]
     return paint.taps(places, attributes)
 
 
@@ -443,7 +467,7 @@ def paint_at(slots: Slots, attributes: list[jax.Array], paint: Paint) -> list[ja
 
 def read_rows(slots: Slots, rows: list[jax.Array]) -> list[list[jax.Array]]:
     """The channels of each of the rows at each pixel."""
-    first = slots.first_row[:, None, None]
+    first = slots.first_row[:, None]
     read = [jnp.take(slots.table, first + row, axis=0, mode="clip") for row in rows]
     return [[texel[..., c] for c in range(slots.table.shape[-1])] for texel in read]
 
