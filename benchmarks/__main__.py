@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs the tasks named, prints one table, writes one JSON file."""
+"""`python -m benchmarks`: runs the tasks named, prints one table, writes one JSON file and a plot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import jaxrender as jr
 from benchmarks.harness import Result, run
 from benchmarks.timing import peak_rss_bytes
 
-TASKS = ("hard", "nmr", "soft")
+TASKS = ("hard", "nmr", "soft", "views")
 PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch", "optax")
 COLUMNS = (
     f"{'task':20} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "
@@ -63,6 +63,11 @@ def main(argv: list[str] | None = None) -> int:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=2) + "\n")
         print(options.json)
+    if options.plot:
+        from benchmarks.plot import save_plot
+
+        save_plot(options.plot, results, f"{about['cpu']}, jax {about['versions']['jax']}")
+        print(options.plot)
     return 0
 
 
@@ -74,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--peers", action="store_true", help="also time the peers that can be imported")
     option("--scene", default="", metavar="TEXT", help="only scenes with TEXT in their name")
     option("--json", type=Path, metavar="PATH", help="write the results there")
+    option("--plot", type=Path, metavar="PATH", help="draw them there (.png); needs matplotlib")
     return parser
 
 

@@ -8,6 +8,10 @@ By default the outlines are those of a teapot from 5 elevations and 24 azimuths,
 last line reads pictures `[N, 4, H, W]` of 8 bits, whose last channel is coverage, and cameras
 `[N, 3]`: distance, elevation and azimuth, as in SoftRas. Each step looks at some of the views.
 
+Most of SoftRas's own pictures of an airplane are edge: 252 pixels of 4,096 are covered, and 207
+covered in part. There the loss of a perfect copy is 0.216, and this ends at 0.17: it cannot tell
+better shapes apart.
+
 A vertex stays in its octant around a centre that is learned too, and two regularisers keep the
 triangles in order. A sphere has no hole, so the teapot's handle stays filled.
 
@@ -36,7 +40,10 @@ import jaxrender as jr
 
 SHAPES = ("cube", "icosphere", "teapot", "torus")
 LAPLACIAN, FLATTEN = 0.03, 0.0003  # how much the regularisers weigh
-SIGMA = 1e-4, 2e-5  # that of SoftRas, and at last; the blur makes outlines wider than they are
+# That of SoftRas, and at last: many blurred triangles make an outline wider than it is. A wide one
+# comes first, for it moves vertices from farther away.
+SIGMA = 1e-4, 1e-6
+RATE, LAST_RATE = 0.01, 0.0005  # of learning
 VOXELS = 32
 LENS = jr.perspective(30.0)
 
@@ -200,14 +207,22 @@ def main(
             + FLATTEN * jr.losses.flatten(mesh.vertices, topology)
         )
 
+    # Blur and learn as much as SoftRas in the first half, and less and less in the second.
+    half = steps // 2
+    rate = optax.join_schedules(
+        [
+            optax.constant_schedule(RATE),
+            optax.cosine_decay_schedule(RATE, steps - half, LAST_RATE / RATE),
+        ],
+        [half],
+    )
     found = jr.fitting.fit(
         loss,
         Deformation(jnp.zeros_like(template.vertices), jnp.zeros(3)),
-        optax.adam(0.01, b1=0.5, b2=0.99),
+        optax.adam(rate, b1=0.5, b2=0.99),
         steps=steps,
         schedules={
             "chosen": lambda _: random.choice(count, min(views, count), replace=False),
-            # Blur as much as SoftRas in the first half, and less and less in the second.
             "sigma": lambda step: SIGMA[0] * (SIGMA[1] / SIGMA[0]) ** max(2 * step / steps - 1, 0),
         },
         snapshot=jax.jit(lambda by: deform(template, by)),
@@ -258,7 +273,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--views", type=int, default=24, help="how many each step looks at")
     parser.add_argument("--size", type=int, default=256, help="of the GIF, pixels along each side")
     parser.add_argument("--target", help=f"a mesh file, or {', '.join(SHAPES)}")

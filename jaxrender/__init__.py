@@ -7,6 +7,7 @@ is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
 from jaxrender import distributions, fitting, io, losses, shapes, skinning, tconorms
+from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._camera import (
     camera_position,
     from_opencv,
@@ -77,6 +78,7 @@ __all__ = [
     "nmr_gradient",
     "normalize",
     "orthographic",
+    "pad_meshes",
     "perspective",
     "pinhole",
     "points_from_angles",
@@ -90,6 +92,7 @@ __all__ = [
     "shapes",
     "silhouette",
     "skinning",
+    "stack_meshes",
     "tconorms",
     "vertex_normals",
     "viewpoint",

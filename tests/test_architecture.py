@@ -22,7 +22,7 @@ FLOORS = [
     {"_checks"},
     {"_camera", "_teapot", "_body"},
     {"_textures", "shapes"},
-    {"_shading", "_rasterize", "_nmr", "_voxels"},
+    {"_batch", "_shading", "_rasterize", "_nmr", "_voxels"},
     {"_soft"},
     {"_render"},
     {"losses", "_formats"},

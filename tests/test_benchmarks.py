@@ -20,6 +20,7 @@ CONTESTS = {
     "hard": {"hard", "hard, depth"},
     "nmr": {"nmr, alpha", "nmr, rgb 2x2, grad", "nmr, fitting step"},
     "soft": {"soft, alpha", "soft, rgb, grad"},
+    "views": {"views, soft"},
 }
 
 
@@ -56,7 +57,7 @@ def test_unknown_task_is_an_error():
     command = [sys.executable, "-m", "benchmarks", "sculpt"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "no task sculpt; there is hard, nmr, soft" in done.stderr
+    assert "no task sculpt; there is hard, nmr, soft, views" in done.stderr
 
 
 @pytest.mark.parametrize("subdivisions", [0, 2])

@@ -66,6 +66,7 @@ def blend_backward(
 
     scene, scales, blend = Scene(*take(5)), Scales(*take(7)), Blend(*take(4))
     saved, upstream = Saved(*take(3)), Blend(*take(4))
+    settings = settings._replace(window=schedule.backward)
     setup = set_up(scene, scales, settings)
     rates = Scales(*setup.scales[:, :, None, None])
     views, count, dtype = setup.views, setup.triangles, scene.corners.dtype
@@ -137,14 +138,14 @@ def _fold_back(
 ) -> tuple[jax.Array, jax.Array]:
     """Adds what the triangles of a pass get from the pixels of their windows."""
     sums, texels = state
-    told = read_pixels(told, slots)
+    told = read_pixels(told, slots, settings)
     if winner is not None:
-        won = read_pixels(winner, slots)
+        won = read_pixels(winner, slots, settings)
         own = (won == slots.windows.face[:, None])[:, None]
         told = jnp.concatenate([jnp.where(own, told[:, :1], 0), told[:, 1:]], axis=1)
 
     # Find the closest point of the boundary, and where on the triangle each pixel looks.
-    sight = look(slots)
+    sight = look(slots, settings)
     spot = None
     if settings.distance == "euclidean":
         spot = sight.footprint.spot(sight.x, sight.y)
@@ -171,7 +172,7 @@ def _judge(
     staged: bool,
 ) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
     """Weighs the triangles of a pass as the forward scans do; then goes back from there."""
-    sight = look(slots)
+    sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     squared = None
     if spot is not None:
@@ -252,7 +253,7 @@ def _pull(
     staged: bool,
 ) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
     """Finds how each pixel pulls at what it sees of a triangle; then goes back from there."""
-    sight = look(slots)
+    sight = look(slots, settings)
 
     # Pull at colours and depth, and at the weight of the triangle among the others.
     pulled, to_weight, to_depth, bend = _Pulled([], [], [], []), None, None, None
@@ -304,7 +305,7 @@ def _move(
     staged: bool,
 ) -> jax.Array:
     """Finds how the pull at what a pixel sees moves the corners; then adds the pixels up."""
-    sight = look(slots)
+    sight = look(slots, settings)
     footprint, sigma = sight.footprint, sight.scales.sigma
     edges = footprint.edges(sight.x, sight.y)
     inverse_area = jnp.abs(footprint.inverse_area)
@@ -355,7 +356,7 @@ def _move(
                 sinks.append(weight * (forces.depth - forces.barycentrics[k] / z))
             else:
                 sinks.append(weight * forces.depth)
-    add_up = functools.partial(_add_up, distance=settings.distance)
+    add_up = functools.partial(_add_up, settings=settings)
     return staged_call(staged, add_up, slots, spot, push, turn, sinks, w0, w1, forces)
 
 
@@ -369,10 +370,10 @@ def _add_up(
     w1: jax.Array,
     forces: _Forces,
     *,
-    distance: str,
+    settings: Settings,
 ) -> jax.Array:
     """The sums over each window `[P, n]`, in the order of `_widths`."""
-    sight = look(slots)
+    sight = look(slots, settings)
     terms: list[jax.Array] = []
     edges = sight.footprint.edges(sight.x, sight.y)
     for k in range(3):
@@ -387,7 +388,7 @@ def _add_up(
     terms += sinks
     for weight in (w0, w1, 1 - w0 - w1):
         terms += [weight * attribute for attribute in forces.attributes]
-    if distance != "hard":
+    if settings.distance != "hard":
         terms.append(forces.scaled)
     if forces.bend is not None:
         terms.append(forces.bend)

@@ -11,7 +11,6 @@ from jax import lax
 
 from jaxrender.ops.soft_scene import (
     NO_OFFER,
-    WINDOW,
     Blend,
     Saved,
     Scales,
@@ -49,6 +48,7 @@ def blend_forward(
     schedule: Schedule,
 ) -> tuple[Blend, Saved]:
     """The two scans; all arguments have a leading axis `[B or 1]`."""
+    settings = settings._replace(window=schedule.forward)
     setup = set_up(Scene(corners, part, attributes, table, places), Scales(*scales), settings)
     tall, cut_out = tall_picture(setup.views, settings)
     rates = Scales(*setup.scales[:, :, None, None])
@@ -66,7 +66,7 @@ def blend_forward(
         return blend, Saved(ones, ones, _cut_winner(winner, cut_out, setup.views, settings))
 
     # Find the nearest depth at each pixel; then add everything up.
-    nearest = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + WINDOW[0])
+    nearest = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + settings.window[0])
     nearest = run(_fold_nearest, jnp.broadcast_to(nearest[:, None], tall))
     sums = jnp.zeros((2 + settings.paint.channels, *tall), dtype)
     total, winner, sums, _ = run(_fold_blend, (total, winner, sums, nearest))
@@ -89,19 +89,19 @@ def _cut_winner(winner: jax.Array, cut_out: Callable, views: int, settings: Sett
 
 
 def _fold_nearest(nearest: jax.Array, slots: Slots, settings: Settings, staged: bool) -> jax.Array:
-    sight = look(slots)
+    sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
     depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
     seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
     offer = jnp.where(seen, depth, jnp.inf)
-    return write_pixels(lax.scatter_min, nearest, slots, offer)
+    return write_pixels(lax.scatter_min, nearest, slots, offer, settings)
 
 
 def _fold_tally(
     state: tuple[jax.Array, jax.Array], slots: Slots, settings: Settings, staged: bool
 ) -> tuple[jax.Array, jax.Array]:
-    sight = look(slots)
+    sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
     if not settings.faithful:
@@ -116,14 +116,14 @@ def _add_tally(
     """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
     tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
     if not settings.highest:
-        added = write_pixels(lax.scatter_add, total, slots, tally)
+        added = write_pixels(lax.scatter_add, total, slots, tally, settings)
         return added, winner
-    total = write_pixels(lax.scatter_max, total, slots, tally)
-    highest = read_pixels(total, slots)
+    total = write_pixels(lax.scatter_max, total, slots, tally, settings)
+    highest = read_pixels(total, slots, settings)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
     hit = (tally == highest) & (tally > 0)
     offer = jnp.where(hit, slots.windows.face[:, None], NO_OFFER)
-    return total, write_pixels(lax.scatter_min, winner, slots, offer)
+    return total, write_pixels(lax.scatter_min, winner, slots, offer, settings)
 
 
 def _fold_blend(
@@ -133,10 +133,10 @@ def _fold_blend(
     staged: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     total, winner, sums, nearest = state
-    nearest_here = read_pixels(nearest, slots)
+    nearest_here = read_pixels(nearest, slots, settings)
 
     # Find how far each pixel is from the triangle, and where on it that is.
-    sight = look(slots)
+    sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
     weights, _ = interpolation(sight, edges, settings)
@@ -148,7 +148,7 @@ def _fold_blend(
     contribute = functools.partial(_contribute, settings=settings, staged=staged)
     added, signed = staged_call(staged, contribute, slots, signed, *weights[:2], nearest_here)
     total, winner = _add_tally(total, winner, slots, signed, settings)
-    sums = write_pixels(lax.scatter_add, sums, slots, added)
+    sums = write_pixels(lax.scatter_add, sums, slots, added, settings)
     return total, winner, sums, nearest
 
 
@@ -163,7 +163,7 @@ def _contribute(
     staged: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """What the triangles of a pass add to `S` and to depth and colours; and `signed` as it is."""
-    weight, depth = weigh(look(slots), signed, w0, w1, nearest, settings)
+    weight, depth = weigh(look(slots, settings), signed, w0, w1, nearest, settings)
     color = functools.partial(_color, settings=settings)
     return staged_call(staged, color, slots, weight, depth, w0, w1), signed
 

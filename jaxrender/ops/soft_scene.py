@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxrender.ops.footprints import (
@@ -26,7 +25,6 @@ from jaxrender.ops.footprints import (
 from jaxrender.ops.triangles import pixel_span
 from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
-WINDOW = (4, 8)  # small, for the less of it lies out of a triangle's reach, the better
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
@@ -41,11 +39,16 @@ PLANES_GATHER = lax.GatherDimensionNumbers((1, 2, 3), (), (1, 2))
 class Schedule(NamedTuple):
     """How the same passes run on a kind of device; a matter of speed alone."""
 
+    forward: tuple[int, int]  # window; a CPU scatters few large ones quicker than many small ones
+    backward: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
     slots: int  # windows in a pass
     staged: bool  # whether what many results need is written out first
 
 
-SCHEDULES = {"cpu": Schedule(512, staged=True), "gpu": Schedule(1 << 15, staged=False)}
+SCHEDULES = {
+    "cpu": Schedule((8, 16), (4, 8), 512, staged=True),
+    "gpu": Schedule((4, 8), (4, 8), 1 << 15, staged=False),
+}
 
 
 class Paint(NamedTuple):
@@ -77,6 +80,7 @@ class Settings(NamedTuple):
         paint: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
+        window: `(h, w)`, which the scans take from their schedule.
     """
 
     image_size: tuple[int, int]
@@ -89,6 +93,7 @@ class Settings(NamedTuple):
     paint: Paint | None
     perspective: bool
     faithful: bool
+    window: tuple[int, int] = (0, 0)
 
 
 class Scales(NamedTuple):
@@ -206,7 +211,7 @@ def take_slots(setup: Setup, windows: Windows, settings: Settings) -> Slots:
     face = windows.face
     view = lax.div(face, jnp.int32(max(setup.triangles, 1)))
     local = face - view * setup.triangles
-    row = windows.row + view * (settings.image_size[0] + WINDOW[0])
+    row = windows.row + view * (settings.image_size[0] + settings.window[0])
     return Slots(
         windows,
         view,
@@ -232,9 +237,11 @@ class Sight(NamedTuple):
     colored: jax.Array  # [P, 1] bool
 
 
-def look(slots: Slots) -> Sight:
+def look(slots: Slots, settings: Settings) -> Sight:
     """Lays the numbers of a pass out; done anew in each stage, for it costs nothing there."""
-    down, across = np.divmod(np.arange(WINDOW[0] * WINDOW[1], dtype=np.int32), WINDOW[1])
+    height, width = settings.window
+    places = [divmod(pixel, width) for pixel in range(height * width)]
+    down, across = jnp.array(places, jnp.int32).T  # constants, quicker than divisions there
     y = slots.windows.row[:, None] + down[None]
     x = slots.windows.column[:, None] + across[None]
     dtype = slots.footprints.dtype
@@ -367,38 +374,39 @@ def tall_picture(
     Also what cuts planes `[n, *size]` into `[B, H, W, n]`.
     """
     height, width = settings.image_size
-    padded = height + WINDOW[0]
+    padded, wider = height + settings.window[0], width + settings.window[1]
 
     def cut_out(planes: jax.Array) -> jax.Array:
-        planes = planes.reshape(-1, views, padded, width + WINDOW[1])[:, :, :height, :width]
+        planes = planes.reshape(-1, views, padded, wider)[:, :, :height, :width]
         return planes.transpose(1, 2, 3, 0)
 
-    return (views * padded, width + WINDOW[1]), cut_out
+    return (views * padded, wider), cut_out
 
 
 def stack_views(planes: list[jax.Array], settings: Settings) -> jax.Array:
     """Lays planes `[B, H, W]` out as scans take them: `[n, *size]` of `tall_picture`."""
-    stacked = jnp.pad(jnp.stack(planes), ((0, 0), (0, 0), (0, WINDOW[0]), (0, WINDOW[1])))
+    height, width = settings.window
+    stacked = jnp.pad(jnp.stack(planes), ((0, 0), (0, 0), (0, height), (0, width)))
     return stacked.reshape(len(planes), -1, stacked.shape[-1])
 
 
-def read_pixels(planes: jax.Array, slots: Slots) -> jax.Array:
+def read_pixels(planes: jax.Array, slots: Slots, settings: Settings) -> jax.Array:
     """What a plane `[*size]` of `tall_picture` has at the pixels of a pass, `[P, h w]`.
 
     Of several planes `[n, *size]`, `[P, n, h w]`.
     """
     numbers = PLANE_GATHER if planes.ndim == 2 else PLANES_GATHER
-    size = (*planes.shape[:-2], *WINDOW)
+    size = (*planes.shape[:-2], *settings.window)
     read = lax.gather(planes, slots.origin, numbers, size, mode=IN_BOUNDS)
     return read.reshape(*read.shape[:-2], -1)
 
 
 def write_pixels(
-    scatter: Callable, planes: jax.Array, slots: Slots, values: jax.Array
+    scatter: Callable, planes: jax.Array, slots: Slots, values: jax.Array, settings: Settings
 ) -> jax.Array:
     """Folds such values into planes, with `lax.scatter_add` or another of its kind."""
     numbers = PLANE_SCATTER if planes.ndim == 2 else PLANES_SCATTER
-    values = values.reshape(*values.shape[:-1], *WINDOW)
+    values = values.reshape(*values.shape[:-1], *settings.window)
     return scatter(planes, slots.origin, values, numbers, mode=IN_BOUNDS)
 
 
@@ -412,7 +420,7 @@ def scan(
         ),
         state,
         setup.bounds,
-        window=WINDOW,
+        window=settings.window,
         slots=schedule.slots,
     )
 

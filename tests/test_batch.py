@@ -1,0 +1,122 @@
+"""`pad_meshes` and `stack_meshes`: padding is never seen, and takes no gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrender as jr
+
+SIZE = (20, 24)
+RASTERIZERS = {
+    "hard": None,
+    "nmr": jr.Hard(visibility_gradient="nmr"),
+    "soft": jr.Soft(sigma=1e-3, gamma=1e-2),
+}
+
+
+def dressed(kind):
+    """A cube, an icosphere and a mesh without faces, in textures of one kind."""
+    rng = np.random.default_rng(0)
+    found = []
+    for shape in (jr.shapes.cube(), jr.shapes.icosphere(1)):
+        vertices, faces = shape.vertices.shape[0], shape.faces.shape[0]
+        texture = {
+            "none": lambda: None,
+            "colors": lambda v=vertices: jr.VertexColors(rng.uniform(size=(v, 3))),
+            "texels": lambda f=faces: jr.FaceTexels(rng.uniform(size=(f, 2, 2, 3))),
+            "cubes": lambda f=faces: jr.FaceCubes(rng.uniform(size=(f, 2, 2, 2, 3))),
+            "uv": lambda v=vertices, s=shape: jr.UVTexture(
+                rng.uniform(size=(5, 4, 3)), rng.uniform(size=(v, 2)), s.faces
+            ),
+            "pages": lambda v=vertices, s=shape: jr.UVTexture(
+                rng.uniform(size=(6, 4, 3)),
+                rng.uniform(size=(v, 2)),
+                s.faces,
+                np.tile([[2, 3, 4]], (s.faces.shape[0], 1)),
+            ),
+        }[kind]()
+        found.append(jr.Mesh(shape.vertices, shape.faces, texture))
+    return found
+
+
+def draw(mesh, rasterizer):
+    image = jr.render(
+        mesh, jr.look_at((0.7, 1.0, -2.5)), image_size=SIZE, near=1.0, rasterizer=rasterizer
+    )
+    return jnp.concatenate([image.rgb, image.alpha[..., None]], -1)
+
+
+@pytest.mark.parametrize("kind", ["none", "colors", "texels", "cubes", "uv", "pages"])
+def test_padding_is_not_seen(kind):
+    meshes = dressed(kind)
+    padded = jr.pad_meshes(meshes)
+    assert len({tuple(map(jnp.shape, jax.tree.leaves(mesh))) for mesh in padded}) == 1
+    stacked = jr.stack_meshes(meshes)
+    together = jax.vmap(lambda mesh: draw(mesh, None))(stacked)
+    for index, mesh in enumerate(meshes):
+        alone = draw(mesh, None)
+        assert alone[..., 3].max() == 1
+        np.testing.assert_allclose(draw(padded[index], None), alone, atol=1e-6)
+        np.testing.assert_allclose(together[index], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", RASTERIZERS)
+def test_padding_has_no_gradient(name):
+    meshes = dressed("colors")
+    upstream = np.random.default_rng(1).normal(size=(*SIZE, 4)).astype(np.float32)
+
+    def loss(vertices, mesh):
+        mesh = dataclasses.replace(mesh, vertices=vertices)
+        return jnp.sum(draw(mesh, RASTERIZERS[name]) * upstream)
+
+    stacked = jr.stack_meshes(meshes)
+    together = jax.jit(jax.vmap(jax.grad(loss)))(stacked.vertices, stacked)
+    for got, mesh in zip(together, meshes, strict=True):
+        wanted = jax.grad(loss)(mesh.vertices, mesh)
+        count = len(wanted)
+        assert np.abs(wanted).max() > 0.01
+        np.testing.assert_allclose(got[:count], wanted, rtol=1e-3, atol=1e-3)
+        assert (got[count:] == 0).all()
+
+
+def test_a_mesh_without_faces_fits_in():
+    nothing = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
+    padded, cube = jr.pad_meshes([nothing, jr.shapes.cube()])
+    assert padded.faces.shape == cube.faces.shape
+    assert (draw(padded, None) == 0).all()
+
+
+def test_the_box_stays():
+    cube = jr.Mesh(jr.shapes.cube().vertices + 5, jr.shapes.cube().faces)
+    padded, _ = jr.pad_meshes([cube, jr.shapes.icosphere(1)])
+    assert (padded.vertices.min(0) == cube.vertices.min(0)).all()
+    assert (padded.vertices[:8] == cube.vertices).all()
+
+
+@pytest.mark.parametrize(
+    ("meshes", "message"),
+    [
+        ([], "at least one mesh"),
+        ([jr.shapes.cube(), 3], r"meshes\[1\]` must be a Mesh, got int"),
+        ([dressed("colors")[0], dressed("none")[1]], "no texture"),
+        ([dressed("colors")[0], dressed("texels")[1]], "one kind"),
+        (
+            [
+                jr.Mesh(
+                    *jax.tree.leaves(jr.shapes.cube()), jr.VertexColors(jnp.ones((8, channels)))
+                )
+                for channels in (3, 4)
+            ],
+            "same channels",
+        ),
+        ([jr.Mesh(jnp.zeros((3, 2)), jnp.zeros((1, 3), jnp.int32))], r"meshes\[0\].vertices"),
+    ],
+)
+def test_what_cannot_be_stacked(meshes, message):
+    with pytest.raises(ValueError, match=message):
+        jr.stack_meshes(meshes)
