@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs the tasks named, prints one table, writes one JSON file and a plot."""
+"""`python -m benchmarks`: runs the tasks named, prints one table, writes a JSON file and a plot."""
 
 from __future__ import annotations
 
@@ -43,17 +43,21 @@ def main(argv: list[str] | None = None) -> int:
     # Run the contests, a row at a time.
     results: list[Result] = []
     told: set[tuple[str, str]] = set()  # a peer that is absent is named once
+    seconds = 0.1 if options.quick else 1.0
     for task in options.tasks or TASKS:
         module = importlib.import_module(f"benchmarks.{task}")
         for contest in module.contests(quick=options.quick, peers=options.peers):
             if options.scene not in contest.scene.name:
                 continue
-            for result in run(contest, seconds=0.1 if options.quick else 1.0):
+            for result in run(contest, seconds=seconds, profile=options.profile):
                 results.append(result)
                 absence = (result.who, result.detail)
                 if result.median_ms is not None or absence not in told:
                     print(_row(result), flush=True)
                     told.add(absence)
+                if result.stages:
+                    parts = (f"{stage} {ms:.2f}" for stage, ms in result.stages.items())
+                    print(f"{'':20} ms by stage: {', '.join(parts)}", flush=True)
 
     # Keep the record.
     about["peak_rss_bytes"] = peak_rss_bytes()
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     option("tasks", nargs="*", metavar="TASK", help=f"any of {', '.join(TASKS)}; all by default")
     option("--quick", action="store_true", help="a few seconds: does it all still run?")
     option("--peers", action="store_true", help="also time the peers that can be imported")
+    option("--profile", action="store_true", help="also say where our time goes, by stage")
     option("--scene", default="", metavar="TEXT", help="only scenes with TEXT in their name")
     option("--json", type=Path, metavar="PATH", help="write the results there")
     option("--plot", type=Path, metavar="PATH", help="draw them there (.png); needs matplotlib")

@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ def table(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]]) -
             f"{_pair(old, new, 'peak_bytes', 1e-6, 17)}"
         )
     if ratios:
-        mean, by_peer = (math.exp(sum(map(math.log, r)) / len(r)) for r in zip(*ratios, strict=True))
-        lines.append(f"\ngeometric mean of {len(ratios)} ratios: {mean:.2f}, by peer {by_peer:.2f}")
+        ratio, by_peer = map(_mean, zip(*ratios, strict=True))
+        lines.append(f"\ngeometric mean of {len(ratios)} rows: {ratio:.2f}, by peer {by_peer:.2f}")
     for name, some, others in (("before", before, after), ("after", after, before)):
         alone = sorted({key[:2] for key in some if key[2] == OURS and key not in others})
         lines += [f"only {name}: {task}; {scene}" for task, scene in alone]
@@ -77,19 +78,23 @@ def table(before: dict[Key, dict[str, Any]], after: dict[Key, dict[str, Any]]) -
 
 def _drift(before: dict, after: dict, task: str, scene: str) -> float:
     """How much slower the machine's clock of this row is afterwards: by the peers of both, or 1."""
-    logs = [
-        math.log(after[key]["median_ms"] / before[key]["median_ms"])
+    ratios = [
+        after[key]["median_ms"] / before[key]["median_ms"]
         for key in before
         if key[:2] == (task, scene) and key[2] != OURS and key in after
     ]
-    return math.exp(sum(logs) / len(logs)) if logs else 1.0
+    return _mean(ratios) if ratios else 1.0
+
+
+def _mean(ratios: Sequence[float]) -> float:
+    """The geometric mean."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def _pair(old: dict[str, Any], new: dict[str, Any], name: str, scale: float, width: int) -> str:
-    numbers = [row.get(name) for row in (old, new)]
-    if None in numbers:
+    if old.get(name) is None or new.get(name) is None:
         return " " * width
-    return " -> ".join(f"{number * scale:.1f}" for number in numbers).rjust(width)
+    return f"{old[name] * scale:.1f} -> {new[name] * scale:.1f}".rjust(width)
 
 
 if __name__ == "__main__":

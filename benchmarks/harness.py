@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.peers import Absent, Drawer, Pictures
 from benchmarks.scenes import Scene
+from benchmarks.stages import stage_times
 from benchmarks.timing import compile_program, measure
 
 
@@ -74,6 +75,7 @@ class Result:
         peak_bytes: arguments, results and temporaries of the program; ours only.
         agreement: how far the peer made the same as we did, 1 if wholly, by the contest's
             measure; None where there is nothing to compare.
+        stages: milliseconds by stage, see `stage_times`; ours only, where asked for.
     """
 
     task: str
@@ -90,9 +92,10 @@ class Result:
     compile_s: float | None = None
     peak_bytes: int | None = None
     agreement: float | None = None
+    stages: dict[str, float] | None = None
 
 
-def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
+def run(contest: Contest, *, seconds: float, profile: bool = False) -> Iterator[Result]:
     """Yields our result, then each peer's, spending about `seconds` of timing on each."""
     scene = contest.scene
     row = Result(contest.task, scene.name, len(scene.faces), scene.size, scene.views, "jaxrender")
@@ -107,6 +110,7 @@ def run(contest: Contest, *, seconds: float) -> Iterator[Result]:
         **dataclasses.asdict(ours),
         compile_s=program.compile_s,
         peak_bytes=program.peak_bytes,
+        stages=stage_times(program.call, *args) if profile else None,
     )
 
     # Time each peer on the same scene; one that fails is a row that says so.

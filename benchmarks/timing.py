@@ -49,7 +49,7 @@ class Program:
         peak_bytes: its arguments, results and temporaries together, where JAX says.
     """
 
-    call: Callable[..., Any]
+    call: jax.stages.Compiled
     compile_s: float
     peak_bytes: int | None
 

@@ -116,4 +116,5 @@ def nmr_gradient(
     eps = jnp.maximum(eps.astype(vertices.dtype), MIN_EPS)
     channels = image.reshape(*size, -1)
     args = (vertices, faces, fragments.face, eps, screen.perspective)
-    return jnp.reshape(_seen(channels, *args), image.shape)
+    with jax.named_scope("visibility"):
+        return jnp.reshape(_seen(channels, *args), image.shape)

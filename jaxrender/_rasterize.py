@@ -5,6 +5,7 @@ Shapes: `V` vertices, `F` faces, `H, W` image.
 
 from __future__ import annotations
 
+import jax
 from jax.typing import ArrayLike
 
 from jaxrender._checks import (
@@ -87,14 +88,9 @@ def rasterize_hard(
     )
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     near, far = check_depth_range(near, far, perspective=screen.perspective)
-    return Fragments(
-        *hard_fragments(
-            vertices,
-            faces,
-            near.astype(vertices.dtype),
-            far.astype(vertices.dtype),
-            check_image_size(image_size),
-            screen.perspective,
-            check_choice("cull", cull, CULLS),
+    image_size, cull = check_image_size(image_size), check_choice("cull", cull, CULLS)
+    near, far = near.astype(vertices.dtype), far.astype(vertices.dtype)
+    with jax.named_scope("rasterize"):
+        return Fragments(
+            *hard_fragments(vertices, faces, near, far, image_size, screen.perspective, cull)
         )
-    )

@@ -279,22 +279,14 @@ def _render(
     if background.ndim == 3:
         background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     if isinstance(rasterizer, Soft):
+        with jax.named_scope("shade"):
+            light = _corner_light(mesh, lights, camera, shading, two_sided)
+        options = {"image_size": samples, "near": near, "far": far, "cull": cull}
         with jax.named_scope("rasterize"):
-            image = draw_soft(
-                screen,
-                mesh.texture,
-                _corner_light(mesh, lights, camera, shading, two_sided),
-                background,
-                rasterizer,
-                image_size=samples,
-                near=near,
-                far=far,
-                cull=cull,
-            )
+            image = draw_soft(screen, mesh.texture, light, background, rasterizer, **options)
         return jax.tree.map(functools.partial(_pool, anti_aliasing=anti_aliasing), image)
 
-    with jax.named_scope("rasterize"):
-        fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
+    fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
     with jax.named_scope("shade"):
         barycentrics = fragments.barycentrics
         if not rasterizer.interpolation_gradient:
@@ -337,11 +329,11 @@ def _silhouette(
 ) -> jax.Array:
     samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
     screen = _project(vertices, faces, camera, image_size)
-    with jax.named_scope("rasterize"):
-        options = {"image_size": samples, "near": near, "far": far, "cull": cull}
-        if isinstance(rasterizer, Soft):
+    options = {"image_size": samples, "near": near, "far": far, "cull": cull}
+    if isinstance(rasterizer, Soft):
+        with jax.named_scope("rasterize"):
             return _pool(soft_silhouette(screen, rasterizer, **options), anti_aliasing)
-        fragments = rasterize_hard(screen, **options)
+    fragments = rasterize_hard(screen, **options)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
@@ -374,8 +366,7 @@ def _with_gradient(
     """The picture, with the gradient of visibility asked for."""
     if rasterizer.visibility_gradient is None:
         return picture
-    with jax.named_scope("visibility"):
-        return nmr_gradient(picture, fragments, screen, eps=rasterizer.eps)
+    return nmr_gradient(picture, fragments, screen, eps=rasterizer.eps)
 
 
 def _pool(image: jax.Array, anti_aliasing: int) -> jax.Array:

@@ -630,14 +630,7 @@ def rasterize_soft(
         )
     )
     background = check_background(background, channels(texture), image_size)
-    return draw_soft(
-        ScreenMesh(vertices, faces, screen.perspective),
-        texture,
-        None,
-        background,
-        soft,
-        image_size=image_size,
-        near=near,
-        far=far,
-        cull=cull,
-    )
+    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
+    screen = ScreenMesh(vertices, faces, screen.perspective)
+    with jax.named_scope("rasterize"):
+        return draw_soft(screen, texture, None, background, soft, **options)

@@ -67,19 +67,16 @@ def scan_windows(
         return state
     height, width = window
 
-    # Count each face's windows.
-    rows = lax.div(jnp.maximum(bounds.bottom - bounds.top + height, 0), jnp.int32(height))
-    columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
-    count = rows * columns
-
-    # List the faces that have any, last face first; the padding serves the last pass.
-    queue, listed = list_places((count > 0)[::-1], faces + slots)
-    queue = faces - 1 - queue
+    # Count each face's windows; list the faces that have any, last face first.
+    with jax.named_scope("bin"):
+        rows = lax.div(jnp.maximum(bounds.bottom - bounds.top + height, 0), jnp.int32(height))
+        columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
+        count = rows * columns
+        queue, listed = list_places((count > 0)[::-1], faces + slots)  # padded for the last pass
+        queue = faces - 1 - queue
     slot = jnp.arange(slots, dtype=jnp.int32)
 
-    def one_pass(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
-        cursor, done, state = carry
-
+    def next_windows(cursor: jax.Array, done: jax.Array) -> tuple[Windows, jax.Array, jax.Array]:
         # Give the next faces consecutive slots; the first face may be `done` in part. No face
         # counts for much more than a pass holds, so that sums stay small whatever the picture.
         ahead = lax.dynamic_slice(queue, (cursor,), (slots,))
@@ -102,15 +99,19 @@ def scan_windows(
             column=jnp.where(live, bounds.left[face] + width * (index - across * down), 0),
             live=live,
         )
-        state = fold(state, windows)
 
         # Go on behind the last window drawn.
         last, drawn = owner[-1], index[-1] + 1
         whole = drawn >= count[face[-1]]
         all_fit = ends[-1] <= slots
         cursor = cursor + jnp.where(all_fit, slots, last + whole.astype(jnp.int32))
-        done = jnp.where(all_fit | whole, 0, drawn)
-        return cursor, done, state
+        return windows, cursor, jnp.where(all_fit | whole, 0, drawn)
+
+    def one_pass(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
+        cursor, done, state = carry
+        with jax.named_scope("bin"):
+            windows, cursor, done = next_windows(cursor, done)
+        return cursor, done, fold(state, windows)
 
     zero = jnp.zeros((), jnp.int32)
     return lax.while_loop(lambda carry: carry[0] < listed, one_pass, (zero, zero, state))[2]
