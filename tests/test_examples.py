@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -132,6 +135,25 @@ def test_softras_deform_files(tmp_path, golden):
     assert (drawn & known).sum() > 0.7 * (drawn | known).sum()
     mirrored = drawn[:, :, ::-1]
     assert (mirrored & known).sum() < 0.5 * (mirrored | known).sum()
+
+
+def test_many_devices():
+    """Eight devices find the gradient that one finds."""
+    program = f"""
+import importlib.util, numpy as np
+spec = importlib.util.spec_from_file_location("example", {str(EXAMPLES / "many_devices.py")!r})
+example = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(example)
+for (_, one), (_, eight) in example.main(16, 16, 1, 1).values():
+    assert abs(one).max() > 0.1
+    np.testing.assert_allclose(eight, one, rtol=1e-4, atol=1e-4 * abs(one).max())
+"""
+    many = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | many, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "over views  8 devices" in done.stdout
 
 
 def test_softras_pose(tmp_path, monkeypatch):
