@@ -30,7 +30,9 @@ def map_array(path: Path, *, check: bool = True, unpack_to: Path | None = None) 
         ValueError: the file is missing, damaged or cut off, or holds no array.
     """
     if not path.is_file():
-        raise ValueError(f"There is no file {path}. Make it with make_dataset.py, or copy it there.")
+        raise ValueError(
+            f"There is no file {path}. Make it with make_dataset.py, or copy it there."
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             member = archive.infolist()[0]

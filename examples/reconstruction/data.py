@@ -30,10 +30,10 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from arrays import map_array
 from jax.typing import ArrayLike
 
 import jaxrender as jr
+from arrays import map_array
 
 SPLITS = ("train", "val", "test")
 VIEWS, DISTANCE, ELEVATION, FIELD_OF_VIEW = 24, 2.732, 30.0, 30.0
@@ -46,7 +46,9 @@ T = TypeVar("T")
 
 def camera(view: ArrayLike, elevation: float = ELEVATION) -> jr.Camera:
     """The camera of a view, `[]`, 0 to 23; parts of a view are in between."""
-    eye = jr.points_from_angles(DISTANCE, elevation, 180.0 + 360.0 / VIEWS * jax.numpy.asarray(view))
+    eye = jr.points_from_angles(
+        DISTANCE, elevation, 180.0 + 360.0 / VIEWS * jax.numpy.asarray(view)
+    )
     return jr.look_at(eye, projection=jr.perspective(FIELD_OF_VIEW), right_handed=True)
 
 

@@ -21,15 +21,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arrays import save_array
-from data import SPLITS, VIEWS, VOXELS, camera, voxels_of
-from procedural import CLASSES, Shape, normalized
 from tqdm.auto import tqdm
 
 import jaxrender as jr
+from arrays import save_array
+from data import SPLITS, VIEWS, VOXELS, camera, voxels_of
+from procedural import CLASSES, Shape, normalized
 
 FORMATS = (".obj", ".ply", ".stl", ".off", ".glb")
-LIGHTS = jr.make_lights(0.45, [((0.5, 0.8, 0.6), 0.4), ((-0.6, 0.3, -0.4), 0.25)])
+SUNS = [((0.5, 0.8, 0.6), 0.4), ((-0.6, 0.3, -0.4), 0.25)]
 Maker = Callable[[], Shape]
 
 
@@ -39,9 +39,10 @@ def views_and_voxels(
 ) -> tuple[jax.Array, jax.Array]:
     """The pictures `[24, 4, S, S]` uint8 of a shape and its voxels `[32, 32, 32]`."""
     mesh = jr.Mesh(vertices, faces, jr.FaceTexels(colors[:, None, None]))
+    lights = jr.make_lights(0.45, SUNS)
 
     def picture(view: jax.Array) -> jax.Array:
-        image = jr.render(mesh, camera(view), LIGHTS, image_size=(size, size), anti_aliasing=4)
+        image = jr.render(mesh, camera(view), lights, image_size=(size, size), anti_aliasing=4)
         # Show the object's own colour in pixels that it covers a part of.
         color = image.rgb / jnp.maximum(image.alpha, 1 / 16)[..., None]
         pixels = jnp.concatenate([color, image.alpha[..., None]], axis=-1)
@@ -181,7 +182,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("out/shapes"), help="the folder to fill")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/shapes"), help="the folder to fill"
+    )
     parser.add_argument("--classes", nargs="+", help=f"some of {', '.join(CLASSES)}")
     parser.add_argument("--train", type=int, default=400, help="objects of each class to train on")
     parser.add_argument("--val", type=int, default=20, help="to watch while training")

@@ -54,7 +54,9 @@ class Config:
     def check(self) -> None:
         """Raises a ValueError if the numbers make no network."""
         if self.size % 8 or self.size < 8:
-            raise ValueError(f"`size` must be a multiple of 8, got {self.size}. Pass for example 64.")
+            raise ValueError(
+                f"`size` must be a multiple of 8, got {self.size}. Pass for example 64."
+            )
         for name in ("channels", "hidden"):
             value = getattr(self, name)
             if value < 2 or value % 2:
@@ -134,7 +136,11 @@ class Reconstructor(eqx.Module):
     def __init__(self, config: Config, key: jax.Array):
         config.check()
         keys = iter(jax.random.split(key, 12))
-        count, wide, vertices = config.channels, config.hidden, template(config.subdivisions).vertices
+        count, wide, vertices = (
+            config.channels,
+            config.hidden,
+            template(config.subdivisions).vertices,
+        )
         channels = [4, count, 2 * count, 4 * count]
         self.convolutions = [
             eqx.nn.Conv2d(channels[i], channels[i + 1], 5, stride=2, padding=2, key=next(keys))
@@ -219,6 +225,14 @@ def reconstruct(
     return jax.vmap(model, in_axes=(0, None), out_axes=(0, 0, None), axis_name=PICTURES)(
         images.astype(jnp.float32) / 255, statistics
     )
+
+
+@eqx.filter_jit
+def predict(
+    model: Reconstructor, statistics: eqx.nn.State, images: jax.Array | np.ndarray
+) -> tuple[jax.Array, jax.Array | None]:
+    """Vertices `[B, V, 3]` and colours, as `reconstruct`, of pictures to test on."""
+    return reconstruct(eqx.nn.inference_mode(model), statistics, jnp.asarray(images))[:2]
 
 
 def make_model(config: Config, seed: int) -> tuple[Reconstructor, eqx.nn.State]:

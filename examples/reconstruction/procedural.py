@@ -48,7 +48,12 @@ def frustum(
     # Close the sides with quads and both ends with fans.
     i = np.arange(sides)
     j, under, over = (i + 1) % sides, np.full(sides, 2 * sides), np.full(sides, 2 * sides + 1)
-    faces = [(i, j, j + sides), (i, j + sides, i + sides), (under, j, i), (over, i + sides, j + sides)]
+    faces = [
+        (i, j, j + sides),
+        (i, j + sides, i + sides),
+        (under, j, i),
+        (over, i + sides, j + sides),
+    ]
     vertices = np.concatenate([bottom + ring, top + taper * ring, [bottom, top]])
     return _white(vertices, np.concatenate([np.stack(face, axis=1) for face in faces]))
 
@@ -106,7 +111,9 @@ def joined(parts: list[tuple[Shape, np.ndarray]]) -> Shape:
     starts = np.cumsum([0] + [len(part.vertices) for part, _ in parts])
     return Shape(
         np.concatenate([part.vertices for part, _ in parts]),
-        np.concatenate([part.faces + start for (part, _), start in zip(parts, starts, strict=False)]),
+        np.concatenate(
+            [part.faces + start for (part, _), start in zip(parts, starts, strict=False)]
+        ),
         np.concatenate([np.broadcast_to(color, part.faces.shape) for part, color in parts]),
     )
 
@@ -190,7 +197,10 @@ def plane(random: np.random.Generator) -> Shape:
         for side in (-1, 1):
             # Let a frustum lie down: what was up points to the side.
             fin = frustum(
-                (0.05, reach, width), (0, 0, 0), taper=random.uniform(0.3, 0.9), shift=(0, 0, -slant)
+                (0.05, reach, width),
+                (0, 0, 0),
+                taper=random.uniform(0.3, 0.9),
+                shift=(0, 0, -slant),
             )
             fin = turned(fin, 2, -side * (90 - rise), (0, 0, 0))
             parts.append((fin._replace(vertices=fin.vertices + np.array([0, y, z])), other))

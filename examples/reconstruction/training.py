@@ -18,7 +18,7 @@ References:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -26,12 +26,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data import Batch, camera
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from model import DEVICES, Config, make_model, reconstruct, template
 
 import jaxrender as jr
+from data import Batch, camera
+from model import DEVICES, Config, make_model, reconstruct, template
 
 VIEWED = 4  # pictures that are drawn of each object in a step
 CUTOFF = 1e-10  # coverage below which a triangle does not count, as in the original
@@ -99,15 +99,24 @@ class Trainer(NamedTuple):
     split: NamedSharding
 
 
-def make_trainer(config: Config, settings: Settings) -> Trainer:
-    """Prepares a training on all devices of all hosts.
+def make_trainer(
+    config: Config, settings: Settings, devices: Sequence[jax.Device] | None = None
+) -> Trainer:
+    """Prepares a training.
+
+    Args:
+        config: of the network.
+        settings: of the training.
+        devices: on which; None is all of all hosts.
 
     Raises:
         ValueError: a setting is out of range, or the batch cannot be split evenly.
     """
-    settings.check(jax.device_count())
-    devices = Mesh(np.array(jax.devices()), (DEVICES,))
-    replicated, split = NamedSharding(devices, P()), NamedSharding(devices, P(DEVICES))
+    config.check()
+    devices = jax.devices() if devices is None else devices
+    settings.check(len(devices))
+    mesh = Mesh(np.array(devices), (DEVICES,))
+    replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(DEVICES))
 
     # One schedule for both: `settings.decay` from that step on.
     decayed = optax.piecewise_constant_schedule(
@@ -138,7 +147,7 @@ def make_trainer(config: Config, settings: Settings) -> Trainer:
     # do not, which the check of `shard_map` takes for an error.
     sharded = jax.shard_map(
         gradient,
-        mesh=devices,
+        mesh=mesh,
         in_specs=(P(), P(), P(DEVICES), P()),
         out_specs=P(),
         check_vma=False,
