@@ -45,7 +45,8 @@ def map_array(path: Path, *, check: bool = True, unpack_to: Path | None = None) 
         return _map_member(path, member)
     except (zipfile.BadZipFile, zlib.error, IndexError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged, cut off, or no file of numpy.savez ({error}). Copy or make it again."
+            f"{path} is damaged, cut off, or not written by numpy.savez ({error}). Copy or make it "
+            "again."
         ) from error
 
 

@@ -42,9 +42,9 @@ def views_and_voxels(
     lights = jr.make_lights(0.45, SUNS)
 
     def picture(view: jax.Array) -> jax.Array:
-        image = jr.render(mesh, camera(view), lights, image_size=(size, size), anti_aliasing=4)
+        image = jr.render(mesh, camera(view), lights, image_size=(size, size), anti_aliasing=3)
         # Show the object's own colour in pixels that it covers a part of.
-        color = image.rgb / jnp.maximum(image.alpha, 1 / 16)[..., None]
+        color = image.rgb / jnp.maximum(image.alpha, 1 / 9)[..., None]
         pixels = jnp.concatenate([color, image.alpha[..., None]], axis=-1)
         return jnp.round(255 * jnp.clip(pixels, 0, 1)).astype(jnp.uint8).transpose(2, 0, 1)
 
@@ -135,9 +135,9 @@ def main(
     output: Path,
     *,
     classes: list[str] | None = None,
-    train: int = 400,
+    train: int = 200,
     val: int = 20,
-    test: int = 60,
+    test: int = 40,
     meshes: Path | None = None,
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     size: int = 64,
@@ -186,9 +186,9 @@ if __name__ == "__main__":
         "--output", type=Path, default=Path("out/shapes"), help="the folder to fill"
     )
     parser.add_argument("--classes", nargs="+", help=f"some of {', '.join(CLASSES)}")
-    parser.add_argument("--train", type=int, default=400, help="objects of each class to train on")
+    parser.add_argument("--train", type=int, default=200, help="objects of each class to train on")
     parser.add_argument("--val", type=int, default=20, help="to watch while training")
-    parser.add_argument("--test", type=int, default=60, help="to test on")
+    parser.add_argument("--test", type=int, default=40, help="to test on")
     parser.add_argument("--meshes", type=Path, help="a folder with CLASS/NAME.obj")
     parser.add_argument(
         "--shares", type=float, nargs=3, default=(0.7, 0.1, 0.2), help="of train, val, test in it"

@@ -124,19 +124,24 @@ def normalized(shape: Shape) -> Shape:
     return shape._replace(vertices=(shape.vertices - (low + high) / 2) / np.linalg.norm(high - low))
 
 
+def stretched(random: np.random.Generator, shape: Shape) -> Shape:
+    """The shape, made longer or shorter along each axis."""
+    return shape._replace(vertices=shape.vertices * np.exp(random.uniform(-0.3, 0.3, 3)))
+
+
 def chair(random: np.random.Generator) -> Shape:
     """A seat on four legs, a pedestal or a block, with a back and at times arms."""
     width, depth, high = random.uniform([0.35, 0.35, 0.2], [1.0, 0.9, 0.7])
-    thick, leg, rise = random.uniform([0.06, 0.06, 0.25], [0.25, 0.16, 1.0])
+    thick, leg, rise = random.uniform([0.08, 0.09, 0.25], [0.3, 0.2, 1.0])
     wood, cloth = _colors(random, 2)
     parts = [(frustum((width, thick, depth), (0, high, 0)), cloth)]
     parts += [(part, wood) for part in _legs(random, width, depth, high, leg)]
 
     back = frustum(
-        (width * random.uniform(0.6, 1), rise, random.uniform(0.08, 0.2)),
+        (width * random.uniform(0.6, 1), rise, random.uniform(0.1, 0.3)),
         (0, high + thick / 2, -depth / 2 + 0.08),
         taper=random.uniform(0.6, 1),
-        shift=(0, 0, -random.uniform(0, 0.4) * rise),
+        shift=(0, 0, -random.uniform(0, 0.5) * rise),
     )
     parts.append((back, cloth))
     if random.random() < 0.4:
@@ -144,13 +149,13 @@ def chair(random: np.random.Generator) -> Shape:
         for side in (-1, 1):
             at = (side * (width - arm) / 2, high + thick / 2, 0)
             parts.append((frustum((arm, rise * random.uniform(0.3, 0.5), depth), at), wood))
-    return joined(parts)
+    return stretched(random, joined(parts))
 
 
 def table(random: np.random.Generator) -> Shape:
     """A square or round top on legs, a pedestal or a block, at times with a shelf."""
     width, depth, high = random.uniform([0.5, 0.4, 0.2], [1.5, 1.0, 0.9])
-    thick, leg = random.uniform([0.05, 0.06], [0.2, 0.18])
+    thick, leg = random.uniform([0.07, 0.1], [0.3, 0.25])
     top, wood = _colors(random, 2)
     sides = ROUND if random.random() < 0.4 else 4
     parts = [(frustum((width, thick, depth), (0, high, 0), sides=sides), top)]
@@ -159,13 +164,13 @@ def table(random: np.random.Generator) -> Shape:
     if random.random() < 0.4:
         size = (0.8 * inner * width, 0.06, 0.8 * inner * depth)
         parts.append((frustum(size, (0, high * random.uniform(0.2, 0.6), 0)), wood))
-    return joined(parts)
+    return stretched(random, joined(parts))
 
 
 def lamp(random: np.random.Generator) -> Shape:
     """A foot, a pole and a shade."""
-    high, pole, foot = random.uniform([0.3, 0.04, 0.2], [1.2, 0.12, 0.7])
-    flat, wide, tall = random.uniform([0.04, 0.3, 0.2], [0.2, 0.9, 0.7])
+    high, pole, foot = random.uniform([0.3, 0.07, 0.2], [1.2, 0.18, 0.8])
+    flat, wide, tall = random.uniform([0.06, 0.25, 0.2], [0.3, 0.9, 0.8])
     metal, cloth = _colors(random, 2)
     sides = ROUND if random.random() < 0.7 else 4
     lean = (random.uniform(-0.2, 0.2), 0.0, random.uniform(-0.2, 0.2))
@@ -180,13 +185,13 @@ def lamp(random: np.random.Generator) -> Shape:
     else:
         taper = random.uniform(0.3, 1.1)
         parts.append((frustum((wide, tall, wide), top, sides=sides, taper=taper), cloth))
-    return joined(parts)
+    return stretched(random, joined(parts))
 
 
 def plane(random: np.random.Generator) -> Shape:
     """A hull, two wings, a tail with three fins, and at times two engines."""
-    length, thick, span = random.uniform([0.8, 0.12, 0.3], [1.5, 0.3, 0.9])
-    chord, place, sweep = random.uniform([0.15, -0.15, -0.1], [0.45, 0.2, 0.5])
+    length, thick, span = random.uniform([0.8, 0.14, 0.3], [1.5, 0.4, 0.9])
+    chord, place, sweep = random.uniform([0.18, -0.2, -0.3], [0.55, 0.25, 0.6])
     paint, other = _colors(random, 2)
     hull = superquadric(
         (thick, thick * random.uniform(0.8, 1.3), length), (0, 0, 0), along=random.uniform(0.7, 1.1)
@@ -197,7 +202,7 @@ def plane(random: np.random.Generator) -> Shape:
         for side in (-1, 1):
             # Let a frustum lie down: what was up points to the side.
             fin = frustum(
-                (0.05, reach, width),
+                (0.09, reach, width),
                 (0, 0, 0),
                 taper=random.uniform(0.3, 0.9),
                 shift=(0, 0, -slant),
@@ -209,19 +214,19 @@ def plane(random: np.random.Generator) -> Shape:
     fins(span, chord, place * length, level, sweep * span, random.uniform(-5, 15))
     back = -0.42 * length
     fins(span * random.uniform(0.25, 0.5), 0.5 * chord, back, 0.0, sweep * 0.2, 0.0)
-    size, shift = (0.05, random.uniform(0.15, 0.4), 0.5 * chord), (0.0, 0.0, -0.1)
+    size, shift = (0.08, random.uniform(0.15, 0.4), 0.5 * chord), (0.0, 0.0, -0.1)
     parts.append((frustum(size, (0, 0, back), taper=0.6, shift=shift), other))
     if random.random() < 0.5:
         for side in (-1, 1):
             at = (side * 0.4 * span, level - 0.08, place * length)
             parts.append((superquadric((0.14, 0.14, 0.7 * chord), at, along=0.5), paint))
-    return joined(parts)
+    return stretched(random, joined(parts))
 
 
 def car(random: np.random.Generator) -> Shape:
     """A body, a cabin and four wheels."""
-    width, high, length = random.uniform([0.45, 0.15, 0.9], [0.75, 0.4, 1.8])
-    roof, share, place = random.uniform([0.12, 0.3, -0.2], [0.45, 0.8, 0.15])
+    width, high, length = random.uniform([0.4, 0.12, 0.7], [0.9, 0.5, 1.9])
+    roof, share, place = random.uniform([0.08, 0.2, -0.45], [0.6, 0.9, 0.45])
     wheel = random.uniform(0.2, 0.4)
     paint, glass, rubber = _colors(random, 3)
     if random.random() < 0.5:
@@ -233,8 +238,8 @@ def car(random: np.random.Generator) -> Shape:
     cabin = frustum(
         (0.95 * width, roof, share * length),
         (0, wheel / 2 + 0.9 * high, place * (1 - share) * length),
-        taper=random.uniform(0.5, 1),
-        shift=(0, 0, random.uniform(-0.08, 0.03)),
+        taper=random.uniform(0.4, 1),
+        shift=(0, 0, random.uniform(-0.15, 0.1)),
     )
     parts = [(body, paint), (cabin, glass)]
     for x in (-1, 1):

@@ -220,8 +220,8 @@ def join_hosts(where: str) -> None:
     parts = where.split(",")
     if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
         raise ValueError(
-            f"`--distributed` takes ADDRESS:PORT,COUNT,INDEX, or nothing on a cluster, got {where!r}. "
-            "Pass for example 10.0.0.1:1234,2,0 on the first of two hosts."
+            f"`--distributed` takes ADDRESS:PORT,COUNT,INDEX, or nothing on a cluster, got "
+            f"{where!r}. Pass for example 10.0.0.1:1234,2,0 on the first of two hosts."
         )
     jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
 

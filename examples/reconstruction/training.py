@@ -28,6 +28,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 
 import jaxrender as jr
 from data import Batch, camera
@@ -100,7 +101,7 @@ class Trainer(NamedTuple):
 
 
 def make_trainer(
-    config: Config, settings: Settings, devices: Sequence[jax.Device] | None = None
+    config: Config, settings: Settings, devices: Sequence[Any] | None = None
 ) -> Trainer:
     """Prepares a training.
 
@@ -154,7 +155,7 @@ def make_trainer(
     )
 
     def advance(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        sigma = settings.sigma * decayed(state.step)
+        sigma = jnp.asarray(settings.sigma * decayed(state.step))
         (slope, terms), statistics = sharded(state.params, state.statistics, batch, sigma)
         update, inner = optimizer.update(slope, state.optimizer, state.params)
         params = optax.apply_updates(state.params, update)
@@ -213,7 +214,7 @@ def draw(
     vertices: jax.Array,
     colors: jax.Array | None,
     views: jax.Array,
-    sigma: jax.Array,
+    sigma: ArrayLike,
     *,
     faces: np.ndarray,
     size: int,
