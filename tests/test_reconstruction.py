@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,16 +104,20 @@ def straight(dataset: Path, folder: Path) -> Path:
     return folder / "straight"
 
 
-def saved(run: Path, step: int) -> list[np.ndarray]:
-    """The numbers of a checkpoint: what is learned, batch statistics, moments, steps."""
+def saved(run: Path, step: int) -> Any:
+    """The state in a checkpoint."""
     import checkpoints
     import training
 
     config, settings, _ = checkpoints.read_config(run)
     trainer = training.make_trainer(config, settings, devices=jax.devices()[:1])
     like = jax.eval_shape(trainer.init)
-    state = checkpoints.Checkpoints(run).restore(step, like, trainer.replicated)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    return checkpoints.Checkpoints(run).restore(step, like, trainer.replicated)
+
+
+def pairs_of(ours: Any, theirs: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        yield np.asarray(one), np.asarray(other)
 
 
 def logged(run: Path) -> list[dict[str, float]]:
@@ -120,17 +125,20 @@ def logged(run: Path) -> list[dict[str, float]]:
 
 
 def test_a_killed_run_resumes_bit_for_bit(dataset, folder, straight):
-    killed = folder / "killed"
-    run = start(arguments(dataset, killed), folder)
-    deadline = time.monotonic() + 300
-    while not (killed / "checkpoints" / str(3 * EVERY)).exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    assert not (killed / "checkpoints" / str(STEPS)).exists()
+    # Try again if this process was so slow that the run had ended.
+    for attempt in range(5):
+        killed = folder / f"killed {attempt}"
+        run = start(arguments(dataset, killed), folder)
+        while not (killed / "checkpoints" / str(3 * EVERY)).exists() and run.poll() is None:
+            time.sleep(0.005)
+        run.kill()
+        run.wait()
+        if not (killed / "checkpoints" / str(STEPS)).exists():
+            break
+    assert run.returncode == -signal.SIGKILL, (folder / "errors.txt").read_text()[-3000:]
 
     finish(folder, start([*arguments(dataset, killed), "--resume"], folder))
-    for ours, theirs in zip(saved(killed, STEPS), saved(straight, STEPS), strict=True):
+    for ours, theirs in pairs_of(saved(killed, STEPS), saved(straight, STEPS)):
         np.testing.assert_array_equal(ours, theirs)
     assert {line["step"]: line["loss"] for line in logged(killed)} == {
         line["step"]: line["loss"] for line in logged(straight)
@@ -143,11 +151,15 @@ def assert_same_start(run: Path, straight: Path) -> None:
         for term in ("loss", "iou", "laplacian", "flatten"):
             np.testing.assert_allclose(ours[term], theirs[term], rtol=1e-3)
 
-    # Adam's moments are sums of gradients; the numbers learned have moved by its step.
-    for ours, theirs in zip(saved(run, EVERY), saved(straight, EVERY), strict=True):
-        scale = max(np.abs(theirs).max(), 1e-6)
-        near = np.abs(ours - theirs) <= 0.01 * scale
-        assert near.mean() > 0.98
+    # Adam's moments are sums of gradients. It moves by its learning rate what has no gradient
+    # but rounding, too.
+    one, other = saved(run, EVERY), saved(straight, EVERY)
+    for ours, theirs in pairs_of(one.optimizer, other.optimizer):
+        np.testing.assert_allclose(ours, theirs, atol=0.02 * max(np.abs(theirs).max(), 1e-5))
+    for ours, theirs in pairs_of(one.params, other.params):
+        np.testing.assert_allclose(ours, theirs, atol=2 * EVERY * SCHEDULE["learning_rate"])
+    for ours, theirs in pairs_of(one.statistics, other.statistics):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_eight_devices_do_what_one_does(dataset, folder, straight):
