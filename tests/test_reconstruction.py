@@ -482,6 +482,17 @@ def test_bad_settings(config, settings, message):
         )
 
 
+def test_speed():
+    import speed
+    from model import Config
+    from training import Settings
+
+    settings = Settings(batch=jax.device_count())
+    found = speed.main(Config(size=8, **(SMALL | {"subdivisions": 0})), settings, repeats=1)
+    assert found["images_per_second"] > 0
+    assert found["rendering_share"] > 0
+
+
 def test_joining_hosts_needs_three_parts():
     import train
 

@@ -195,4 +195,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--size", type=int, default=64, help="pixels along each side")
     parser.add_argument("--seed", type=int, default=0)
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ValueError as error:
+        raise SystemExit(f"make_dataset.py: {error}") from error

@@ -12,8 +12,10 @@ compared with them.
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ import jaxrender as jr
 from baselines import mean_shape, nearest, overlap
 from checkpoints import Checkpoints, read_config
 from data import VIEWS, Dataset, open_dataset, voxels_of
-from model import predict, template
+from model import Reconstructor, predict, template
 from pictures import save_sheet, save_turning
 from training import Trainer, make_trainer
 
@@ -121,7 +123,9 @@ def main(
     return results
 
 
-def load(run: Path, step: int | None = None):
+def load(
+    run: Path, step: int | None = None
+) -> tuple[Reconstructor, eqx.nn.State, tuple[str, ...], int]:
     """The network of a run, its batch statistics, its classes and the step."""
     config, settings, classes = read_config(run)
     checkpoints = Checkpoints(run)
@@ -130,7 +134,8 @@ def load(run: Path, step: int | None = None):
         raise ValueError(f"{run} has no checkpoint yet.")
     trainer: Trainer = make_trainer(config, settings, devices=jax.local_devices()[:1])
     state = checkpoints.restore(step, jax.eval_shape(trainer.init), trainer.replicated)
-    return *trainer.model(state), classes, step
+    model, statistics = trainer.model(state)
+    return model, statistics, classes, step
 
 
 def test_baselines(known: Dataset, tested: Dataset, views: np.ndarray) -> Results:
@@ -165,7 +170,9 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _pieces(dataset: Dataset, kind: int, views: np.ndarray):
+def _pieces(
+    dataset: Dataset, kind: int, views: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pictures `[B, 4, S, S]` of a class with the voxels of each, piece by piece."""
     images, voxels = dataset.images[kind], dataset.voxels[kind]
     objects, sides = np.repeat(np.arange(len(images)), len(views)), np.tile(views, len(images))
@@ -186,4 +193,7 @@ if __name__ == "__main__":
     parser.add_argument("--no-baselines", dest="baselines", action="store_false")
     parser.add_argument("--no-check", dest="check", action="store_false")
     parser.add_argument("--unpack-to", type=Path, help="where compressed files go [beside them]")
-    main(**vars(parser.parse_args()))
+    try:
+        main(**vars(parser.parse_args()))
+    except ValueError as error:
+        raise SystemExit(f"test.py: {error}") from error

@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -89,7 +89,6 @@ def main(
         state = checkpoints.restore(start, state, trainer.replicated)
     first = jax.process_index() == 0
     shown = _shown(data, known, classes, unpack_to) if pictures_every and first else None
-    log = (output / "log.jsonl").open("a") if first else None
 
     # Each host makes its rows of the batch.
     share = settings.batch // jax.process_count()
@@ -102,49 +101,69 @@ def main(
         )
 
     steps = range(start, settings.steps)
-    clock = Clock(settings.batch * VIEWED)
-    with tqdm(total=settings.steps, initial=start, unit="step", disable=not first) as bar:
+    with Log(output / "log.jsonl" if first else None, start, settings) as log:
         for step, batch in zip(steps, ahead(make, steps), strict=True):
             state, terms = trainer.advance(state, batch)
             done = step + 1
-            bar.update()
             last = done == settings.steps
+            log.count()
 
             # Wait for the numbers only now and then: meanwhile the device runs ahead.
-            if done % log_every == 0 or last or step == start:
-                line = {"step": done, **{k: float(v) for k, v in jax.device_get(terms).items()}}
-                if not math.isfinite(line["loss"]):
-                    raise FloatingPointError(
-                        f"The loss is {line['loss']} at step {done}. Try a lower --learning-rate."
-                    )
-                line |= {"images_per_second": clock.rate(done), "time": time.time()}
-                bar.set_postfix_str(
-                    f"loss {line['loss']:.4f}, {line['images_per_second']:.0f} images/s"
-                )
-                if log is not None:
-                    print(json.dumps(line), file=log, flush=True)
-            if done % save_every == 0 or last:
+            saves = done % save_every == 0 or last
+            if done % log_every == 0 or saves or step == start:
+                log.write(done, jax.device_get(terms))
+            if saves:
                 checkpoints.save(done, state)
             if shown is not None and (done % pictures_every == 0 or last):
                 _save_pictures(output / "pictures" / f"{done:07}", trainer, state, *shown)
-    if log is not None:
-        log.close()
     return state
 
 
-class Clock:
-    """Counts images per second from one question to the next, compiling left out."""
+class Log:
+    """The log of a run and its progress bar."""
 
-    def __init__(self, images: int) -> None:
-        """`images` is how many a step draws."""
-        self._images, self._step, self._time = images, 0, 0.0
+    def __init__(self, path: Path | None, start: int, settings: Settings) -> None:
+        """Goes on with the file at step `start`; with None, as on other hosts, shows nothing."""
+        self._file = None if path is None else path.open("a")
+        self._bar = tqdm(total=settings.steps, initial=start, unit="step", disable=path is None)
+        self._images = VIEWED * settings.batch
+        self._step, self._time = start, 0.0
 
-    def rate(self, step: int) -> float:
-        """Images per second since the last call; 0 at the first."""
+    def __enter__(self) -> Self:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the file and the bar."""
+        self._bar.close()
+        if self._file is not None:
+            self._file.close()
+
+    def count(self) -> None:
+        """Counts one more step."""
+        self._bar.update()
+
+    def write(self, step: int, terms: dict[str, Any]) -> None:
+        """Writes a line: the loss and its terms, and images per second since the last line.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        line: dict[str, Any] = {"step": step, **{name: float(v) for name, v in terms.items()}}
+        if not math.isfinite(line["loss"]):
+            raise FloatingPointError(
+                f"The loss is {line['loss']} at step {step}. Try a lower --learning-rate."
+            )
+
+        # The first line's time is that of compiling.
         now = time.perf_counter()
-        rate = self._images * (step - self._step) / (now - self._time) if self._time else 0.0
+        seconds = now - self._time if self._time else math.inf
+        speed = round(self._images * (step - self._step) / seconds, 1)
         self._step, self._time = step, now
-        return round(rate, 1)
+        line |= {"images_per_second": speed, "time": time.time()}
+        self._bar.set_postfix_str(f"loss {line['loss']:.4f}, {speed:.0f} images/s")
+        if self._file is not None:
+            print(json.dumps(line), file=self._file, flush=True)
 
 
 def _prepare(
@@ -287,4 +306,7 @@ def _arguments() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(**_arguments())
+    try:
+        main(**_arguments())
+    except ValueError as error:
+        raise SystemExit(f"train.py: {error}") from error
