@@ -315,6 +315,15 @@ def test_batches_depend_on_seed_and_step_alone(dataset):
     assert (data.sample(known, 8, 0, 6, slice(None)).views != whole.views).any()
     assert (data.sample(known, 8, 1, 5, slice(None)).views != whole.views).any()
 
+    # New colours are those of both views, and the outlines stay.
+    colored = [
+        data.sample(known, 8, 0, 5, rows, recolor=True) for rows in (slice(0, 8), slice(4, 8))
+    ]
+    np.testing.assert_array_equal(colored[0].images[4:], colored[1].images)
+    np.testing.assert_array_equal(colored[0].images[:, :, 3], whole.images[:, :, 3])
+    assert (colored[0].images[:, :, :3] != whole.images[:, :, :3]).any()
+    assert colored[0].images.sum() < whole.images.sum()
+
     assert list(data.ahead(lambda step: 2 * step, range(3, 9))) == [6, 8, 10, 12, 14, 16]
     with pytest.raises(ZeroDivisionError):
         list(data.ahead(lambda step: 1 // (4 - step), range(9)))

@@ -137,10 +137,20 @@ def open_dataset(
     return Dataset(names, tuple(images), tuple(voxels))
 
 
-def sample(dataset: Dataset, batch: int, seed: int, step: int, rows: slice) -> Batch:
+def sample(
+    dataset: Dataset, batch: int, seed: int, step: int, rows: slice, *, recolor: bool = False
+) -> Batch:
     """The batch of a step, or these rows of it: a pure function of the seed and the step.
 
     An object is one of any class, each as likely; its two views differ.
+
+    Args:
+        dataset: what to choose from.
+        batch: `B`.
+        seed: of the training.
+        step: of the training.
+        rows: which rows to make.
+        recolor: whether to exchange and dim the colours of each object at random.
     """
     random = np.random.default_rng((seed, step))
     kinds = random.integers(len(dataset.classes), size=batch)
@@ -154,6 +164,11 @@ def sample(dataset: Dataset, batch: int, seed: int, step: int, rows: slice) -> B
     for row, (kind, part) in enumerate(zip(kinds[rows], which[rows], strict=True)):
         objects = dataset.images[kind]
         images[row] = objects[int(part * len(objects))][views[row]]
+    if recolor:
+        order = random.random((batch, 1, 3)).argsort(axis=-1)[rows]
+        gain = random.uniform(0.5, 1.0, (batch, 1, 3))[rows].astype(np.float32)
+        colors = np.take_along_axis(images[:, :, :3], order[..., None, None], axis=2)
+        images[:, :, :3] = colors * gain[..., None, None]
     return Batch(images, views)
 
 

@@ -95,7 +95,7 @@ def main(
     rows = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 
     def make(step: int) -> Batch:
-        batch = sample(known, settings.batch, settings.seed, step, rows)
+        batch = sample(known, settings.batch, settings.seed, step, rows, recolor=settings.recolor)
         return jax.tree.map(
             lambda part: jax.make_array_from_process_local_data(trainer.split, part), batch
         )
@@ -277,6 +277,11 @@ def _arguments() -> dict[str, Any]:
         metavar="COUNT",
         help="learn colours too, from a palette of so many [32]",
     )
+    parser.add_argument(
+        "--recolor",
+        action="store_true",
+        help="exchange and dim colours at random, lest the network knows objects by them",
+    )
     add("--log-every", int, 50, "steps from one line of the log to the next")
     add("--save-every", int, 1000, "steps from one checkpoint to the next")
     add("--pictures-every", int, 1000, "steps from pictures to pictures; 0 draws none")
@@ -298,9 +303,8 @@ def _arguments() -> dict[str, Any]:
     def some(names: Iterable[str]) -> dict[str, Any]:
         return {name: given.pop(name) for name in names}
 
-    settings = Settings(
-        **some(("steps", "batch", "seed", "learning_rate", "sigma", "laplacian", "flatten"))
-    )
+    names = ["steps", "batch", "seed", "learning_rate", "sigma", "laplacian", "flatten", "recolor"]
+    settings = Settings(**some(names))
     config = Config(**some(("channels", "hidden", "subdivisions")), palette=palette)
     return given | {"settings": settings, "config": config, "check": not given.pop("no_check")}
 

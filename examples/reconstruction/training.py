@@ -55,6 +55,8 @@ class Settings:
         laplacian: weight of that loss.
         flatten: weight of that loss.
         color: weight of the difference of colours, where there are any.
+        recolor: whether to exchange and dim the colours of each object at random, lest the
+            network knows it by them; not so in the original.
     """
 
     steps: int = 250_000
@@ -67,6 +69,7 @@ class Settings:
     laplacian: float = 5e-3
     flatten: float = 5e-4
     color: float = 1.0
+    recolor: bool = False
 
     def check(self, devices: int) -> None:
         """Raises a ValueError if the numbers make no training."""
