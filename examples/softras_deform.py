@@ -9,8 +9,8 @@ last line reads pictures `[N, 4, H, W]` of 8 bits, whose last channel is coverag
 `[N, 3]`: distance, elevation and azimuth, as in SoftRas. Each step looks at some of the views.
 
 Most of SoftRas's own pictures of an airplane are edge: 252 pixels of 4,096 are covered, and 207
-covered in part. There the loss of a perfect copy is 0.216, and this ends at 0.17: it cannot tell
-better shapes apart.
+covered in part. There the loss of a perfect copy is 0.216, and this ends at 0.17: a lower loss is
+no longer a better copy.
 
 A vertex stays in its octant around a centre that is learned too, and two regularisers keep the
 triangles in order. A sphere has no hole, so the teapot's handle stays filled.
