@@ -67,11 +67,8 @@ def save_sheet(
         colors: `[K, V, 3]` or None.
         size: pixels of each object.
     """
-    rows = [inputs(images, size)]
-    for turn in (0, 6, 15):
-        seen = jnp.asarray(views, float) + turn
-        rows.append(np.asarray(_shaded(vertices, jnp.asarray(faces), colors, seen, size=size)))
-    jr.io.save_image(path, np.concatenate([np.concatenate([*row], axis=1) for row in rows]))
+    rows = [_row(vertices, faces, colors, views, turn, size) for turn in (0, 6, 15)]
+    jr.io.save_image(path, np.concatenate([_side_by_side(inputs(images, size)), *rows]))
 
 
 def save_turning(
@@ -85,10 +82,28 @@ def save_turning(
     frames: int = VIEWS,
 ) -> None:
     """Writes an animation: what was seen, and below it the mesh, turning. Takes as `save_sheet`."""
-    top = np.concatenate([*inputs(images, size)], axis=1)
-    pictures = []
-    for turn in np.arange(frames) * VIEWS / frames:
-        seen = jnp.asarray(views, float) + turn
-        row = np.asarray(_shaded(vertices, jnp.asarray(faces), colors, seen, size=size))
-        pictures.append(np.concatenate([top, np.concatenate([*row], axis=1)]))
-    jr.io.save_animation(path, pictures, fps=12)
+    top = _side_by_side(inputs(images, size))
+    rows = [
+        _row(vertices, faces, colors, views, turn, size)
+        for turn in np.arange(frames) * VIEWS / frames
+    ]
+    jr.io.save_animation(path, [np.concatenate([top, row]) for row in rows], fps=12)
+
+
+def _row(
+    vertices: jax.Array,
+    faces: np.ndarray,
+    colors: jax.Array | None,
+    views: Sequence[int] | np.ndarray,
+    turn: float,
+    size: int,
+) -> np.ndarray:
+    """The meshes from `turn` views farther round, side by side: `[size, K size, 3]`."""
+    seen = jnp.asarray(views, float) + turn
+    drawn = _shaded(vertices, jnp.asarray(faces), colors, seen, size=size)
+    return _side_by_side(np.asarray(drawn))
+
+
+def _side_by_side(pictures: np.ndarray) -> np.ndarray:
+    """`[K, H, W, 3]` as one picture `[H, K W, 3]`."""
+    return np.concatenate([*pictures], axis=1)
