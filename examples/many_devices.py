@@ -5,11 +5,8 @@
 
 The second line makes two devices of one processor, to try it. `over_views` is the recipe for one
 mesh seen from many sides: the mesh goes to all devices, the cameras are dealt out, each device
-differentiates the loss of its own views, and the gradients are added up. `over_meshes` is the one
-for many meshes, as in a training step: nothing has to be added up.
-
-Differentiate inside of `shard_map`, as here. Its check of what differs between devices must be
-off: the rasteriser's loops carry arrays that differ, from starting values that do not.
+draws its own views, and losses and gradients are added up. `over_meshes` is the one for many
+meshes, as in a training step: nothing has to be added up.
 """
 
 import argparse
@@ -47,14 +44,12 @@ def over_views(devices: jax.sharding.Mesh, size: int) -> Callable[..., tuple[jax
     `N` must be a multiple of the number of devices.
     """
 
-    def share(vertices: jax.Array, faces: jax.Array, eyes: jax.Array):
-        def total(vertices: jax.Array) -> jax.Array:
-            return jax.vmap(lambda eye: loss(vertices, faces, eye, size))(eyes).sum()
-
-        return jax.lax.psum(jax.value_and_grad(total)(vertices), DEVICES)
+    def share(vertices: jax.Array, faces: jax.Array, eyes: jax.Array) -> jax.Array:
+        losses = jax.vmap(lambda eye: loss(vertices, faces, eye, size))(eyes)
+        return jax.lax.psum(losses.sum(), DEVICES)
 
     specs = {"in_specs": (P(), P(), P(DEVICES)), "out_specs": P()}
-    return jax.jit(jax.shard_map(share, mesh=devices, check_vma=False, **specs))
+    return jax.jit(jax.value_and_grad(jax.shard_map(share, mesh=devices, **specs)))
 
 
 def over_meshes(devices: jax.sharding.Mesh, size: int) -> Callable[..., jax.Array]:
@@ -64,7 +59,7 @@ def over_meshes(devices: jax.sharding.Mesh, size: int) -> Callable[..., jax.Arra
         return jax.vmap(jax.grad(lambda one: loss(one, faces, eye, size)))(vertices)
 
     specs = {"in_specs": (P(DEVICES), P(), P()), "out_specs": P(DEVICES)}
-    return jax.jit(jax.shard_map(share, mesh=devices, check_vma=False, **specs))
+    return jax.jit(jax.shard_map(share, mesh=devices, **specs))
 
 
 def milliseconds(run: Callable[[], object], repeats: int) -> float:

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxrender._checks import check_array, check_faces, check_positive
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.nmr import visibility_gradient
+from jaxrender.ops.passes import vary_like
 
 MIN_EPS = 1e-9  # where `eps` is traced and not positive
 
@@ -115,6 +116,6 @@ def nmr_gradient(
     eps = check_positive("eps", eps)
     eps = jnp.maximum(eps.astype(vertices.dtype), MIN_EPS)
     channels = image.reshape(*size, -1)
-    args = (vertices, faces, fragments.face, eps, screen.perspective)
+    args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
-        return jnp.reshape(_seen(channels, *args), image.shape)
+        return jnp.reshape(_seen(*vary_like(args, args), screen.perspective), image.shape)

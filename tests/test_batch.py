@@ -120,3 +120,39 @@ def test_the_box_stays():
 def test_what_cannot_be_stacked(meshes, message):
     with pytest.raises(ValueError, match=message):
         jr.stack_meshes(meshes)
+
+
+@pytest.mark.parametrize("name", [*RASTERIZERS, "silhouette", "voxelize"])
+def test_devices_are_told_apart(name):
+    """`jax.shard_map` accepts it all, checks included, differentiated inside and outside."""
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
+    everywhere, dealt = (jax.sharding.PartitionSpec(*axes) for axes in ((), ("devices",)))
+    ball = jr.shapes.icosphere(0)
+
+    def loss(vertices, eye):
+        mesh = dataclasses.replace(ball, vertices=vertices)
+        view = {"image_size": SIZE, "near": 1.0}
+        if name == "voxelize":
+            filled = jr.voxelize(vertices + eye[None], ball.faces, resolution=4)
+            return (vertices.sum() * filled).sum()
+        if name == "silhouette":
+            return jr.silhouette(mesh, jr.look_at(eye), rasterizer=jr.Soft(), **view).sum()
+        image = jr.render(mesh, jr.look_at(eye), rasterizer=RASTERIZERS[name], **view)
+        return image.rgb.sum() + image.alpha.sum() + image.depth.sum()
+
+    def over_views(vertices, eyes):
+        losses = jax.vmap(loss, (None, 0))(vertices, eyes)
+        return jax.lax.psum(losses.sum(), "devices")
+
+    def over_meshes(vertices, eye):
+        return jax.vmap(jax.grad(loss), (0, None))(vertices, eye)
+
+    def spread(function, *specs, out):
+        return jax.shard_map(function, mesh=devices, in_specs=specs, out_specs=out)
+
+    views = jax.grad(spread(over_views, everywhere, dealt, out=everywhere))
+    eyes = jnp.array([[0.0, 0.0, -3.0], [0.0, 1.0, -3.0]])
+    assert jax.eval_shape(views, ball.vertices, eyes).shape == (12, 3)
+    meshes = spread(over_meshes, dealt, everywhere, out=dealt)
+    many = jnp.stack([ball.vertices] * 2)
+    assert jax.eval_shape(meshes, many, eyes[0]).shape == (2, 12, 3)

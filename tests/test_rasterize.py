@@ -366,6 +366,20 @@ class TestGradient:
             np.asarray(tangent)[steady], np.asarray(numeric)[steady], rtol=1e-4, atol=1e-4
         )
 
+    @pytest.mark.usefixtures("x64")
+    def test_second_derivatives(self):
+        corners = jnp.array([[-1.0, -1.0, 2.0], [1.0, -1.0, 3.0], [0.0, 1.0, 2.5]])
+
+        @jax.grad
+        def slope(v):
+            seen = jr.rasterize_hard(jr.ScreenMesh(v, jnp.array([[0, 1, 2]])), image_size=(6, 6))
+            return (seen.depth**2).sum() + (seen.barycentrics**3).sum()
+
+        way = jax.random.normal(jax.random.key(0), corners.shape)
+        _, bend = jax.jvp(slope, (corners,), (way,))
+        numeric = (slope(corners + 1e-5 * way) - slope(corners - 1e-5 * way)) / 2e-5
+        np.testing.assert_allclose(bend, numeric, rtol=1e-6, atol=1e-6)
+
     def test_of_vmap(self):
         vertices, faces = soup(0, 60)
         batch = jnp.stack([jnp.array(vertices), 1.1 * jnp.array(vertices)])

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
@@ -88,7 +89,6 @@ def nearest_faces(
     return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, far)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5, 6))
 def hard_fragments(
     vertices: jax.Array,
     faces: jax.Array,
@@ -103,23 +103,38 @@ def hard_fragments(
     Gradient: exact, inside the face that a pixel sees: of barycentrics and depth to
     `vertices`, and of the empty pixels' depth to `far`. Which face it sees has none.
     """
-    return nearest_faces(
-        vertices, faces, near, far, image_size=image_size, perspective=perspective, cull=cull
+    face, barycentrics, depth = nearest_faces(
+        *map(lax.stop_gradient, (vertices, faces, near, far)),
+        image_size=image_size,
+        perspective=perspective,
+        cull=cull,
     )
+    return face, *_moving(vertices, far, faces, face, barycentrics, depth, perspective)
 
 
-@hard_fragments.defjvp
-def _hard_fragments_jvp(image_size, perspective, cull, primals, tangents):
-    vertices, faces, near, far = primals
-    face, barycentrics, depth = hard_fragments(
-        vertices, faces, near, far, image_size, perspective, cull
-    )
+@functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
+def _moving(
+    vertices: jax.Array,
+    far: jax.Array,
+    faces: jax.Array,
+    face: jax.Array,
+    barycentrics: jax.Array,
+    depth: jax.Array,
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """Barycentrics and depth as they are; their derivatives are those of `look_up`."""
+    return barycentrics, depth
+
+
+@_moving.defjvp
+def _moving_jvp(perspective, primals, tangents):
+    vertices, far, faces, face, *_ = primals
     _, moved = jax.jvp(
         lambda vertices, far: look_up(vertices, faces, face, far, perspective=perspective),
         (vertices, far),
-        (tangents[0], tangents[3]),
+        tangents[:2],
     )
-    return (face, barycentrics, depth), (jnp.zeros(face.shape, jax.dtypes.float0), *moved)
+    return _moving(*primals, perspective), moved
 
 
 def look_up(
@@ -305,7 +320,7 @@ def _merge_rows(
     winning = lax.cond(
         face[0] >= 0,
         lambda nearest: lax.gather(nearest, origin, gather, WINDOW, mode=inside),
-        lambda nearest: jnp.zeros((origin.shape[0], *WINDOW), nearest.dtype),
+        lambda nearest: vary_like(jnp.zeros((origin.shape[0], *WINDOW), nearest.dtype), nearest),
         nearest,
     )
     hit = (nearness == winning) & (nearness > -jnp.inf)

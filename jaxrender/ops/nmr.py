@@ -69,7 +69,7 @@ from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.lines import Crossing, Lines, Sweep, as_lines
-from jaxrender.ops.passes import list_places, repeat
+from jaxrender.ops.passes import list_places, repeat, vary_like
 from jaxrender.ops.segments import Segments, segments_of
 
 SWEEPS = 6  # 3 edges x 2 axes
@@ -260,7 +260,8 @@ def _sweep_all(
         carry = (table[:, owner], (live, view, row, column, owner), gradient)
         return lax.fori_loop(jnp.int32(0), jnp.int32(SWEEPS), one_sweep, carry)[-1]
 
-    gradient = repeat(visible, at_once, one_pass, jnp.zeros(12 * faces, dtype))
+    nothing = vary_like(jnp.zeros(12 * faces, dtype), face)
+    gradient = repeat(visible, at_once, one_pass, nothing)
     # It is per screen unit so far; the edges are in pixels.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
     return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))

@@ -19,6 +19,18 @@ def list_places(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     return listed, rank[-1]
 
 
+def vary_like(state: Any, like: Any) -> Any:
+    """`state` itself, but one that differs between devices wherever an array of `like` does.
+
+    Inside `jax.shard_map` a loop must begin with what differs if its results do, and so must both
+    branches of a choice, and what an operation with a gradient of its own takes. A choice between
+    equals says so, and compiles to nothing.
+    """
+    firsts = [array.reshape(-1)[0] for array in jax.tree.leaves(like) if array.size]
+    zero = sum((first.astype(jnp.int32) * 0 for first in firsts), jnp.int32(0))
+    return jax.tree.map(lambda array: lax.select(zero == 0, array, array), state)
+
+
 def repeat(items: jax.Array, at_once: int, body: Callable, state: Any) -> Any:
     """Calls `body(number, state) -> state` until all items are done, so many at once."""
     times = lax.div(items + (at_once - 1), jnp.int32(at_once))

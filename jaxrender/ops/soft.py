@@ -40,18 +40,17 @@ another edge is the closest.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.passes import vary_like
 from jaxrender.ops.soft_backward import blend_backward
 from jaxrender.ops.soft_forward import blend_forward
 from jaxrender.ops.soft_scene import SCHEDULES, Blend, Saved, Scales, Scene, Settings
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def soft_blend(
     scene: Scene, scales: Scales, settings: Settings, schedule: str | None = None
 ) -> Blend:
@@ -59,6 +58,14 @@ def soft_blend(
 
     Gradient: reverse mode; to corners, attributes, table, `sigma`, `sharpness` and `floor`.
     """
+    given = scene, scales
+    return _differentiable_blend(*vary_like(given, given), settings, schedule)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _differentiable_blend(
+    scene: Scene, scales: Scales, settings: Settings, schedule: str | None
+) -> Blend:
     return _blend(scene, scales, settings, schedule)[0]
 
 
@@ -79,18 +86,14 @@ def _soft_blend_bwd(settings, schedule, kept, upstream):
         *scene, *scales, *blend, *saved, *upstream
     )
     zero = jnp.zeros_like(sigma)
-    return (
-        Scene(corners, _no_gradient(scene.part), attributes, table, _no_gradient(scene.places)),
+    gradients = (
+        scene._replace(corners=corners, part=None, attributes=attributes, table=table, places=None),
         Scales(sigma, sharpness, floor, zero, zero, zero, zero),
     )
+    return vary_like(gradients, upstream)
 
 
-def _no_gradient(integers: jax.Array) -> Any:
-    """What stands for the gradient to integers."""
-    return jnp.zeros(integers.shape, jax.dtypes.float0)
-
-
-soft_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd)
+_differentiable_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd)
 
 
 @functools.lru_cache(maxsize=256)

@@ -22,6 +22,7 @@ from jaxrender.ops.footprints import (
     is_inside,
     mix,
 )
+from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import pixel_span
 from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
@@ -434,10 +435,15 @@ def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) ->
     if not staged:
         return function(slots, *arrays)
     shapes = jax.eval_shape(function, slots, *arrays)
+
+    def never(slots: Slots, *_: Any) -> Any:
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        return vary_like(zeros, slots.view)
+
     return lax.cond(
         slots.view[0] >= 0,
         function,
-        lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes),
+        never,
         slots,
         *arrays,
     )

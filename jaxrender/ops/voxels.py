@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
+from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of
 from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows
 
@@ -210,7 +211,8 @@ def _exterior(surface: jax.Array) -> jax.Array:
             return reached, reached
 
         planes = jnp.moveaxis(reached, axis, 0), jnp.moveaxis(free, axis, 0)
-        _, swept = lax.scan(one_plane, jnp.zeros_like(planes[0][0]), planes, reverse=back)
+        outside = vary_like(jnp.zeros_like(planes[0][0]), planes)
+        _, swept = lax.scan(one_plane, outside, planes, reverse=back)
         return jnp.moveaxis(swept, 0, axis)
 
     def one_round(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

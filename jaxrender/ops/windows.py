@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.passes import list_places
+from jaxrender.ops.passes import list_places, vary_like
 
 MAX_SLOTS = 1 << 15  # of a pass: sums over its faces stay below MAX_SLOTS², which int32 holds
 
@@ -114,7 +114,8 @@ def scan_windows(
         return cursor, done, fold(state, windows)
 
     zero = jnp.zeros((), jnp.int32)
-    return lax.while_loop(lambda carry: carry[0] < listed, one_pass, (zero, zero, state))[2]
+    start = vary_like((zero, zero, state), bounds.top)
+    return lax.while_loop(lambda carry: carry[0] < listed, one_pass, start)[2]
 
 
 def window_pixels(
