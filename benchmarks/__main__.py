@@ -24,7 +24,7 @@ TASKS = ("hard", "nmr", "soft", "views")
 PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch", "optax")
 COLUMNS = (
     f"{'task':20} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "
-    f"{'compile s':>9} {'memory MB':>9} {'agreement':>10}"
+    f"{'trace s':>7} {'compile s':>9} {'memory MB':>9} {'temp. MB':>9} {'agreement':>10}"
 )
 
 
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no task {', '.join(sorted(unknown))}; there is {', '.join(TASKS)}")
     about = _about()
+    about["deterministic"] = options.deterministic
     print(f"{about['cpu']}, {about['cores']} cores; {', '.join(about['devices'])}")
     print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
     print("\n" + COLUMNS)
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         for contest in module.contests(quick=options.quick, peers=options.peers):
             if options.scene not in contest.scene.name:
                 continue
-            for result in run(contest, seconds=seconds, profile=options.profile):
+            how = {"profile": options.profile, "deterministic": options.deterministic}
+            for result in run(contest, seconds=seconds, **how):
                 results.append(result)
                 absence = (result.who, result.detail)
                 if result.median_ms is not None or absence not in told:
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--quick", action="store_true", help="a few seconds: does it all still run?")
     option("--peers", action="store_true", help="also time the peers that can be imported")
     option("--profile", action="store_true", help="also say where our time goes, by stage")
+    option("--deterministic", action="store_true", help="let a GPU add in a fixed order, too")
     option("--scene", default="", metavar="TEXT", help="only scenes with TEXT in their name")
     option("--json", type=Path, metavar="PATH", help="write the results there")
     option("--plot", type=Path, metavar="PATH", help="draw them there (.png); needs matplotlib")
@@ -120,11 +123,14 @@ def _row(result: Result) -> str:
     start = f"{result.task:20} {result.scene:32} {result.who:15} "
     if result.median_ms is None:
         return start + result.detail
-    memory = None if result.peak_bytes is None else result.peak_bytes / 1e6
+    memory, temporary = (
+        None if size is None else size / 1e6 for size in (result.peak_bytes, result.temporary_bytes)
+    )
     share = None if result.agreement is None else 100 * result.agreement
     return (
         f"{start}{_cell(result.median_ms, 10, 2)} {_cell(result.min_ms, 10, 2)} "
-        f"{_cell(result.ratio, 11, 2)} {_cell(result.compile_s, 9, 2)} {_cell(memory, 9, 1)} "
+        f"{_cell(result.ratio, 11, 2)} {_cell(result.trace_s, 7, 2)} "
+        f"{_cell(result.compile_s, 9, 2)} {_cell(memory, 9, 1)} {_cell(temporary, 9, 1)} "
         f"{_cell(share, 9, 3, '%')}"
     )
 

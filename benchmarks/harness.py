@@ -71,8 +71,10 @@ class Result:
         min_ms: the fastest run.
         repeats: how many runs were timed.
         ratio: our median over this peer's; more than 1 means the peer is faster.
+        trace_s: seconds to trace and lower; ours only.
         compile_s: seconds to trace, lower and compile; ours only.
         peak_bytes: arguments, results and temporaries of the program; ours only.
+        temporary_bytes: its temporaries alone; ours only.
         agreement: how far the peer made the same as we did, 1 if wholly, by the contest's
             measure; None where there is nothing to compare.
         stages: milliseconds by stage, see `stage_times`; ours only, where asked for.
@@ -89,27 +91,33 @@ class Result:
     min_ms: float | None = None
     repeats: int | None = None
     ratio: float | None = None
+    trace_s: float | None = None
     compile_s: float | None = None
     peak_bytes: int | None = None
+    temporary_bytes: int | None = None
     agreement: float | None = None
     stages: dict[str, float] | None = None
 
 
-def run(contest: Contest, *, seconds: float, profile: bool = False) -> Iterator[Result]:
+def run(
+    contest: Contest, *, seconds: float, profile: bool = False, deterministic: bool = False
+) -> Iterator[Result]:
     """Yields our result, then each peer's, spending about `seconds` of timing on each."""
     scene = contest.scene
     row = Result(contest.task, scene.name, len(scene.faces), scene.size, scene.views, "jaxrender")
 
     # Compile and time ours.
     args = jax.device_put(contest.args)
-    program = compile_program(contest.function, *args)
+    program = compile_program(contest.function, *args, deterministic=deterministic)
     ours = measure(lambda: program.call(*args), seconds=seconds)
     made = contest.read(program.call(*args))
     yield dataclasses.replace(
         row,
         **dataclasses.asdict(ours),
+        trace_s=program.trace_s,
         compile_s=program.compile_s,
         peak_bytes=program.peak_bytes,
+        temporary_bytes=program.temporary_bytes,
         stages=stage_times(program.call, *args) if profile else None,
     )
 

@@ -45,31 +45,46 @@ class Program:
 
     Attributes:
         call: the compiled function.
-        compile_s: seconds to trace, lower and compile.
+        trace_s: seconds to trace and lower it.
+        compile_s: seconds to trace, lower and compile it.
         peak_bytes: its arguments, results and temporaries together, where JAX says.
+        temporary_bytes: the temporaries alone.
     """
 
     call: jax.stages.Compiled
+    trace_s: float
     compile_s: float
     peak_bytes: int | None
+    temporary_bytes: int | None
 
 
-def compile_program(function: Callable[..., Any], *args: Any) -> Program:
-    """Compiles `function` for arguments like `args`, ahead of its first run."""
+def compile_program(
+    function: Callable[..., Any], *args: Any, deterministic: bool = False
+) -> Program:
+    """Compiles `function` for arguments like `args`, ahead of its first run.
+
+    Args:
+        function: any that JAX can trace.
+        *args: its arguments.
+        deterministic: whether a GPU must add in a fixed order; a CPU always does.
+    """
+    options: dict[str, str | bool] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
+    lowered = jax.jit(function).lower(*args)
+    traced = time.perf_counter() - start
+    compiled = lowered.compile(compiler_options=options)
     seconds = time.perf_counter() - start
 
     memory = compiled.memory_analysis()
-    peak = None
-    if memory is not None:
-        peak = (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            + memory.temp_size_in_bytes
-            - memory.alias_size_in_bytes
-        )
-    return Program(compiled, seconds, peak)
+    if memory is None:
+        return Program(compiled, traced, seconds, None, None)
+    peak = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+    return Program(compiled, traced, seconds, peak, memory.temp_size_in_bytes)
 
 
 def peak_rss_bytes() -> int:
