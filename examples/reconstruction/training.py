@@ -147,8 +147,8 @@ def make_trainer(
         terms, statistics = aux
         return jax.lax.pmean((slope, terms), DEVICES), statistics
 
-    # The loops of the rasteriser carry arrays that differ from device to device from values that
-    # do not, which the check of `shard_map` takes for an error.
+    # Equinox's batch statistics are means over pictures and devices at once, which the check of
+    # `shard_map` takes for an error.
     sharded = jax.shard_map(
         gradient,
         mesh=mesh,
