@@ -58,9 +58,10 @@ def separate(corners) -> tuple[jax.Array, jax.Array]:
 
 
 def relative(got, wanted, where=slice(None)) -> float:
-    """Relative L2 difference of what `where` selects."""
+    """Relative L2 difference of what `where` selects; what is 1e-5 of all is lost in rounding."""
+    least = max(1e-5 * np.linalg.norm(wanted), 1e-30)
     got, wanted = np.asarray(got)[where], np.asarray(wanted)[where]
-    return float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30))
+    return float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), least))
 
 
 def channel_last(array: np.ndarray) -> np.ndarray:
