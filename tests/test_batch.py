@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit
 
 import jaxrender as jr
 
@@ -51,17 +52,20 @@ def draw(mesh, rasterizer):
     return jnp.concatenate([image.rgb, image.alpha[..., None]], -1)
 
 
+picture = jit(lambda mesh: draw(mesh, None))
+
+
 @pytest.mark.parametrize("kind", ["none", "colors", "texels", "cubes", "uv", "pages"])
 def test_padding_is_not_seen(kind):
     meshes = dressed(kind)
     padded = jr.pad_meshes(meshes)
     assert len({tuple(map(jnp.shape, jax.tree.leaves(mesh))) for mesh in padded}) == 1
     stacked = jr.stack_meshes(meshes)
-    together = jax.vmap(lambda mesh: draw(mesh, None))(stacked)
+    together = jit(jax.vmap(lambda mesh: draw(mesh, None)))(stacked)
     for index, mesh in enumerate(meshes):
-        alone = draw(mesh, None)
+        alone = picture(mesh)
         assert alone[..., 3].max() == 1
-        np.testing.assert_allclose(draw(padded[index], None), alone, atol=1e-6)
+        np.testing.assert_allclose(picture(padded[index]), alone, atol=1e-6)
         np.testing.assert_allclose(together[index], alone, atol=1e-6)
 
 
@@ -75,9 +79,9 @@ def test_padding_has_no_gradient(name):
         return jnp.sum(draw(mesh, RASTERIZERS[name]) * upstream)
 
     stacked = jr.stack_meshes(meshes)
-    together = jax.jit(jax.vmap(jax.grad(loss)))(stacked.vertices, stacked)
+    together = jit(jax.vmap(jax.grad(loss)))(stacked.vertices, stacked)
     for got, mesh in zip(together, meshes, strict=True):
-        wanted = jax.grad(loss)(mesh.vertices, mesh)
+        wanted = jit(jax.grad(loss))(mesh.vertices, mesh)
         count = len(wanted)
         assert np.abs(wanted).max() > 0.01
         np.testing.assert_allclose(got[:count], wanted, rtol=1e-3, atol=1e-3)
@@ -88,7 +92,7 @@ def test_a_mesh_without_faces_fits_in():
     nothing = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
     padded, cube = jr.pad_meshes([nothing, jr.shapes.cube()])
     assert padded.faces.shape == cube.faces.shape
-    assert (draw(padded, None) == 0).all()
+    assert (picture(padded) == 0).all()
 
 
 def test_the_box_stays():

@@ -12,6 +12,7 @@ import pytest
 import reference_nmr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import jit
 from reference import soup
 
 import jaxrender as jr
@@ -125,7 +126,7 @@ class TestRasterFiles:
         assert difference[stable].max() < tolerance, name
 
 
-@jax.jit
+@jit
 def golden_picture(corners, face, cubes, background, g_rgb, g_alpha, g_depth, eps, far):
     """The ancestor's face map drawn as the ancestor does, and its gradients by name."""
     faces = jnp.arange(corners.shape[0] * 3, dtype=jnp.int32).reshape(-1, 3)
@@ -230,7 +231,7 @@ def test_golden_pipelines(golden, name):
     if name == "lookat_ortho":
         draw = functools.partial(draw_as_if_perspective, near=near, far=far, eps=eps)
 
-    @jax.jit
+    @jit
     def picture(vertices, cubes, faces, view, upstream):
         def seen(vertices, cubes):
             image = draw(jr.Mesh(vertices, faces, jr.FaceCubes(cubes)), view)
@@ -293,7 +294,7 @@ def test_golden_triangles(golden, case):
     options = json.loads(str(data["options"]))
     view = jr.look_at((0, 0, -2.7320508), projection=jr.orthographic(2.0))
 
-    @jax.jit
+    @jit
     @jax.vmap
     def gradient(vertices, faces):
         def loss(vertices):
@@ -456,8 +457,8 @@ class TestCameraPlane:
             t = ((corners[0, 2] - depth) / (corners[0, 2] - corners[1:, 2]))[:, None]
             return jnp.concatenate([corners[:1], corners[:1] * (1 - t) + corners[1:] * t])
 
-        crossing = jax.jit(jax.grad(loss))(corners)
-        whole = jax.jit(jax.grad(lambda corners: loss(cut(corners))))(corners)
+        crossing = jit(jax.grad(loss))(corners)
+        whole = jit(jax.grad(lambda corners: loss(cut(corners))))(corners)
         assert np.abs(crossing).max() > 0.1
         np.testing.assert_allclose(crossing, whole, rtol=1e-6, atol=1e-9)
 
@@ -472,7 +473,7 @@ class TestCameraPlane:
             mesh = jr.Mesh(floor.vertices.at[2:, 1].add(lift), floor.faces)
             return jr.silhouette(mesh, jr.look((0.0, 0.0, 0.0)), image_size=(32, 48)).mean()
 
-        value, slope = jax.jit(jax.value_and_grad(covered))(0.0)
+        value, slope = jit(jax.value_and_grad(covered))(0.0)
         assert 0.3 < value < 0.6
         assert slope > 0
 
@@ -498,10 +499,10 @@ class TestTransformations:
         """grad of vmap, vmap of grad, and a shared mesh: all are the loop over single views."""
         vertices = jr.shapes.cube().vertices
         azimuths = jnp.array([0.0, 40.0, 130.0])
-        one = jax.jit(jax.grad(cube_loss))
+        one = jit(jax.grad(cube_loss))
         apart = np.stack([one(vertices, azimuth) for azimuth in azimuths])
 
-        @jax.jit
+        @jit
         @jax.grad
         def together(vertices):
             return jax.vmap(cube_loss, (None, 0))(vertices, azimuths).sum()
@@ -509,7 +510,7 @@ class TestTransformations:
         assert_close(together(vertices), apart.sum(0))
         meshes = jnp.stack([vertices, 0.8 * vertices])
         nested = jax.vmap(jax.vmap(jax.grad(cube_loss), (None, 0)), (0, None))
-        both = jax.jit(nested)(meshes, azimuths)
+        both = jit(nested)(meshes, azimuths)
         assert_close(both[0], apart)
         assert_close(both[1, 2], one(0.8 * vertices, 130.0))
 
@@ -517,7 +518,7 @@ class TestTransformations:
         """The gradient reaches eye, field of view and lens."""
         mesh = jr.shapes.icosphere(1)
 
-        @jax.jit
+        @jit
         @jax.grad
         def slope(params):
             view = jr.look_at(params["eye"], projection=jr.perspective(params["fov"]))
@@ -528,7 +529,7 @@ class TestTransformations:
         assert slopes["eye"][2] > 0  # a nearer one larger
         lens = jnp.array([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]])
 
-        @jax.jit
+        @jit
         @jax.grad
         def pinhole_slope(lens):
             view = jr.pinhole(lens, jnp.eye(3), jnp.array([0, 0, 3.0]), image_size=(32, 32))
@@ -560,7 +561,7 @@ class TestRender:
         def by_render(vertices):
             return jr.render(jr.Mesh(vertices, mesh.faces), view, **kwargs).alpha
 
-        @jax.jit
+        @jit
         def draw(vertices, weights):
             pictures, pulls = zip(
                 *(jax.vjp(by, vertices) for by in (by_silhouette, by_render)), strict=True
@@ -597,7 +598,7 @@ class TestRender:
                 )
                 return (image.rgb[..., 0] ** 2).sum()
 
-            return jax.jit(jax.grad(loss))(square.vertices)
+            return jit(jax.grad(loss))(square.vertices)
 
         assert np.abs(slope(True)).max() > 0.1
         assert (slope(False) == 0).all()
@@ -647,4 +648,4 @@ class TestErrors:
                 moved = jr.Mesh(vertices, mesh.faces)
                 return jr.silhouette(moved, camera, image_size=(6, 6)).sum()
 
-            assert (jax.jit(jax.grad(loss))(mesh.vertices) == 0).all()
+            assert (jit(jax.grad(loss))(mesh.vertices) == 0).all()

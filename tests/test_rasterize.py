@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
@@ -366,17 +367,40 @@ class TestGradient:
             np.asarray(tangent)[steady], np.asarray(numeric)[steady], rtol=1e-4, atol=1e-4
         )
 
+    @pytest.mark.parametrize("compiler", [jax.jit, jit])
+    @pytest.mark.parametrize("perspective", [True, False])
+    def test_unseen_slivers(self, compiler, perspective):
+        """Whether rounding finds an area or none, and one kernel another than the next."""
+        rng = np.random.default_rng(0)
+        corners = rng.uniform([-1, -1, 1], [1, 1, 4], (40, 3, 3)).astype(np.float32)
+        corners[:20, 2] = corners[:20, 1]
+        corners[20:, 2] = (corners[20:, 0] + corners[20:, 1]) / 2
+        faces = jnp.arange(120).reshape(-1, 3)
+        upstream = jnp.asarray(rng.normal(size=(2, 8, 8)), jnp.float32)
+
+        @compiler
+        def gradient(vertices):
+            def seen(vertices):
+                none = jnp.full((8, 8), -1)
+                return hard.look_up(vertices, faces, none, 9.0, perspective=perspective)
+
+            (barycentrics, _), pull = jax.vjp(seen, vertices)
+            return pull((upstream[0, ..., None] * jnp.ones_like(barycentrics), upstream[1]))[0]
+
+        assert (gradient(jnp.asarray(corners.reshape(-1, 3))) == 0).all()
+
     @pytest.mark.usefixtures("x64")
     def test_second_derivatives(self):
         corners = jnp.array([[-1.0, -1.0, 2.0], [1.0, -1.0, 3.0], [0.0, 1.0, 2.5]])
 
+        @jit
         @jax.grad
         def slope(v):
             seen = jr.rasterize_hard(jr.ScreenMesh(v, jnp.array([[0, 1, 2]])), image_size=(6, 6))
             return (seen.depth**2).sum() + (seen.barycentrics**3).sum()
 
         way = jax.random.normal(jax.random.key(0), corners.shape)
-        _, bend = jax.jvp(slope, (corners,), (way,))
+        bend = jit(lambda v: jax.jvp(slope.__wrapped__, (v,), (way,))[1])(corners)
         numeric = (slope(corners + 1e-5 * way) - slope(corners - 1e-5 * way)) / 2e-5
         np.testing.assert_allclose(bend, numeric, rtol=1e-6, atol=1e-6)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from quick import jit
 
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._textures import FaceCubes, FaceTexels, VertexColors
@@ -311,7 +312,7 @@ def test_degenerate_scenes_are_finite(shading):
         seen = dataclasses.replace(fragments, barycentrics=barycentrics)
         return shade(seen, Mesh(vertices, faces), lights, eye=eye, shading=shading).sum()
 
-    differentiated = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))
+    differentiated = jit(jax.value_and_grad(loss, (0, 1, 2, 3)))
     for shininess in (0.0, 0.5, 1e4):
         for where in ((0.0, 0, 0), (1.0, 0, 0)):
             lights = make_lights(
@@ -335,7 +336,7 @@ def test_nan_vertex_spoils_nothing_else():
         def loss(mesh, lights, shading=shading):
             return shade(fragments, mesh, lights, eye=EYE, shading=shading).sum()
 
-        differentiated = jax.jit(jax.value_and_grad(loss, (0, 1), allow_int=True))
+        differentiated = jit(jax.value_and_grad(loss, (0, 1), allow_int=True))
         value, (mesh_gradient, light_gradient) = differentiated(broken, some_lights())
         assert np.isfinite(value)
         assert np.isfinite(mesh_gradient.vertices).all()

@@ -1,7 +1,7 @@
 """`rasterize_soft`, and `render` and `silhouette` with `rasterizer=Soft(…)`.
 
 Nearly all of the time here is compilation. So tests share programs, and most compile them
-without optimisation, which takes a third of that time. `JAXRENDER_ALL_GOLDEN=1` runs every golden
+without optimisation, see `quick.py`. `JAXRENDER_ALL_GOLDEN=1` runs every golden
 file in float64 and float32, not only some that cover all options.
 """
 
@@ -20,6 +20,7 @@ import pytest
 import reference_soft
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
@@ -27,19 +28,6 @@ from jaxrender import _render, _shading, _soft
 from jaxrender.ops import soft
 
 ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
-
-
-def quick_options() -> dict[str, int | bool]:
-    """How to compile in a third of the time, if this jaxlib knows how."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    try:
-        jax.jit(lambda x: x + 1).lower(1.0).compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
-
-
-jit = functools.partial(jax.jit, compiler_options=quick_options())
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -70,7 +70,8 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.lines import Crossing, Lines, Sweep, as_lines
 from jaxrender.ops.passes import list_places, repeat, vary_like
-from jaxrender.ops.segments import Segments, segments_of
+from jaxrender.ops.segments import Segments, segments_of, upright_corners
+from jaxrender.ops.triangles import Corners
 
 SWEEPS = 6  # 3 edges x 2 axes
 
@@ -145,25 +146,23 @@ def _differentiate(
 
     # Set the edges of all faces up, one view after the other. Cutting them, and the derivative
     # of that, takes longer than all else here, so do it only if any vertex is behind a camera.
-    def set_up(vertices: jax.Array, *, cut: bool) -> Segments:
-        one_view = functools.partial(segments_of, image_size=(height, width), cut=cut)
-        edges = jax.vmap(one_view)(vertices, faces)
-        return Segments(*(jnp.moveaxis(points, 0, 2).reshape(2, 3, -1) for points in edges))
-
-    def pull_back(vertices: jax.Array, gradient: Segments, *, cut: bool) -> jax.Array:
-        return jax.vjp(functools.partial(set_up, cut=cut), vertices)[1](gradient)[0]
+    def pull_back(corners: Corners, gradient: Segments, *, cut: bool) -> Corners:
+        return jax.vjp(functools.partial(segments_of, cut=cut), corners)[1](gradient)[0]
 
     def choose(function: Callable, *args: Any) -> Any:
         whole = functools.partial(function, cut=False)
         if not perspective:
             return whole(*args)
-        return lax.cond(behind.any(), functools.partial(function, cut=True), whole, *args)
+        behind = (vertices[..., 2] <= 0).any()
+        return lax.cond(behind, functools.partial(function, cut=True), whole, *args)
 
-    behind = vertices[..., 2] <= 0
-    is_cut = jax.vmap(lambda behind, faces: behind[faces].any(-1))(behind, faces) & perspective
-    edges = choose(set_up, vertices)
-    gradient = _sweep_all(edges, is_cut.reshape(-1), face, image, upstream, eps, schedule)
-    return choose(pull_back, vertices, gradient)
+    corners, to_vertices = jax.vjp(
+        lambda vertices: upright_corners(vertices, faces, (height, width)), vertices
+    )
+    edges = choose(segments_of, corners)
+    is_cut = (corners.z <= 0).any(0) & perspective
+    gradient = _sweep_all(edges, is_cut, face, image, upstream, eps, schedule)
+    return to_vertices(choose(pull_back, corners, gradient))[0]
 
 
 def _sweep_all(

@@ -1,6 +1,6 @@
 """The edges of faces as segments of the picture: in order, and cut in front of the camera.
 
-Shapes: `V` vertices, `F` faces.
+Shapes: `B` views, `V` vertices, `F` faces, `N` faces of all views.
 """
 
 from __future__ import annotations
@@ -10,7 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.triangles import Corners, is_drawable, is_front, signed_area, to_pixels
+from jaxrender.ops.triangles import (
+    Corners,
+    corner_ids,
+    is_drawable,
+    is_front,
+    signed_area,
+    to_pixels,
+)
 
 CUT = 1 / 1024  # the part of its front end's depth at which an edge is cut
 
@@ -26,26 +33,34 @@ class Segments(NamedTuple):
     end: jax.Array
 
 
-def segments_of(
-    vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int], *, cut: bool
-) -> Segments:
-    """The edges `[2, 3, F]` of all faces, of those seen from behind in reversed order.
+def upright_corners(vertices: jax.Array, faces: jax.Array, image_size: tuple[int, int]) -> Corners:
+    """The corners `[3, B F]` of the faces of all views, in pixels with `y` up; differentiable.
 
-    Differentiable. An index out of range is some vertex, and a face that is not drawable is at
-    0: no pixel sees either.
+    An index out of range is some vertex.
 
     Args:
-        vertices: `[V, 3]` screen space.
-        faces: `[F, 3]` int32.
+        vertices: `[B, V, 3]` screen space.
+        faces: `[B, F, 3]` int32.
         image_size: `(H, W)`.
+    """
+    views, count = vertices.shape[:2]
+    ids, _ = corner_ids(faces, count, views, shared=False)
+    flip = jnp.array([1, -1, 1], vertices.dtype)[None, None]
+    axes = to_pixels(vertices * flip, image_size)
+    return Corners(*(axis.reshape(-1)[ids] for axis in axes))
+
+
+def segments_of(corners: Corners, *, cut: bool) -> Segments:
+    """The edges `[2, 3, N]` of faces, of those seen from behind in reversed order.
+
+    Differentiable. A face that is not drawable is at 0: no pixel sees it.
+
+    Args:
+        corners: `[3, N]` of the faces, see `upright_corners`.
         cut: whether corners with `z <= 0` are behind the camera. An edge with one such end is
             cut close in front of the camera, where it has left the picture or lies in front
             of any near plane.
     """
-    # Find the corners, `y` up.
-    ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
-    flip = jnp.array([[1, -1, 1]], vertices.dtype)
-    corners = Corners(*(axis[ids] for axis in to_pixels(vertices * flip, image_size)))
     area = -signed_area(corners)
     drawable = is_drawable(corners, area, perspective=cut)
     corners = Corners(*(jnp.where(drawable, axis, 0) for axis in corners))

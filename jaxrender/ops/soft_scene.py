@@ -434,6 +434,8 @@ def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) ->
     """
     if not staged:
         return function(slots, *arrays)
+    # Compiled functions are traced once, not at each use: stages lie inside of stages.
+    function = jax.jit(function, inline=True)
     shapes = jax.eval_shape(function, slots, *arrays)
 
     def never(slots: Slots, *_: Any) -> Any:

@@ -91,6 +91,16 @@ def is_drawable(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.
     return usable.all(0) & (jnp.abs(area) > MIN_AREA)
 
 
+def inverse_area(area: jax.Array) -> jax.Array:
+    """`1 / |area|`, and 0 where a triangle is too thin to be drawn.
+
+    One kernel may round the area of a triangle to 0 that another, by a fused multiply-add, does
+    not, and take it for drawable: what it gets must be finite, and so must its derivative.
+    """
+    drawable = jnp.abs(area) > MIN_AREA
+    return jnp.where(drawable, 1 / jnp.where(drawable, jnp.abs(area), 1), 0)
+
+
 class Edges(NamedTuple):
     """Triangles made ready for many points, each `[3, ...]`: edge `m` lies opposite corner `m`.
 
@@ -124,12 +134,13 @@ def edges_of(corners: Corners, *, perspective: bool) -> Edges:
     from_a = (za > zb) | ((za == zb) & ((xa < xb) | ((xa == xb) & (ya < yb))))
     area = signed_area(corners)[None]
     sign = jnp.sign(area) * jnp.sign(corners.z) if perspective else jnp.sign(area)
+    inverse = inverse_area(area)
     return Edges(
         x=jnp.where(from_a, xa, xb),
         y=jnp.where(from_a, ya, yb),
         dx=(xb - xa) * sign,
         dy=(yb - ya) * sign,
-        scale=1 / jnp.abs(area) / jnp.abs(corners.z) if perspective else -corners.z / jnp.abs(area),
+        scale=inverse / jnp.abs(corners.z) if perspective else -corners.z * inverse,
     )
 
 
@@ -164,7 +175,7 @@ class Planes(NamedTuple):
 def planes_of(corners: Corners, *, perspective: bool) -> Planes:
     """Sets drawable triangles up, see `is_drawable`; differentiable."""
     edges = edges_of(corners, perspective=perspective)
-    scale = edges.scale if perspective else 1 / jnp.abs(signed_area(corners))[None]
+    scale = edges.scale if perspective else inverse_area(signed_area(corners))[None]
     z0, z1, z2 = corners.z
     is_first = (z0 >= z1) & (z0 >= z2)
     is_second = ~is_first & (z1 >= z2)
