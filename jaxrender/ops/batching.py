@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.backend import backends
 
 
 def fold_vmap(batched: Callable) -> Callable:
@@ -77,7 +76,7 @@ def fold_vmap_scheduled(
         if name is not None:
             return batched(*args, schedule=schedules[name])
         plans = [functools.partial(batched, schedule=plan) for plan in schedules.values()]
-        if set(backends()) == {"cpu"}:
+        if jax.default_backend() == "cpu":
             return plans[0](*args)  # tracing the other as well would take as long again
         return lax.platform_dependent(*args, cpu=plans[0], default=plans[-1])
 
