@@ -24,9 +24,12 @@ def vary_like(state: Any, like: Any) -> Any:
 
     Inside `jax.shard_map` a loop must begin with what differs if its results do, and so must both
     branches of a choice, and what an operation with a gradient of its own takes. A choice between
-    equals says so, and compiles to nothing.
+    equals says so, and compiles to nothing. Outside of all transformations nothing is done.
     """
-    firsts = [array.reshape(-1)[0] for array in jax.tree.leaves(like) if array.size]
+    arrays = jax.tree.leaves(like)
+    if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return state
+    firsts = [array.reshape(-1)[0] for array in arrays if array.size]
     zero = sum((first.astype(jnp.int32) * 0 for first in firsts), jnp.int32(0))
     return jax.tree.map(lambda array: lax.select(zero == 0, array, array), state)
 
