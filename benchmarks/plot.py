@@ -1,4 +1,4 @@
-"""A picture of results: one panel per task, milliseconds over what is drawn, both logarithmic."""
+"""A picture of results: a panel for each task, milliseconds (logarithmic) over what is drawn."""
 
 from __future__ import annotations
 

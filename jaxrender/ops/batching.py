@@ -69,7 +69,8 @@ def fold_vmap_scheduled(
     Args:
         batched: as for `fold_vmap`, with a keyword `schedule`.
         schedules: by name: the first is a CPU's, the last that of any other device.
-        name: which to take; None is that of the platform.
+        name: which to take; None is that of the platform, and that of a CPU where jax's default
+            is one, whatever the program is exported for.
     """
 
     def scheduled(*args: jax.Array):
