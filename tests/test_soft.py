@@ -46,9 +46,10 @@ def separate(corners) -> tuple[jax.Array, jax.Array]:
 
 
 def relative(got, wanted, where=slice(None)) -> float:
-    """Relative L2 difference of what `where` selects; what is 1e-5 of all is lost in rounding."""
-    least = max(1e-5 * np.linalg.norm(wanted), 1e-30)
-    got, wanted = np.asarray(got)[where], np.asarray(wanted)[where]
+    """Relative L2 difference of what `where` selects; 100 eps of all is lost in rounding."""
+    got = np.asarray(got)
+    least = max(100 * np.finfo(got.dtype).eps * np.linalg.norm(wanted), 1e-30)
+    got, wanted = got[where], np.asarray(wanted)[where]
     return float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), least))
 
 
