@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 
 def list_places(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
@@ -27,7 +28,7 @@ def vary_like(state: Any, like: Any) -> Any:
     equals says so, and compiles to nothing. Outside of all transformations nothing is done.
     """
     arrays = jax.tree.leaves(like)
-    if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+    if not any(isinstance(array, Tracer) for array in arrays):
         return state
     firsts = [array.reshape(-1)[0] for array in arrays if array.size]
     zero = sum((first.astype(jnp.int32) * 0 for first in firsts), jnp.int32(0))
