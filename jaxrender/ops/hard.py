@@ -2,17 +2,21 @@
 
 Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` slots of a pass, `h, w` window.
 
-The faces are drawn in passes of `P` windows (see `windows.py`). In each pass
+Two schedules find the same:
 
-1. every window computes the nearness of its face at its pixels, `-inf` where it misses;
-2. the nearness buffer takes the maximum;
-3. every window that equals the buffer there offers its face id, and the id buffer takes the
-   minimum.
+- **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
+  z-buffer, window by window of 8 x 8 pixels. The picture lies in strips 8 pixels wide, row after
+  row, so a window anywhere in a strip is one run of 64 numbers: a few vector operations. The
+  loop is one function of machine code (see `native.py`).
+- **pixels**, for a GPU: the faces are drawn in passes of `P` windows (see `windows.py`). In each
+  pass every window computes the nearness of its face at its pixels; the nearness buffer takes
+  the maximum; and every pixel that equals the buffer there offers its face id, of which the id
+  buffer takes the minimum.
 
-Passes go from the last face to the first, so an offer always has a lower id than what earlier
-passes left: it replaces it, whether it is nearer or ties. The lowest id wins every tie, with no
-reset of the id buffer. Maximum and minimum do not depend on order, so the result is the same
-on every device and for any number of slots.
+Both go from the last face to the first, so an offer always has a lower id than what came before:
+it replaces it, whether it is nearer or ties. The lowest id wins every tie. Maximum and minimum do
+not depend on order, so the result does not depend on the number of slots, nor, up to rounding, on
+the device.
 
 Nearness is 1/z under perspective and -z otherwise: both are linear on screen, and need no
 division at a pixel.
@@ -29,6 +33,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.native import apart, one_function
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import (
     Corners,
@@ -45,16 +50,12 @@ from jaxrender.ops.triangles import (
 )
 from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, window_pixels
 
-WINDOW = (4, 16)  # a row of 16 floats fills the vector units; 8 rows are about as fast
+WINDOW = (4, 16)  # of the passes
+SLOTS = MAX_SLOTS  # of a pass, at most
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
+STRIP = 8  # width of the loop's strips, and of its windows
+STRIP_ROWS = 8  # of its windows: fewer rows cost hardly less, and make more windows
 NO_OFFER = jnp.iinfo(jnp.int32).max
-
-
-class Schedule(NamedTuple):
-    """How the same passes run on a kind of device; a matter of speed alone."""
-
-    slots: int  # most windows in a pass
-    merge: Callable  # merges the windows of a pass into the buffers
 
 
 def nearest_faces(
@@ -156,14 +157,14 @@ def look_up(
 
     # Look each pixel's face up; an empty pixel gets shares that divide by nothing near zero.
     empty = face < 0
-    face = jnp.maximum(face, 0)
-    shares = planes.shares(face, *_pixel_centres(height, width, vertices.dtype))
+    planes = planes.of(jnp.maximum(face, 0))
+    shares = planes.shares(*_pixel_centres(height, width, vertices.dtype))
     s0, s1, s2 = (jnp.where(empty, 1, share) for share in shares)
     if perspective:
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        depth = sum(s * planes.z[m][face] for m, s in enumerate((s0, s1, s2)))
+        depth = sum(s * planes.z[m] for m, s in enumerate((s0, s1, s2)))
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
 
@@ -200,48 +201,26 @@ def _draw(
         zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
-    # Draw the views one below the other, padded so that no window leaves the picture.
-    bounds, table = _set_up(
+    # Draw the faces of all views.
+    corners, bounds, edges = _set_up(
         vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
     )
-    dtype = vertices.dtype
-    tall = (views * (height + WINDOW[0]), width + WINDOW[1])
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    lowest, highest = nearness_of(far), nearness_of(near)
-
-    def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
-        view = lax.div(windows.face, jnp.int32(face_count))
-        edges = table[:15, windows.face].reshape(5, 3, -1)
-        nearness = _window_nearness(Edges(*edges), windows)
-        low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
-        seen = (nearness > low[:, None, None]) & (nearness < high[:, None, None])
-        origin = jnp.stack([windows.row + view * (height + WINDOW[0]), windows.column], -1)
-        return schedule.merge(state, jnp.where(seen, nearness, -jnp.inf), windows.face, origin)
-
-    nearest, face = scan_windows(
-        fold,
-        (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
-        bounds,
-        window=WINDOW,
-        slots=min(schedule.slots, max(MIN_SLOTS, views * face_count)),
-    )
-
-    # Cut the views out of the tall picture.
-    nearest, face = (
-        buffer.reshape(views, height + WINDOW[0], -1)[:, :height, :width]
-        for buffer in (nearest, face)
-    )
+    limits = nearness_of(far), nearness_of(near)
+    with jax.named_scope("draw"):
+        nearest, face = schedule.draw(bounds, edges, *limits, image_size=image_size)
     empty = face == NO_OFFER
     depth = nearness_of(jnp.where(empty, -1, nearest))
 
     # Look up where on its face each pixel looks.
-    planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
-    x, y = _pixel_centres(height, width, dtype)
-    shares = planes.shares(jnp.where(empty, 0, face), x[None], y[None])
+    x, y = _pixel_centres(height, width, vertices.dtype)
+    planes = schedule.written(functools.partial(planes_of, perspective=perspective))(corners)
+    shares = planes.of(jnp.where(empty, 0, face)).shares(x[None], y[None])
+    first = face_count * jnp.arange(views, dtype=jnp.int32)
     scale = depth if perspective else 1
     barycentrics = [jnp.where(empty, 0, share * scale) for share in shares]
     return (
-        jnp.where(empty, -1, lax.rem(face, jnp.int32(face_count))),
+        jnp.where(empty, -1, face - first[:, None, None]),
         jnp.stack(barycentrics, axis=-1),
         jnp.where(empty, far[:, None, None], depth),
     )
@@ -255,14 +234,8 @@ def _set_up(
     *,
     image_size: tuple[int, int],
     cull: str,
-) -> tuple[Bounds, jax.Array]:
-    """What drawing needs of the faces of all views, one view after the other.
-
-    Returns:
-        The pixel bounds, each `[B F]`, and a table `[29, B F]` of the numbers of `Edges` (15)
-        and of `Planes` (14): one gather serves a pass, and because a loop needs the table, XLA
-        does not compute its numbers anew at each pixel that asks for them.
-    """
+) -> tuple[Corners, Bounds, Edges]:
+    """What drawing needs of the faces of all views, `B F` of them, one view after the other."""
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
     perspective = near is not None
 
@@ -281,69 +254,184 @@ def _set_up(
     if near is not None:
         near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
     bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
-    edges = edges_of(corners, perspective=perspective)
-    planes = planes_of(corners, perspective=perspective)
-    return bounds, jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
+    return corners, bounds, edges_of(corners, perspective=perspective)
 
 
-def _window_nearness(edges: Edges, windows: Windows) -> jax.Array:
-    """The nearness of each slot's face at its window's pixels, -inf outside the face.
+def _nearness(
+    edges: Edges, x: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array
+) -> jax.Array:
+    """The nearness of faces at pixels, -inf outside of a face or of the limits."""
+    weights = edges.weights(x, y)
+    inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
+    s0, s1, s2 = weights * edges.scale
+    nearness = s0 + s1 + s2
+    return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
+
+
+def _draw_in_loop(
+    bounds: Bounds,
+    edges: Edges,
+    lowest: jax.Array,
+    highest: jax.Array,
+    *,
+    image_size: tuple[int, int],
+) -> tuple[jax.Array, jax.Array]:
+    """Draws one face after the other.
 
     Args:
-        edges: of each slot's face, `[3, P]`.
-        windows: the slots.
+        bounds: of the faces of all views, each `[B F]`.
+        edges: of the same faces, each `[3, B F]`.
+        lowest: `[B]` nearness behind which nothing is drawn.
+        highest: `[B]` nearness in front of which nothing is drawn.
+        image_size: `(H, W)`.
 
     Returns:
-        `[P, h, w]`.
+        The highest nearness and its face, counted through all views, each `[B, H, W]`; `NO_OFFER`
+        where there is none.
     """
-    y, x = window_pixels(windows.row, windows.column, WINDOW)
-    dtype = edges.x.dtype
-    edges = Edges(*(value[..., None, None] for value in edges))
-    weights = edges.weights(x[None].astype(dtype), y[None].astype(dtype))
-    s0, s1, s2 = weights * edges.scale
-    inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
-    nearness = s0 + s1 + s2
-    return jnp.where(inside, nearness, -jnp.inf)
+    (height, width), views = image_size, lowest.shape[0]
+    strips, rows = -(-width // STRIP), height + STRIP_ROWS - 1
+    draw = one_function(functools.partial(_draw_strips, strips=strips, rows=rows))
+    buffers = draw(bounds, edges, lowest, highest)
+
+    def cut_out(buffer: jax.Array) -> jax.Array:
+        buffer = buffer.reshape(views, strips, rows, STRIP).transpose(0, 2, 1, 3)
+        return buffer.reshape(views, rows, -1)[:, :height, :width]
+
+    nearest, face = map(cut_out, buffers)
+    return nearest, face
 
 
-def _merge_rows(
-    state: tuple[jax.Array, jax.Array], nearness: jax.Array, face: jax.Array, origin: jax.Array
+def _draw_strips(
+    bounds: Bounds,
+    edges: Edges,
+    lowest: jax.Array,
+    highest: jax.Array,
+    *,
+    strips: int,
+    rows: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scatters whole windows: on a CPU one after the other, each row a vector operation."""
-    nearest, ids = state
-    scatter = lax.ScatterDimensionNumbers((1, 2), (), (0, 1))
-    gather = lax.GatherDimensionNumbers((1, 2), (), (0, 1))
-    inside = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-    nearest = lax.scatter_max(nearest, origin, nearness, scatter, mode=inside)
-    # Always taken: a branch keeps XLA from fusing the gather into the comparison, where it
-    # would fetch pixel by pixel instead of row by row, at three times the cost.
-    winning = lax.cond(
-        face[0] >= 0,
-        lambda nearest: lax.gather(nearest, origin, gather, WINDOW, mode=inside),
-        lambda nearest: vary_like(jnp.zeros((origin.shape[0], *WINDOW), nearest.dtype), nearest),
-        nearest,
+    """The loop over the faces; returns the strips of the views, `[B strips rows STRIP]`."""
+    total, dtype = edges.x.shape[1], edges.x.dtype
+    per_view, last_face = jnp.int32(total // lowest.shape[0]), jnp.int32(total - 1)
+    size = STRIP_ROWS * STRIP
+    pixel = jnp.arange(size, dtype=jnp.int32)
+    down, across = (part.astype(dtype) for part in jnp.divmod(pixel, STRIP))
+
+    def number(array: jax.Array, *place: int | jax.Array) -> jax.Array:
+        return _slice(array, place, (1,) * len(place)).reshape(())
+
+    def offer(
+        edges: Edges, face: jax.Array, row: jax.Array, strip: jax.Array, *limits: jax.Array
+    ) -> jax.Array:
+        edges = Edges(*(_slice(field, (0, face), (3, 1)) for field in edges))
+        x, y = (strip * STRIP).astype(dtype) + across, row.astype(dtype) + down
+        return _nearness(edges, x[None], y[None], *limits)
+
+    def paint(
+        nearest: jax.Array, ids: jax.Array, nearness: jax.Array, at: jax.Array, face: jax.Array
+    ) -> jax.Array:
+        wins = (nearness == _slice(nearest, (at,), (size,))) & (nearness > -jnp.inf)
+        painted = jnp.where(wins, face, _slice(ids, (at,), (size,)))
+        return lax.dynamic_update_slice(ids, painted, (at,), allow_negative_indices=False)
+
+    def draw_face(step: jax.Array, buffers: tuple[jax.Array, jax.Array]) -> tuple:
+        face = last_face - step
+        view = lax.div(face, per_view)
+        limits = number(lowest, view), number(highest, view)
+        left, right = number(bounds.left, face), number(bounds.right, face)
+        first, last = lax.div(left, jnp.int32(STRIP)), lax.div(right, jnp.int32(STRIP))
+        final_row = lax.select(left <= right, number(bounds.bottom, face), jnp.int32(-1))
+
+        def draw_window(carry: tuple) -> tuple:
+            row, strip, nearest, ids = carry
+            at = ((view * strips + strip) * rows + row) * STRIP
+            nearness = apart(offer)(edges, face, row, strip, *limits)
+            before = _slice(nearest, (at,), (size,))
+            here = jnp.where(nearness > before, nearness, before)
+            nearest = lax.dynamic_update_slice(
+                nearest, here, (at,), allow_negative_indices=False
+            )
+            ids = apart(paint)(nearest, ids, nearness, at, face)
+            ends = strip >= last
+            row = lax.select(ends, row + STRIP_ROWS, row)
+            return row, lax.select(ends, first, strip + 1), nearest, ids
+
+        start = (number(bounds.top, face), first, *buffers)
+        return lax.while_loop(lambda carry: carry[0] <= final_row, draw_window, start)[2:]
+
+    count = lowest.shape[0] * strips * rows * STRIP
+    empty = jnp.full(count, -jnp.inf, dtype), jnp.full(count, NO_OFFER, jnp.int32)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(total), draw_face, vary_like(empty, (bounds.top, lowest)))
+
+
+def _slice(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:
+    """A piece of an array, from places that are known not to be negative."""
+    start = tuple(jnp.asarray(place, jnp.int32) for place in start)
+    return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
+
+
+def _draw_in_passes(
+    bounds: Bounds,
+    edges: Edges,
+    lowest: jax.Array,
+    highest: jax.Array,
+    *,
+    image_size: tuple[int, int],
+) -> tuple[jax.Array, jax.Array]:
+    """The same as `_draw_in_loop`, many windows at once."""
+    (height, width), views = image_size, lowest.shape[0]
+    (_, total), padded = edges.x.shape, height + WINDOW[0]
+
+    def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
+        view = lax.div(windows.face, jnp.int32(total // views))
+        these = Edges(*table[:, windows.face].reshape(5, 3, -1, 1, 1))
+        y, x = window_pixels(windows.row, windows.column, WINDOW)
+        low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
+        limits = low[:, None, None], high[:, None, None]
+        nearness = _nearness(these, x[None].astype(dtype), y[None].astype(dtype), *limits)
+        return _merge_pixels(state, nearness, windows, windows.row + view * padded)
+
+    # Draw the views one below the other, padded so that no window leaves the picture. One table
+    # of all numbers: a single gather serves a pass.
+    table, dtype = jnp.concatenate(edges), edges.x.dtype
+    tall = (views * padded, width + WINDOW[1])
+    buffers = scan_windows(
+        fold,
+        (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
+        bounds,
+        window=WINDOW,
+        slots=min(SLOTS, max(MIN_SLOTS, total)),
     )
-    hit = (nearness == winning) & (nearness > -jnp.inf)
-    offer = jnp.where(hit, face[:, None, None], NO_OFFER)
-    return nearest, lax.scatter_min(ids, origin, offer, scatter, mode=inside)
+    nearest, face = (
+        buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers
+    )
+    return nearest, face
 
 
 def _merge_pixels(
-    state: tuple[jax.Array, jax.Array], nearness: jax.Array, face: jax.Array, origin: jax.Array
+    state: tuple[jax.Array, jax.Array], nearness: jax.Array, windows: Windows, row: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
     nearest, ids = (buffer.reshape(-1) for buffer in state)
     shape = state[0].shape
-    row, column = window_pixels(origin[:, 0], origin[:, 1], WINDOW)
-    pixel = jnp.where(nearness > -jnp.inf, row * shape[1] + column, nearest.size)
+    rows, columns = window_pixels(row, windows.column, WINDOW)
+    pixel = jnp.where(nearness > -jnp.inf, rows * shape[1] + columns, nearest.size)
     nearest = nearest.at[pixel].max(nearness, mode="drop")
     winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
     offer = jnp.where(nearness == winning, pixel, nearest.size)
-    ids = ids.at[offer].min(face[:, None, None], mode="drop")
+    ids = ids.at[offer].min(windows.face[:, None, None], mode="drop")
     return nearest.reshape(shape), ids.reshape(shape)
 
 
+class Schedule(NamedTuple):
+    """How the same faces are drawn on a kind of device; a matter of speed alone."""
+
+    draw: Callable
+    written: Callable  # turns a function into one whose results are in memory, if that pays
+
+
 SCHEDULES = {
-    "rows": Schedule(slots=2048, merge=_merge_rows),
-    "pixels": Schedule(slots=MAX_SLOTS, merge=_merge_pixels),
+    "loop": Schedule(_draw_in_loop, apart),
+    "pixels": Schedule(_draw_in_passes, lambda function: function),
 }
