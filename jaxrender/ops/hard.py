@@ -5,9 +5,7 @@ Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` slots of a pass, `
 Two schedules find the same:
 
 - **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
-  z-buffer, window by window of 8 x 8 pixels. The picture lies in strips 8 pixels wide, row after
-  row, so a window anywhere in a strip is one run of 64 numbers: a few vector operations. The
-  loop is one function of machine code (see `native.py`).
+  z-buffer, window by window (see `strips.py`).
 - **pixels**, for a GPU: the faces are drawn in passes of `P` windows (see `windows.py`). In each
   pass every window computes the nearness of its face at its pixels; the nearness buffer takes
   the maximum; and every pixel that equals the buffer there offers its face id, of which the id
@@ -26,7 +24,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,12 +32,13 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.native import apart, one_function
 from jaxrender.ops.passes import vary_like
+from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
-    Planes,
     corner_ids,
     edges_of,
+    inverse_area,
     is_drawable,
     is_front,
     pixel_bounds,
@@ -53,8 +51,6 @@ from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, wind
 WINDOW = (4, 16)  # of the passes
 SLOTS = MAX_SLOTS  # of a pass, at most
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
-STRIP = 8  # width of the loop's strips, and of its windows
-STRIP_ROWS = 8  # of its windows: fewer rows cost hardly less, and make more windows
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
 
@@ -190,7 +186,7 @@ def _draw(
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
-    schedule: Schedule,
+    schedule: Callable,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
@@ -206,21 +202,23 @@ def _draw(
         vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
     )
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    limits = nearness_of(far), nearness_of(near)
     with jax.named_scope("draw"):
-        nearest, face = schedule.draw(bounds, edges, *limits, image_size=image_size)
+        nearest, face, shares = schedule(
+            corners,
+            bounds,
+            edges,
+            nearness_of(far),
+            nearness_of(near),
+            image_size=image_size,
+            perspective=perspective,
+        )
     empty = face == NO_OFFER
     depth = nearness_of(jnp.where(empty, -1, nearest))
-
-    # Look up where on its face each pixel looks.
-    x, y = _pixel_centres(height, width, vertices.dtype)
-    planes = schedule.written(functools.partial(planes_of, perspective=perspective))(corners)
-    shares = planes.of(jnp.where(empty, 0, face)).shares(x[None], y[None])
-    first = face_count * jnp.arange(views, dtype=jnp.int32)
+    first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
     scale = depth if perspective else 1
     barycentrics = [jnp.where(empty, 0, share * scale) for share in shares]
     return (
-        jnp.where(empty, -1, face - first[:, None, None]),
+        jnp.where(empty, -1, face - first),
         jnp.stack(barycentrics, axis=-1),
         jnp.where(empty, far[:, None, None], depth),
     )
@@ -269,116 +267,102 @@ def _nearness(
 
 
 def _draw_in_loop(
+    corners: Corners,
     bounds: Bounds,
     edges: Edges,
     lowest: jax.Array,
     highest: jax.Array,
     *,
     image_size: tuple[int, int],
-) -> tuple[jax.Array, jax.Array]:
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
     """Draws one face after the other.
 
     Args:
-        bounds: of the faces of all views, each `[B F]`.
+        corners: of the faces of all views, each `[3, B F]`.
+        bounds: of the same faces, each `[B F]`.
         edges: of the same faces, each `[3, B F]`.
         lowest: `[B]` nearness behind which nothing is drawn.
         highest: `[B]` nearness in front of which nothing is drawn.
         image_size: `(H, W)`.
+        perspective: whether 1/z (True) or z (False) is linear on screen.
 
     Returns:
-        The highest nearness and its face, counted through all views, each `[B, H, W]`; `NO_OFFER`
-        where there is none.
+        The highest nearness; its face, counted through all views, `NO_OFFER` where there is none;
+        and the shares of its corners, see `Planes`. Each `[B, H, W]`.
     """
-    (height, width), views = image_size, lowest.shape[0]
-    strips, rows = -(-width // STRIP), height + STRIP_ROWS - 1
-    draw = one_function(functools.partial(_draw_strips, strips=strips, rows=rows))
-    buffers = draw(bounds, edges, lowest, highest)
+    strips = Strips(lowest.shape[0], image_size)
+    draw = one_function(functools.partial(_find_nearest, strips=strips))
+    nearest, face = draw(bounds, edges, lowest, highest)
+    # A walk of its own, which is left out where nobody asks for it.
+    if not perspective:
+        scale = inverse_area(signed_area(corners))
+        edges = edges._replace(scale=jnp.broadcast_to(scale[None], edges.scale.shape))
+    share = one_function(functools.partial(_find_shares, strips=strips))
+    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *share(bounds, edges, face)))
+    s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
+    return nearest, face, [s0, s1, s2]
 
-    def cut_out(buffer: jax.Array) -> jax.Array:
-        buffer = buffer.reshape(views, strips, rows, STRIP).transpose(0, 2, 1, 3)
-        return buffer.reshape(views, rows, -1)[:, :height, :width]
 
-    nearest, face = map(cut_out, buffers)
-    return nearest, face
-
-
-def _draw_strips(
-    bounds: Bounds,
-    edges: Edges,
-    lowest: jax.Array,
-    highest: jax.Array,
-    *,
-    strips: int,
-    rows: int,
+def _find_nearest(
+    bounds: Bounds, edges: Edges, lowest: jax.Array, highest: jax.Array, *, strips: Strips
 ) -> tuple[jax.Array, jax.Array]:
-    """The loop over the faces; returns the strips of the views, `[B strips rows STRIP]`."""
-    total, dtype = edges.x.shape[1], edges.x.dtype
-    per_view, last_face = jnp.int32(total // lowest.shape[0]), jnp.int32(total - 1)
-    size = STRIP_ROWS * STRIP
-    pixel = jnp.arange(size, dtype=jnp.int32)
-    down, across = (part.astype(dtype) for part in jnp.divmod(pixel, STRIP))
+    """The walk that finds the highest nearness, and whose it is."""
 
-    def number(array: jax.Array, *place: int | jax.Array) -> jax.Array:
-        return _slice(array, place, (1,) * len(place)).reshape(())
+    def offer(edges: Edges, window: Window, lowest: jax.Array, highest: jax.Array) -> jax.Array:
+        x, y = window.pixels(edges.x.dtype)
+        limits = number(lowest, window.view), number(highest, window.view)
+        return _nearness(_edges_of_face(edges, window.face), x[None], y[None], *limits)
 
-    def offer(
-        edges: Edges, face: jax.Array, row: jax.Array, strip: jax.Array, *limits: jax.Array
-    ) -> jax.Array:
-        edges = Edges(*(_slice(field, (0, face), (3, 1)) for field in edges))
-        x, y = (strip * STRIP).astype(dtype) + across, row.astype(dtype) + down
-        return _nearness(edges, x[None], y[None], *limits)
+    def paint(nearest: jax.Array, ids: jax.Array, offered: jax.Array, window: Window) -> jax.Array:
+        wins = (offered == window.read(nearest)) & (offered > -jnp.inf)
+        return window.write(ids, jnp.where(wins, window.face, window.read(ids)))
 
-    def paint(
-        nearest: jax.Array, ids: jax.Array, nearness: jax.Array, at: jax.Array, face: jax.Array
-    ) -> jax.Array:
-        wins = (nearness == _slice(nearest, (at,), (size,))) & (nearness > -jnp.inf)
-        painted = jnp.where(wins, face, _slice(ids, (at,), (size,)))
-        return lax.dynamic_update_slice(ids, painted, (at,), allow_negative_indices=False)
+    def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
+        nearest, ids = buffers
+        offered = apart(offer)(edges, window, lowest, highest)
+        before = window.read(nearest)
+        nearest = window.write(nearest, jnp.where(offered > before, offered, before))
+        return nearest, apart(paint)(nearest, ids, offered, window)
 
-    def draw_face(step: jax.Array, buffers: tuple[jax.Array, jax.Array]) -> tuple:
-        face = last_face - step
-        view = lax.div(face, per_view)
-        limits = number(lowest, view), number(highest, view)
-        left, right = number(bounds.left, face), number(bounds.right, face)
-        first, last = lax.div(left, jnp.int32(STRIP)), lax.div(right, jnp.int32(STRIP))
-        final_row = lax.select(left <= right, number(bounds.bottom, face), jnp.int32(-1))
-
-        def draw_window(carry: tuple) -> tuple:
-            row, strip, nearest, ids = carry
-            at = ((view * strips + strip) * rows + row) * STRIP
-            nearness = apart(offer)(edges, face, row, strip, *limits)
-            before = _slice(nearest, (at,), (size,))
-            here = jnp.where(nearness > before, nearness, before)
-            nearest = lax.dynamic_update_slice(
-                nearest, here, (at,), allow_negative_indices=False
-            )
-            ids = apart(paint)(nearest, ids, nearness, at, face)
-            ends = strip >= last
-            row = lax.select(ends, row + STRIP_ROWS, row)
-            return row, lax.select(ends, first, strip + 1), nearest, ids
-
-        start = (number(bounds.top, face), first, *buffers)
-        return lax.while_loop(lambda carry: carry[0] <= final_row, draw_window, start)[2:]
-
-    count = lowest.shape[0] * strips * rows * STRIP
-    empty = jnp.full(count, -jnp.inf, dtype), jnp.full(count, NO_OFFER, jnp.int32)
-    return lax.fori_loop(jnp.int32(0), jnp.int32(total), draw_face, vary_like(empty, (bounds.top, lowest)))
+    empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
+    return walk(fold, vary_like(empty, lowest), bounds, strips)
 
 
-def _slice(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:
-    """A piece of an array, from places that are known not to be negative."""
-    start = tuple(jnp.asarray(place, jnp.int32) for place in start)
-    return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
+def _find_shares(
+    bounds: Bounds, edges: Edges, face: jax.Array, *, strips: Strips
+) -> tuple[jax.Array, jax.Array]:
+    """The walk that finds the shares of the first two corners where a face is seen."""
+
+    def fold(shares: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
+        x, y = window.pixels(edges.x.dtype)
+        these = _edges_of_face(edges, window.face)
+        seen = window.read(face) == window.face
+        found = these.weights(x[None], y[None]) * these.scale
+        written = [
+            window.write(share, jnp.where(seen, found[m], window.read(share)))
+            for m, share in enumerate(shares)
+        ]
+        return written[0], written[1]
+
+    nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
+    return walk(fold, vary_like(nothing, face), bounds, strips)
+
+
+def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:
+    return Edges(*(piece(field, (0, face), (3, 1)) for field in edges))
 
 
 def _draw_in_passes(
+    corners: Corners,
     bounds: Bounds,
     edges: Edges,
     lowest: jax.Array,
     highest: jax.Array,
     *,
     image_size: tuple[int, int],
-) -> tuple[jax.Array, jax.Array]:
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
     """The same as `_draw_in_loop`, many windows at once."""
     (height, width), views = image_size, lowest.shape[0]
     (_, total), padded = edges.x.shape, height + WINDOW[0]
@@ -403,10 +387,13 @@ def _draw_in_passes(
         window=WINDOW,
         slots=min(SLOTS, max(MIN_SLOTS, total)),
     )
-    nearest, face = (
-        buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers
-    )
-    return nearest, face
+    nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
+
+    # Look up where on its face each pixel looks.
+    x, y = _pixel_centres(height, width, dtype)
+    planes = planes_of(corners, perspective=perspective)
+    shares = planes.of(jnp.where(face == NO_OFFER, 0, face)).shares(x[None], y[None])
+    return nearest, face, shares
 
 
 def _merge_pixels(
@@ -424,14 +411,4 @@ def _merge_pixels(
     return nearest.reshape(shape), ids.reshape(shape)
 
 
-class Schedule(NamedTuple):
-    """How the same faces are drawn on a kind of device; a matter of speed alone."""
-
-    draw: Callable
-    written: Callable  # turns a function into one whose results are in memory, if that pays
-
-
-SCHEDULES = {
-    "loop": Schedule(_draw_in_loop, apart),
-    "pixels": Schedule(_draw_in_passes, lambda function: function),
-}
+SCHEDULES = {"loop": _draw_in_loop, "pixels": _draw_in_passes}

@@ -22,7 +22,6 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 
-
 def one_function(function: Callable) -> Callable:
     """`function` of arrays, compiled into one function of machine code that one thread runs.
 

@@ -1,0 +1,129 @@
+"""The walk over all (face, pixel) pairs on a CPU: one window after the other, in machine code.
+
+The same walk as `windows.py`, for the kind of loop of `native.py`: from the last face to the
+first, and over the pixels within the bounds of each.
+
+Shapes: `B` views, `F` faces, `H, W` image, `S` pixels of a window.
+
+The picture lies in strips 8 pixels wide: a strip's first row, its second row, and so on, then the
+next strip; then the next view. A window is 8 rows of one strip, which may begin at any row. So it
+is one run of `S` = 64 numbers wherever it lies, and reading it, working on it and writing it are a
+few vector operations each. Rows are added at the foot of each strip, that no window leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrender.ops.passes import vary_like
+from jaxrender.ops.windows import Bounds
+
+WIDTH = 8  # of a strip, and of a window
+ROWS = 8  # of a window: fewer rows cost hardly less, and make more windows
+SIZE = ROWS * WIDTH
+
+
+class Strips(NamedTuple):
+    """Pictures of `B` views in strips, and how they lie in memory."""
+
+    views: int
+    image_size: tuple[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Of a strip."""
+        return self.image_size[0] + ROWS - 1
+
+    @property
+    def columns(self) -> int:
+        """How many strips a view has."""
+        return -(-self.image_size[1] // WIDTH)
+
+    def full(self, value: Any, dtype: Any) -> jax.Array:
+        """A picture of one number."""
+        return jnp.full(self.views * self.columns * self.rows * WIDTH, value, dtype)
+
+    def cut_out(self, strips: jax.Array) -> jax.Array:
+        """The pictures `[B, H, W]`."""
+        height, width = self.image_size
+        strips = strips.reshape(self.views, self.columns, self.rows, WIDTH)
+        rows = strips.transpose(0, 2, 1, 3).reshape(self.views, self.rows, -1)
+        return rows[:, :height, :width]
+
+
+class Window(NamedTuple):
+    """Eight rows of a strip, and the face that is looked at; int32 `[]`."""
+
+    face: jax.Array  # counted through all views
+    view: jax.Array
+    row: jax.Array  # the first
+    strip: jax.Array  # within its view
+    at: jax.Array  # where the window begins in memory
+
+    def pixels(self, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """The pixel coordinates x and y `[S]`."""
+        down, across = jnp.divmod(jnp.arange(SIZE, dtype=jnp.int32), WIDTH)
+        x = (self.strip * WIDTH).astype(dtype) + across.astype(dtype)
+        return x, self.row.astype(dtype) + down.astype(dtype)
+
+    def read(self, strips: jax.Array) -> jax.Array:
+        """What lies there `[S]`."""
+        return piece(strips, (self.at,), (SIZE,))
+
+    def write(self, strips: jax.Array, values: jax.Array) -> jax.Array:
+        """The picture with these values `[S]` in their place."""
+        return lax.dynamic_update_slice(strips, values, (self.at,), allow_negative_indices=False)
+
+
+def walk(
+    fold: Callable[[Any, Window], Any],
+    state: Any,
+    bounds: Bounds,
+    strips: Strips,
+) -> Any:
+    """Folds every window of every face into `state`, from the last face to the first.
+
+    Args:
+        fold: `fold(state, window) -> state`. What it writes to an array it must have read before,
+            see `native.apart`.
+        state: any pytree.
+        bounds: of the faces of all views, `[B F]`.
+        strips: how the pictures lie.
+    """
+    total = bounds.top.shape[0]
+    per_view, last_face = jnp.int32(total // strips.views), jnp.int32(total - 1)
+
+    def one_face(step: jax.Array, state: Any) -> Any:
+        face = last_face - step
+        view = lax.div(face, per_view)
+        top, left, bottom, right = (number(side, face) for side in bounds)
+        first, last = lax.div(left, jnp.int32(WIDTH)), lax.div(right, jnp.int32(WIDTH))
+        bottom = lax.select(left <= right, bottom, jnp.int32(-1))
+
+        def one_window(carry: tuple[jax.Array, jax.Array, Any]) -> tuple:
+            row, strip, state = carry
+            at = ((view * strips.columns + strip) * strips.rows + row) * WIDTH
+            state = fold(state, Window(face, view, row, strip, at))
+            ends = strip >= last
+            row, strip = lax.select(ends, row + ROWS, row), lax.select(ends, first, strip + 1)
+            return row, strip, state
+
+        return lax.while_loop(lambda carry: carry[0] <= bottom, one_window, (top, first, state))[2]
+
+    return lax.fori_loop(jnp.int32(0), jnp.int32(total), one_face, vary_like(state, bounds.top))
+
+
+def piece(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:
+    """A piece of an array, from places that are known not to be negative."""
+    start = tuple(jnp.asarray(place, jnp.int32) for place in start)
+    return lax.dynamic_slice(array, start, sizes, allow_negative_indices=False)
+
+
+def number(array: jax.Array, *place: int | jax.Array) -> jax.Array:
+    """One number of an array, `[]`."""
+    return piece(array, place, (1,) * len(place)).reshape(())
