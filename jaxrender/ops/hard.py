@@ -36,6 +36,7 @@ from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
+    Planes,
     corner_ids,
     edges_of,
     inverse_area,
@@ -153,14 +154,14 @@ def look_up(
 
     # Look each pixel's face up; an empty pixel gets shares that divide by nothing near zero.
     empty = face < 0
-    planes = planes.of(jnp.maximum(face, 0))
-    shares = planes.shares(*_pixel_centres(height, width, vertices.dtype))
+    face = jnp.maximum(face, 0)
+    shares = planes.shares(face, *_pixel_centres(height, width, vertices.dtype))
     s0, s1, s2 = (jnp.where(empty, 1, share) for share in shares)
     if perspective:
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        depth = sum(s * planes.z[m] for m, s in enumerate((s0, s1, s2)))
+        depth = sum(s * planes.z[m][face] for m, s in enumerate((s0, s1, s2)))
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
 
@@ -202,16 +203,10 @@ def _draw(
         vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
     )
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    with jax.named_scope("draw"):
-        nearest, face, shares = schedule(
-            corners,
-            bounds,
-            edges,
-            nearness_of(far),
-            nearness_of(near),
-            image_size=image_size,
-            perspective=perspective,
-        )
+    limits = nearness_of(far), nearness_of(near)
+    nearest, face, shares = schedule(
+        corners, bounds, edges, *limits, image_size=image_size, perspective=perspective
+    )
     empty = face == NO_OFFER
     depth = nearness_of(jnp.where(empty, -1, nearest))
     first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
@@ -299,13 +294,19 @@ def _draw_in_loop(
         scale = inverse_area(signed_area(corners))
         edges = edges._replace(scale=jnp.broadcast_to(scale[None], edges.scale.shape))
     share = one_function(functools.partial(_find_shares, strips=strips))
-    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *share(bounds, edges, face)))
+    shares = share(bounds, edges, face)
+    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *shares))
     s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
     return nearest, face, [s0, s1, s2]
 
 
 def _find_nearest(
-    bounds: Bounds, edges: Edges, lowest: jax.Array, highest: jax.Array, *, strips: Strips
+    bounds: Bounds,
+    edges: Edges,
+    lowest: jax.Array,
+    highest: jax.Array,
+    *,
+    strips: Strips,
 ) -> tuple[jax.Array, jax.Array]:
     """The walk that finds the highest nearness, and whose it is."""
 
@@ -330,7 +331,11 @@ def _find_nearest(
 
 
 def _find_shares(
-    bounds: Bounds, edges: Edges, face: jax.Array, *, strips: Strips
+    bounds: Bounds,
+    edges: Edges,
+    face: jax.Array,
+    *,
+    strips: Strips,
 ) -> tuple[jax.Array, jax.Array]:
     """The walk that finds the shares of the first two corners where a face is seen."""
 
@@ -369,7 +374,7 @@ def _draw_in_passes(
 
     def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
         view = lax.div(windows.face, jnp.int32(total // views))
-        these = Edges(*table[:, windows.face].reshape(5, 3, -1, 1, 1))
+        these = Edges(*table[:15, windows.face].reshape(5, 3, -1, 1, 1))
         y, x = window_pixels(windows.row, windows.column, WINDOW)
         low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
         limits = low[:, None, None], high[:, None, None]
@@ -377,8 +382,10 @@ def _draw_in_passes(
         return _merge_pixels(state, nearness, windows, windows.row + view * padded)
 
     # Draw the views one below the other, padded so that no window leaves the picture. One table
-    # of all numbers: a single gather serves a pass.
-    table, dtype = jnp.concatenate(edges), edges.x.dtype
+    # of all numbers: a single gather serves a pass, and because a loop needs the table, XLA does
+    # not compute its numbers anew at each pixel that asks for them.
+    planes, dtype = planes_of(corners, perspective=perspective), edges.x.dtype
+    table = jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
     tall = (views * padded, width + WINDOW[1])
     buffers = scan_windows(
         fold,
@@ -391,8 +398,8 @@ def _draw_in_passes(
 
     # Look up where on its face each pixel looks.
     x, y = _pixel_centres(height, width, dtype)
-    planes = planes_of(corners, perspective=perspective)
-    shares = planes.of(jnp.where(face == NO_OFFER, 0, face)).shares(x[None], y[None])
+    planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
+    shares = planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
     return nearest, face, shares
 
 

@@ -19,7 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
+
+from jaxrender.ops.passes import vary_like
 
 
 def one_function(function: Callable) -> Callable:
@@ -27,10 +31,23 @@ def one_function(function: Callable) -> Callable:
 
     It is not differentiable, and must not call another such function.
     """
-    called = jax.jit(function, inline=False)
 
     def marked(*args: Any) -> Any:
-        return set_xla_metadata(called(*args), xla_cpu_small_call="true", inlineable="false")
+        leaves, tree = jax.tree.flatten(args)
+        shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+        def called(*given: jax.Array) -> Any:
+            rest = iter(given)
+            leaves = [next(rest) if 0 not in size else jnp.zeros(size, of) for size, of in shapes]
+            first = [array[(0,) * array.ndim] for array in given]
+            return function(*jax.tree.unflatten(tree, leaves)), first
+
+        given = [leaf for leaf in leaves if leaf.size]
+        call = jax.jit(called, inline=False)
+        marks = {"xla_cpu_small_call": "true", "inlineable": "false"}
+        results, first = _mark(call(*given), **marks)
+        # XLA stops at an argument that nothing reads (jaxlib 0.8 to 0.12): keep what reads each.
+        return vary_like(results, first)
 
     return marked
 
@@ -42,9 +59,28 @@ def apart(function: Callable) -> Callable:
     array that one operation reads before another overwrites a part of it is copied whole, at each
     step of a loop, unless it is plain which comes first.
     """
-    called = jax.jit(function, inline=False)
+    call = jax.jit(function, inline=False)
 
     def marked(*args: Any) -> Any:
-        return set_xla_metadata(called(*args), inlineable="false")
+        return _mark(call(*args), inlineable="false")
 
     return marked
+
+
+def _mark(results: Any, **marks: str) -> Any:
+    """The results of a call; the program has these marks at it."""
+    return set_xla_metadata(results, **marks)
+
+
+def weigh_down(index: jax.Array) -> jax.Array:
+    """An index `[]` >= 0 as it is; the loop whose body has this is not a small one to XLA.
+
+    Its pass for small loops would make a function of a small loop inside of ours as well, and a
+    function inside of a function stops the compiler (jaxlib 0.8 to 0.12). So this is a branch,
+    never taken, that would touch 128 kB.
+    """
+
+    def heavy(index: jax.Array) -> jax.Array:
+        return apart(lambda index: jnp.full(1 << 15, index))(index).sum(dtype=jnp.int32)
+
+    return lax.cond(index < 0, heavy, lambda index: index, index)

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.native import weigh_down
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.windows import Bounds
 
@@ -45,8 +46,8 @@ class Strips(NamedTuple):
         return -(-self.image_size[1] // WIDTH)
 
     def full(self, value: Any, dtype: Any) -> jax.Array:
-        """A picture of one number."""
-        return jnp.full(self.views * self.columns * self.rows * WIDTH, value, dtype)
+        """Pictures of one number, `[B columns, rows 8]`: all strips of a view, then the next's."""
+        return jnp.full((self.views * self.columns, self.rows * WIDTH), value, dtype)
 
     def cut_out(self, strips: jax.Array) -> jax.Array:
         """The pictures `[B, H, W]`."""
@@ -63,7 +64,7 @@ class Window(NamedTuple):
     view: jax.Array
     row: jax.Array  # the first
     strip: jax.Array  # within its view
-    at: jax.Array  # where the window begins in memory
+    place: tuple[jax.Array, jax.Array]  # where the window begins in the picture of all views
 
     def pixels(self, dtype: Any) -> tuple[jax.Array, jax.Array]:
         """The pixel coordinates x and y `[S]`."""
@@ -73,11 +74,13 @@ class Window(NamedTuple):
 
     def read(self, strips: jax.Array) -> jax.Array:
         """What lies there `[S]`."""
-        return piece(strips, (self.at,), (SIZE,))
+        return piece(strips, self.place, (1, SIZE))[0]
 
     def write(self, strips: jax.Array, values: jax.Array) -> jax.Array:
         """The picture with these values `[S]` in their place."""
-        return lax.dynamic_update_slice(strips, values, (self.at,), allow_negative_indices=False)
+        return lax.dynamic_update_slice(
+            strips, values[None], self.place, allow_negative_indices=False
+        )
 
 
 def walk(
@@ -107,8 +110,9 @@ def walk(
 
         def one_window(carry: tuple[jax.Array, jax.Array, Any]) -> tuple:
             row, strip, state = carry
-            at = ((view * strips.columns + strip) * strips.rows + row) * WIDTH
-            state = fold(state, Window(face, view, row, strip, at))
+            row = weigh_down(row)
+            place = view * strips.columns + strip, row * WIDTH
+            state = fold(state, Window(face, view, row, strip, place))
             ends = strip >= last
             row, strip = lax.select(ends, row + ROWS, row), lax.select(ends, first, strip + 1)
             return row, strip, state

@@ -160,19 +160,15 @@ class Planes(NamedTuple):
     at_far: jax.Array  # [3, F]
     z: jax.Array  # [3, F] depth of the corners
 
-    def of(self, face: jax.Array) -> Planes:
-        """The numbers of the faces that pixels look at, those of the corners as lists of three.
+    def shares(self, face: jax.Array, x: jax.Array, y: jax.Array) -> list[jax.Array]:
+        """The shares of the three corners at pixels that each look at one `face`.
 
         One gather per number: on a CPU six times quicker than gathering rows of a table.
         """
-        x, y, *threes = self
-        return Planes(x[face], y[face], *([row[face] for row in rows] for rows in threes))
-
-    def shares(self, x: jax.Array, y: jax.Array) -> list[jax.Array]:
-        """The shares of the three corners at points, one triangle at each."""
-        across, down = x - self.x_far, y - self.y_far
+        across, down = x - self.x_far[face], y - self.y_far[face]
         return [
-            self.x_slope[m] * across + self.y_slope[m] * down + self.at_far[m] for m in range(3)
+            self.x_slope[m][face] * across + self.y_slope[m][face] * down + self.at_far[m][face]
+            for m in range(3)
         ]
 
 
