@@ -86,8 +86,7 @@ def test_no_step_copies_the_picture():
         schedule=hard.SCHEDULES["loop"],
     )
     compiled = jax.jit(draw).lower(*small_mesh()).compile().as_text()
-    shape = Strips(1, (40, 56)).full(0, jnp.float32).shape
-    size = f"[{shape[0]},{shape[1]}]"
+    size = f"[{Strips(1, (40, 56)).size}]"
     assert size in compiled
     bodies = re.findall(r"body=(%[\w.\-]+)", compiled)
     assert len(bodies) >= 4  # two walks, each over faces and windows

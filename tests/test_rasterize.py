@@ -197,6 +197,17 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
+    def test_more_pixels_than_the_loop_counts(self, monkeypatch):
+        vertices, faces = map(jnp.array, soup(3, 70))
+        results = []
+        for most in (hard.MOST_NUMBERS, 1000):
+            monkeypatch.setattr(hard, "MOST_NUMBERS", most)
+            hard._single_view.cache_clear()
+            draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="loop")
+            results.append(jax.jit(draw)(vertices, faces, 0.1, 100.0)[0])
+        hard._single_view.cache_clear()
+        np.testing.assert_array_equal(*results)
+
     def test_many_faces_in_few_pixels(self):
         rng = np.random.default_rng(0)
         count = 5000

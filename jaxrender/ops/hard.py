@@ -52,6 +52,7 @@ from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, wind
 WINDOW = (4, 16)  # of the passes
 SLOTS = MAX_SLOTS  # of a pass, at most
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
+MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
 
@@ -287,6 +288,16 @@ def _draw_in_loop(
         and the shares of its corners, see `Planes`. Each `[B, H, W]`.
     """
     strips = Strips(lowest.shape[0], image_size)
+    if strips.size > MOST_NUMBERS:
+        return _draw_in_passes(
+            corners,
+            bounds,
+            edges,
+            lowest,
+            highest,
+            image_size=image_size,
+            perspective=perspective,
+        )
     draw = one_function(functools.partial(_find_nearest, strips=strips))
     nearest, face = draw(bounds, edges, lowest, highest)
     # A walk of its own, which is left out where nobody asks for it.
