@@ -197,16 +197,24 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
-    def test_more_pixels_than_the_loop_counts(self, monkeypatch):
+    @pytest.mark.parametrize("perspective", [True, False])
+    def test_ways_for_large_pictures(self, monkeypatch, perspective):
+        """More pixels than are walked over twice, and more than the loop can count."""
         vertices, faces = map(jnp.array, soup(3, 70))
         results = []
-        for most in (hard.MOST_NUMBERS, 1000):
+        for few, most in ((hard.FEW_PIXELS, hard.MOST_NUMBERS), (0, hard.MOST_NUMBERS), (0, 0)):
+            monkeypatch.setattr(hard, "FEW_PIXELS", few)
             monkeypatch.setattr(hard, "MOST_NUMBERS", most)
             hard._single_view.cache_clear()
-            draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="loop")
-            results.append(jax.jit(draw)(vertices, faces, 0.1, 100.0)[0])
+            draw = functools.partial(
+                hard.nearest_faces, image_size=(50, 40), schedule="loop", perspective=perspective
+            )
+            results.append(jax.jit(draw)(vertices, faces, 0.1, 100.0))
         hard._single_view.cache_clear()
-        np.testing.assert_array_equal(*results)
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0][0], other[0])
+            np.testing.assert_allclose(results[0][1], other[1], atol=2e-5)
+            np.testing.assert_allclose(results[0][2], other[2], rtol=1e-5)
 
     def test_many_faces_in_few_pixels(self):
         rng = np.random.default_rng(0)

@@ -52,6 +52,7 @@ from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, wind
 WINDOW = (4, 16)  # of the passes
 SLOTS = MAX_SLOTS  # of a pass, at most
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
+FEW_PIXELS = 1 << 17  # of all views, padding and all
 MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
@@ -300,7 +301,13 @@ def _draw_in_loop(
         )
     draw = one_function(functools.partial(_find_nearest, strips=strips))
     nearest, face = draw(bounds, edges, lowest, highest)
-    # A walk of its own, which is left out where nobody asks for it.
+
+    # Find where on its face each pixel looks, unless nobody asks for it: in large pictures by
+    # looking the face up, in small ones by another walk, which then has less to do.
+    if strips.size > FEW_PIXELS:
+        nearest, face = strips.cut_out(nearest), strips.cut_out(face)
+        planes = apart(functools.partial(planes_of, perspective=perspective))(corners)
+        return nearest, face, _look_at_planes(planes, face)
     if not perspective:
         scale = inverse_area(signed_area(corners))
         edges = edges._replace(scale=jnp.broadcast_to(scale[None], edges.scale.shape))
@@ -309,6 +316,13 @@ def _draw_in_loop(
     nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *shares))
     s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
     return nearest, face, [s0, s1, s2]
+
+
+def _look_at_planes(planes: Planes, face: jax.Array) -> list[jax.Array]:
+    """The shares of the corners of the faces `[B, H, W]` that pixels see."""
+    _, height, width = face.shape
+    x, y = _pixel_centres(height, width, planes.x_far.dtype)
+    return planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
 
 
 def _find_nearest(
@@ -407,11 +421,8 @@ def _draw_in_passes(
     )
     nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
 
-    # Look up where on its face each pixel looks.
-    x, y = _pixel_centres(height, width, dtype)
     planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
-    shares = planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
-    return nearest, face, shares
+    return nearest, face, _look_at_planes(planes, face)
 
 
 def _merge_pixels(
