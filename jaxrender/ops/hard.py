@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,8 +54,17 @@ WINDOW = (4, 16)  # of the passes
 SLOTS = MAX_SLOTS  # of a pass, at most
 MIN_SLOTS = 256  # even for few faces: large ones have many windows
 FEW_PIXELS = 1 << 17  # of all views, padding and all
+FEW_FACES = 8  # few are fewer than one for so many pixels
+FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
 MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
 NO_OFFER = jnp.iinfo(jnp.int32).max
+
+
+class Schedule(NamedTuple):
+    """How faces are drawn on a kind of device; a matter of speed alone."""
+
+    draw: Callable
+    alone: bool  # whether few faces are set up in one function of machine code
 
 
 def nearest_faces(
@@ -189,7 +199,7 @@ def _draw(
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
-    schedule: Callable,
+    schedule: Schedule,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
@@ -200,13 +210,14 @@ def _draw(
         zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
-    # Draw the faces of all views.
-    corners, bounds, edges = _set_up(
-        vertices, faces, near if perspective else None, views, image_size=image_size, cull=cull
-    )
+    # Set the faces of all views up, and draw them.
+    set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
+    if schedule.alone and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
+        set_up = one_function(set_up)
+    corners, bounds, edges = set_up(vertices, faces, near if perspective else None)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
     limits = nearness_of(far), nearness_of(near)
-    nearest, face, shares = schedule(
+    nearest, face, shares = schedule.draw(
         corners, bounds, edges, *limits, image_size=image_size, perspective=perspective
     )
     empty = face == NO_OFFER
@@ -225,8 +236,8 @@ def _set_up(
     vertices: jax.Array,
     faces: jax.Array,
     near: jax.Array | None,
-    views: int,
     *,
+    views: int,
     image_size: tuple[int, int],
     cull: str,
 ) -> tuple[Corners, Bounds, Edges]:
@@ -302,9 +313,9 @@ def _draw_in_loop(
     draw = one_function(functools.partial(_find_nearest, strips=strips))
     nearest, face = draw(bounds, edges, lowest, highest)
 
-    # Find where on its face each pixel looks, unless nobody asks for it: in large pictures by
-    # looking the face up, in small ones by another walk, which then has less to do.
-    if strips.size > FEW_PIXELS:
+    # Find where on its face each pixel looks, unless nobody asks for it: by looking the face up,
+    # or by another walk where that has less to do, in small pictures of few faces.
+    if not FEW_FACES * edges.x.shape[1] <= strips.size <= FEW_PIXELS:
         nearest, face = strips.cut_out(nearest), strips.cut_out(face)
         planes = apart(functools.partial(planes_of, perspective=perspective))(corners)
         return nearest, face, _look_at_planes(planes, face)
@@ -440,4 +451,4 @@ def _merge_pixels(
     return nearest.reshape(shape), ids.reshape(shape)
 
 
-SCHEDULES = {"loop": _draw_in_loop, "pixels": _draw_in_passes}
+SCHEDULES = {"loop": Schedule(_draw_in_loop, True), "pixels": Schedule(_draw_in_passes, False)}
