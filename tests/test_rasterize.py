@@ -298,6 +298,14 @@ class TestTransformations:
         eager = jr.rasterize_hard(screen, image_size=(30, 31))
         np.testing.assert_array_equal(eager.face, draw(screen, image_size=(30, 31)).face)
 
+    def test_without_jit(self):
+        """As those do who look for a NaN; the loop of a CPU would take minutes in Python."""
+        vertices, faces = soup(0, 20)
+        screen = to_screen(vertices, faces)
+        with jax.disable_jit():
+            plain = jr.rasterize_hard(screen, image_size=(9, 10))
+        np.testing.assert_array_equal(plain.face, draw(screen, image_size=(9, 10)).face)
+
     def test_vmap_equals_loop(self):
         """Over vertices, over faces, over both, nested, and over near alone."""
         image_size = (21, 30)

@@ -284,7 +284,7 @@ def _draw_in_loop(
     image_size: tuple[int, int],
     perspective: bool,
 ) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-    """Draws one face after the other.
+    """Draws one face after the other; but in passes, if Python would have to run the loop.
 
     Args:
         corners: of the faces of all views, each `[3, B F]`.
@@ -300,7 +300,7 @@ def _draw_in_loop(
         and the shares of its corners, see `Planes`. Each `[B, H, W]`.
     """
     strips = Strips(lowest.shape[0], image_size)
-    if strips.size > MOST_NUMBERS:
+    if strips.size > MOST_NUMBERS or jax.config.jax_disable_jit:
         return _draw_in_passes(
             corners,
             bounds,
