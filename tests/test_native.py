@@ -33,7 +33,7 @@ def running_sum(table: jax.Array, *unused: jax.Array) -> tuple[jax.Array, jax.Ar
         return table, lax.fori_loop(jnp.int32(0), jnp.int32(3), small, total)
 
     return lax.fori_loop(
-        jnp.int32(0), jnp.int32(len(table)), step, (table, jnp.zeros(table.shape[1]))
+        jnp.int32(0), jnp.int32(len(table)), step, (table, jnp.zeros(table.shape[1], table.dtype))
     )
 
 
@@ -51,6 +51,18 @@ class TestOneFunction:
         self.check(jax.jit(function)(self.table, *extra), self.table)
         # Arguments that XLA knows the values of.
         self.check(jax.jit(lambda: function(self.table, *extra))(), self.table)
+
+    def test_large_constants(self):
+        """As of a mesh that a function closes over: XLA knows their values."""
+        table = jnp.arange(60000.0).reshape(6, 10000) / 1e4
+        unused = jnp.arange(20000)
+
+        @jax.jit
+        def found(factor: jax.Array) -> list[jax.Array]:
+            results = one_function(running_sum)(table, unused)
+            return [factor * result for result in results]
+
+        self.check(found(1.0), table)
 
     def test_under_vmap(self):
         tables = jnp.stack([self.table, 3 - self.table])

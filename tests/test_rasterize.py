@@ -298,6 +298,22 @@ class TestTransformations:
         eager = jr.rasterize_hard(screen, image_size=(30, 31))
         np.testing.assert_array_equal(eager.face, draw(screen, image_size=(30, 31)).face)
 
+    @pytest.mark.parametrize("level", [3, 5])
+    def test_constants(self, level):
+        """A mesh, or all that is drawn, that a compiled function closes over."""
+        ball = jr.shapes.icosphere(level)
+        camera = jr.look_at((0, 0, -3))
+        screen = jr.ScreenMesh(jr.project(ball.vertices, camera), ball.faces)
+        wanted = jr.rasterize_hard(screen, image_size=(20, 20)).depth
+
+        def scaled(factor, vertices):
+            screen = jr.ScreenMesh(jr.project(vertices, camera), ball.faces)
+            return factor * jr.rasterize_hard(screen, image_size=(20, 20)).depth
+
+        np.testing.assert_allclose(jax.jit(scaled)(1.0, ball.vertices), wanted, rtol=1e-5)
+        all_known = jax.jit(functools.partial(scaled, vertices=ball.vertices))
+        np.testing.assert_allclose(all_known(1.0), wanted, rtol=1e-5)
+
     def test_without_jit(self):
         """As those do who look for a NaN; the loop of a CPU would take minutes in Python."""
         vertices, faces = soup(0, 20)

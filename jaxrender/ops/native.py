@@ -45,8 +45,9 @@ def one_function(function: Callable) -> Callable:
         given = [leaf for leaf in leaves if leaf.size]
         call = jax.jit(called, inline=False)
         marks = {"xla_cpu_small_call": "true", "inlineable": "false"}
-        results, first = _mark(call(*given), **marks)
-        # XLA stops at an argument that nothing reads (jaxlib 0.8 to 0.12): keep what reads each.
+        # XLA stops at an argument that nothing reads (jaxlib 0.8 to 0.12): keep what reads each,
+        # and behind the barrier let it not see which are constants, or it would put those inside.
+        results, first = _mark(call(*lax.optimization_barrier(given)), **marks)
         return vary_like(results, first)
 
     return marked
