@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxrender.ops import hard
+from jaxrender.ops import hard, native
 from jaxrender.ops.native import apart, one_function, weigh_down
 from jaxrender.ops.strips import Strips, Window, walk
 from jaxrender.ops.windows import Bounds
@@ -77,6 +77,45 @@ class TestOneFunction:
         entry = compiled[compiled.index("ENTRY") :]
         assert 'xla_cpu_small_call="true"' in entry
         assert " while(" not in entry
+
+
+class TestWhereAvailable:
+    """Elsewhere a CPU draws in passes."""
+
+    @pytest.mark.parametrize(
+        ("version", "flags", "asked", "wanted"),
+        [
+            ((0, 8, 0), "", "", True),
+            ((0, 12, 3), "--xla_force_host_platform_device_count=2", "", True),
+            ((0, 13, 0), "", "", False),
+            ((1, 0, 0), "", "", False),
+            ((0, 13, 0), "", "1", True),
+            ((0, 10, 1), "", "0", False),
+            ((0, 10, 1), "--xla_backend_extra_options=xla_cpu_small_while_loop_x=1", "", False),
+        ],
+    )
+    def test_by_version_flags_and_wish(self, monkeypatch, version, flags, asked, wanted):
+        monkeypatch.setattr(native.jax, "__version_info__", version)
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", asked)
+        assert native.are_native_loops_available() == wanted
+        with jax.disable_jit():
+            assert not native.are_native_loops_available()
+
+    def test_they_are_tried_with_this_jax(self):
+        """Else run all tests with JAXRENDER_NATIVE_LOOPS=1, and raise `native.UNTRIED`."""
+        assert native.are_native_loops_available()
+
+    def test_same_faces_without(self, monkeypatch):
+        draw = functools.partial(hard._draw, image_size=(20, 30), perspective=True, cull="none")
+        found = []
+        for asked in ("1", "0"):
+            monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", asked)
+            found.append(
+                jax.jit(functools.partial(draw, schedule=hard.SCHEDULES["loop"]))(*small_mesh())
+            )
+        np.testing.assert_array_equal(found[0][0], found[1][0])
+        np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-5)
 
 
 def small_mesh(views: int = 1) -> tuple:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
-from jaxrender.ops.native import apart, one_function
+from jaxrender.ops.native import apart, are_native_loops_available, one_function
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
@@ -212,7 +212,8 @@ def _draw(
 
     # Set the faces of all views up, and draw them.
     set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
-    if schedule.alone and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
+    few = max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP
+    if schedule.alone and few and are_native_loops_available():
         set_up = one_function(set_up)
     corners, bounds, edges = set_up(vertices, faces, near if perspective else None)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
@@ -284,7 +285,7 @@ def _draw_in_loop(
     image_size: tuple[int, int],
     perspective: bool,
 ) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-    """Draws one face after the other; but in passes, if Python would have to run the loop.
+    """Draws one face after the other; but in passes where that cannot be.
 
     Args:
         corners: of the faces of all views, each `[3, B F]`.
@@ -300,7 +301,7 @@ def _draw_in_loop(
         and the shares of its corners, see `Planes`. Each `[B, H, W]`.
     """
     strips = Strips(lowest.shape[0], image_size)
-    if strips.size > MOST_NUMBERS or jax.config.jax_disable_jit:
+    if strips.size > MOST_NUMBERS or not are_native_loops_available():
         return _draw_in_passes(
             corners,
             bounds,

@@ -15,6 +15,7 @@ scatter and no matrix product, which are calls of the runtime.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,25 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from jaxrender.ops.passes import vary_like
+
+UNTRIED = 0, 13  # the first jax with which nobody has tried these loops
+FLAG = "small_while_loop"  # of XLA; says which loops XLA makes functions of by itself
+
+
+def are_native_loops_available() -> bool:
+    """Whether loops may be compiled so here; where not, there are slower ways.
+
+    Not with a jax that is newer than those tried, as a compiler that takes the marks another way
+    may stop the process; not where XLA_FLAGS makes XLA take larger loops for small, which it would
+    find inside of ours; and not without `jax.jit`. The environment variable JAXRENDER_NATIVE_LOOPS
+    decides for the first two: 0 is never, 1 is always.
+    """
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+    asked = os.environ.get("JAXRENDER_NATIVE_LOOPS", "")
+    if asked in ("0", "1"):
+        return asked == "1"
+    return jax.__version_info__[:2] < UNTRIED and FLAG not in os.environ.get("XLA_FLAGS", "")
 
 
 def one_function(function: Callable) -> Callable:
