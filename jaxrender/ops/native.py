@@ -6,8 +6,8 @@ a whole computation, loops included, into one function of machine code, and does
 loops that touch less than a kilobyte in a step (its pass for small while loops). What that pass
 writes for the backend to read is a mark on a call; here the mark is set on calls of our own.
 
-Another platform ignores the marks, and so would an XLA that no longer knows them: the results are
-the same, the loop is slow. Only loops that are made for a CPU should run like this.
+Only the schedule of a CPU may run like this: nobody has tried it elsewhere, where such a loop would
+be slow at best.
 
 What may be inside: elementwise operations, slices, gathers, reductions and loops; no sort, no
 scatter and no matrix product, which are calls of the runtime.
