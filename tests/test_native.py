@@ -118,10 +118,10 @@ class TestWhereAvailable:
         np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-5)
 
 
-def small_mesh(views: int = 1) -> tuple:
+def small_mesh() -> tuple:
     """The arguments of `hard._draw`, of faces across a picture."""
     rng = np.random.default_rng(0)
-    vertices = rng.uniform((-1.2, -1.2, 1), (1.2, 1.2, 3), (views, 90, 3)).astype(np.float32)
+    vertices = rng.uniform((-1.2, -1.2, 1), (1.2, 1.2, 3), (1, 90, 3)).astype(np.float32)
     faces = np.arange(90, dtype=np.int32).reshape(1, 30, 3)
     return jnp.array(vertices), jnp.array(faces), jnp.array([0.1]), jnp.array([10.0])
 

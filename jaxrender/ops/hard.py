@@ -23,7 +23,6 @@ division at a pixel.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -60,11 +59,19 @@ MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in p
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
 
-class Schedule(NamedTuple):
-    """How faces are drawn on a kind of device; a matter of speed alone."""
+class Scene(NamedTuple):
+    """The faces of all views, `B F` of them, one view after the other, ready to be drawn."""
 
-    draw: Callable
-    alone: bool  # whether few faces are set up in one function of machine code
+    corners: Corners  # each [3, B F]
+    bounds: Bounds  # each [B F]
+    edges: Edges  # each [3, B F]
+    lowest: jax.Array  # [B] nearness behind which nothing is drawn
+    highest: jax.Array  # [B] nearness in front of which nothing is drawn
+
+
+# What drawing returns: the highest nearness; its face, counted through all views, `NO_OFFER` where
+# there is none; and the shares of its corners, see `Planes`. Each `[B, H, W]`.
+Drawn = tuple[jax.Array, jax.Array, list[jax.Array]]
 
 
 def nearest_faces(
@@ -199,7 +206,7 @@ def _draw(
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
-    schedule: Schedule,
+    schedule: bool,  # whether in the loop, where that can be
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
@@ -211,16 +218,16 @@ def _draw(
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
     # Set the faces of all views up, and draw them.
+    countable = Strips(views, image_size).size <= MOST_NUMBERS
+    in_loop = schedule and countable and are_native_loops_available()
     set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
-    few = max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP
-    if schedule.alone and few and are_native_loops_available():
+    if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
         set_up = one_function(set_up)
-    corners, bounds, edges = set_up(vertices, faces, near if perspective else None)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    limits = nearness_of(far), nearness_of(near)
-    nearest, face, shares = schedule.draw(
-        corners, bounds, edges, *limits, image_size=image_size, perspective=perspective
-    )
+    corners, bounds, edges = set_up(vertices, faces, near if perspective else None)
+    scene = Scene(corners, bounds, edges, nearness_of(far), nearness_of(near))
+    draw = _draw_in_loop if in_loop else _draw_in_passes
+    nearest, face, shares = draw(scene, image_size=image_size, perspective=perspective)
     empty = face == NO_OFFER
     depth = nearness_of(jnp.where(empty, -1, nearest))
     first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
@@ -275,42 +282,10 @@ def _nearness(
     return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
 
 
-def _draw_in_loop(
-    corners: Corners,
-    bounds: Bounds,
-    edges: Edges,
-    lowest: jax.Array,
-    highest: jax.Array,
-    *,
-    image_size: tuple[int, int],
-    perspective: bool,
-) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-    """Draws one face after the other; but in passes where that cannot be.
-
-    Args:
-        corners: of the faces of all views, each `[3, B F]`.
-        bounds: of the same faces, each `[B F]`.
-        edges: of the same faces, each `[3, B F]`.
-        lowest: `[B]` nearness behind which nothing is drawn.
-        highest: `[B]` nearness in front of which nothing is drawn.
-        image_size: `(H, W)`.
-        perspective: whether 1/z (True) or z (False) is linear on screen.
-
-    Returns:
-        The highest nearness; its face, counted through all views, `NO_OFFER` where there is none;
-        and the shares of its corners, see `Planes`. Each `[B, H, W]`.
-    """
+def _draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
+    """Draws one face after the other."""
+    corners, bounds, edges, lowest, highest = scene
     strips = Strips(lowest.shape[0], image_size)
-    if strips.size > MOST_NUMBERS or not are_native_loops_available():
-        return _draw_in_passes(
-            corners,
-            bounds,
-            edges,
-            lowest,
-            highest,
-            image_size=image_size,
-            perspective=perspective,
-        )
     draw = one_function(functools.partial(_find_nearest, strips=strips))
     nearest, face = draw(bounds, edges, lowest, highest)
 
@@ -395,17 +370,9 @@ def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:
     return Edges(*(piece(field, (0, face), (3, 1)) for field in edges))
 
 
-def _draw_in_passes(
-    corners: Corners,
-    bounds: Bounds,
-    edges: Edges,
-    lowest: jax.Array,
-    highest: jax.Array,
-    *,
-    image_size: tuple[int, int],
-    perspective: bool,
-) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-    """The same as `_draw_in_loop`, many windows at once."""
+def _draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
+    """Draws many windows at once."""
+    corners, bounds, edges, lowest, highest = scene
     (height, width), views = image_size, lowest.shape[0]
     (_, total), padded = edges.x.shape, height + WINDOW[0]
 
@@ -452,4 +419,4 @@ def _merge_pixels(
     return nearest.reshape(shape), ids.reshape(shape)
 
 
-SCHEDULES = {"loop": Schedule(_draw_in_loop, True), "pixels": Schedule(_draw_in_passes, False)}
+SCHEDULES = {"loop": True, "pixels": False}
