@@ -194,6 +194,9 @@ def _paint(
         table = texels.reshape(-1, texels.shape[-1])
         places = own * (table.shape[0] // max(count, 1))
 
+    flat = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
+    flat = flat and (light is None or light.even)
+
     # Light colours at the corners where that is all; else let light be interpolated as well.
     if light is not None and colors is not None and at_corners:
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
@@ -205,7 +208,7 @@ def _paint(
         mix = _mix(first, channels(texture), None if light is None else light.shine)
         attributes = attributes + ([] if light is None else [light.values])
     values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
-    return Paint(channels(texture), taps, mix), values, table.astype(dtype), places
+    return Paint(channels(texture), taps, mix, flat and mix is None), values, table.astype(dtype), places
 
 
 # --- the rasteriser -------------------------------------------------------------------------------
@@ -362,7 +365,9 @@ def blend_scene(
     if soft.aggregate_rgb == "softmax":
         at_corners = soft.faithful or (light is not None and light.even)
         paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
-        attributes, places = _of_pieces(pieces, values, places, whole=soft.faithful)
+        attributes, places = _of_pieces(
+            pieces, values, places, whole=soft.faithful, flat=paint.flat
+        )
 
     # Blend them; distances are in pixels there.
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
@@ -393,12 +398,14 @@ def blend_scene(
 
 
 def _of_pieces(
-    pieces: Pieces, values: jax.Array, places: jax.Array, *, whole: bool
+    pieces: Pieces, values: jax.Array, places: jax.Array, *, whole: bool, flat: bool
 ) -> tuple[jax.Array, jax.Array]:
     """What the corners of faces have `[F, 3, K]`, for the corners of their pieces."""
     if whole or pieces.shares.shape[0] == 0:
         return values, places
     values, places = jnp.concatenate([values, values]), jnp.concatenate([places, places])
+    if flat:
+        return values, places
     shares = pieces.shares[..., None]
     return (shares * values[:, None]).sum(2), places
 

@@ -35,7 +35,7 @@ def short_passes():
     """Passes of few windows: small scenes take several, and unoptimised programs little time."""
     with pytest.MonkeyPatch.context() as patch:
         for slots, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
-            patch.setitem(soft.SCHEDULES, name, soft.SCHEDULES[name]._replace(slots=slots))
+            patch.setitem(soft.SCHEDULES, name, soft.SCHEDULES[name]._replace(slots=(slots, slots)))
         yield
 
 

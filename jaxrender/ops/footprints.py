@@ -25,6 +25,19 @@ from jaxrender.ops.triangles import MIN_AREA, Corners, signed_area
 Triple = list[jax.Array]  # one for each corner
 
 
+class Side(NamedTuple):
+    """An edge of triangles, turned so that they lie to its left."""
+
+    x: jax.Array  # where it begins
+    y: jax.Array
+    dx: jax.Array  # the way to its end
+    dy: jax.Array
+
+    def at(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """The edge function at a pixel; its derivatives are `-dy` and `dx`."""
+        return (y - self.y) * self.dx - (x - self.x) * self.dy
+
+
 class Footprint(NamedTuple):
     """Triangles made ready for many pixels, one in each slot."""
 
@@ -37,21 +50,20 @@ class Footprint(NamedTuple):
 
     def edges(self, x: jax.Array, y: jax.Array) -> Triple:
         """The edge functions at a pixel, signed so that all are positive inside."""
+        return [edge.at(x, y) for edge in self._sides()]
+
+    def sides(self) -> Side:
+        """The three edges, each opposite its corner, in an axis of their own: `[P, 3, 1]`."""
+        return Side(*(jnp.stack(ends, 1) for ends in zip(*self._sides(), strict=True)))
+
+    def _sides(self) -> list[Side]:
         sign = jnp.sign(self.inverse_area)
         found = []
         for k in range(3):
             a, b = (k + 1) % 3, (k + 2) % 3
             dx, dy = (self.x[b] - self.x[a]) * sign, (self.y[b] - self.y[a]) * sign
-            found.append((y - self.y[a]) * dx - (x - self.x[a]) * dy)
+            found.append(Side(self.x[a], self.y[a], dx, dy))
         return found
-
-    def slopes(self) -> tuple[Triple, Triple]:
-        """The derivatives of the edge functions to x and y."""
-        sign = jnp.sign(self.inverse_area)
-        ahead, behind = (1, 2, 0), (2, 0, 1)
-        by_x = [(self.y[ahead[k]] - self.y[behind[k]]) * sign for k in range(3)]
-        by_y = [(self.x[behind[k]] - self.x[ahead[k]]) * sign for k in range(3)]
-        return by_x, by_y
 
     def distance(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """The squared distance of a pixel from the boundary, square pixels."""
@@ -67,19 +79,6 @@ class Footprint(NamedTuple):
         (d12, t12), (d20, t20), (d01, t01) = (self._to_edge(k, x, y) for k in range(3))
         return jnp.where((d01 <= d12) & (d01 <= d20), t01, jnp.where(d12 <= d20, 1 + t12, 2 + t20))
 
-    def spot_weights(self, spot: jax.Array) -> Triple:
-        """The weights of the corners in such a point."""
-        return [
-            jnp.maximum(jnp.maximum(1 - spot, spot - 2), 0),
-            jnp.maximum(1 - jnp.abs(spot - 1), 0),
-            jnp.maximum(1 - jnp.abs(spot - 2), 0),
-        ]
-
-    def from_spot(self, spot: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The way from such a point to the pixel."""
-        weights = self.spot_weights(spot)
-        return x - mix(weights, self.x), y - mix(weights, self.y)
-
     def _to_edge(self, k: int, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The squared distance to the edge opposite corner `k`, and how far along it that is."""
         a, b = (k + 1) % 3, (k + 2) % 3
@@ -88,6 +87,13 @@ class Footprint(NamedTuple):
         along = jnp.clip((x * dx + y * dy) * self.inverse_length[k], 0, 1)
         x, y = x - along * dx, y - along * dy
         return x * x + y * y, along
+
+
+def spot_weights(spot: jax.Array) -> jax.Array:
+    """The weights of the corners `[P, 3, h w]` in such a point `[P, h w]` of the boundary."""
+    corner = jnp.arange(3, dtype=spot.dtype)[None, :, None]
+    away = jnp.abs(spot[:, None] - corner)
+    return jnp.maximum(1 - jnp.minimum(away, 3 - away), 0)
 
 
 def is_inside(edges: Triple) -> jax.Array:

@@ -39,16 +39,18 @@ another edge is the closest.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.soft_backward import blend_backward
 from jaxrender.ops.soft_forward import blend_forward
-from jaxrender.ops.soft_scene import SCHEDULES, Blend, Saved, Scales, Scene, Settings
+from jaxrender.ops.soft_scene import SCHEDULES, Blend, Saved, Scales, Scene, Settings, Wanted
 
 
 def soft_blend(
@@ -69,6 +71,14 @@ def _differentiable_blend(
     return _blend(scene, scales, settings, schedule)[0]
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Static:
+    """Carries what is part of the program among what the forward scans keep."""
+
+    value: Wanted
+
+
 def _blend(
     scene: Scene, scales: Scales, settings: Settings, schedule: str | None
 ) -> tuple[Blend, Saved]:
@@ -76,13 +86,35 @@ def _blend(
 
 
 def _soft_blend_fwd(scene, scales, settings, schedule):
+    moves = jax.tree.map(lambda given: given.perturbed, (scene, scales), is_leaf=_is_primal)
+    scene, scales = jax.tree.map(lambda given: given.value, (scene, scales), is_leaf=_is_primal)
     blend, saved = _blend(scene, scales, settings, schedule)
-    return blend, (scene, scales, blend, saved)
+    wanted = Wanted(
+        corners=moves[0].corners,
+        attributes=moves[0].attributes,
+        table=moves[0].table,
+        sigma=moves[1].sigma,
+        sharpness=moves[1].sharpness,
+    )
+    return blend, (scene, scales, blend, saved, _Static(wanted))
+
+
+def _is_primal(given) -> bool:
+    return isinstance(given, CustomVJPPrimal)
 
 
 def _soft_blend_bwd(settings, schedule, kept, upstream):
-    scene, scales, blend, saved = kept
-    corners, attributes, table, sigma, sharpness, floor = _backward_of(settings, schedule)(
+    scene, scales, blend, saved, static = kept
+    wanted = static.value._replace(depth=not isinstance(upstream.depth, SymbolicZero))
+    settings = settings._replace(wanted=wanted)
+    upstream = jax.tree.map(
+        lambda slope, of: jnp.zeros_like(of) if isinstance(slope, SymbolicZero) else slope,
+        upstream,
+        blend,
+        is_leaf=lambda slope: isinstance(slope, SymbolicZero),
+    )
+    backward = _backward_of(settings, schedule)
+    corners, attributes, table, sigma, sharpness, floor = backward(
         *scene, *scales, *blend, *saved, *upstream
     )
     zero = jnp.zeros_like(sigma)
@@ -93,7 +125,7 @@ def _soft_blend_bwd(settings, schedule, kept, upstream):
     return vary_like(gradients, upstream)
 
 
-_differentiable_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd)
+_differentiable_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd, symbolic_zeros=True)
 
 
 @functools.lru_cache(maxsize=256)

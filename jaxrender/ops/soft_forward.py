@@ -92,7 +92,7 @@ def _fold_nearest(nearest: jax.Array, slots: Slots, settings: Settings, staged: 
     sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
-    depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
+    depth = depth_at(sight, interpolation(sight, edges, settings), settings)
     seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
     offer = jnp.where(seen, depth, jnp.inf)
     return write_pixels(lax.scatter_min, nearest, slots, offer, settings)
@@ -105,7 +105,7 @@ def _fold_tally(
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
     if not settings.faithful:
-        depth = depth_at(sight, interpolation(sight, edges, settings)[0], settings)
+        depth = depth_at(sight, interpolation(sight, edges, settings), settings)
         signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
     return _add_tally(*state, slots, signed, settings)
 
@@ -139,7 +139,7 @@ def _fold_blend(
     sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
-    weights, _ = interpolation(sight, edges, settings)
+    weights = interpolation(sight, edges, settings)
     if not settings.faithful:
         depth = depth_at(sight, weights, settings)
         signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
@@ -179,6 +179,6 @@ def _color(
 ) -> jax.Array:
     """The weights, and times them depth and colours `[P, 2 + C, h w]`."""
     colors = []
-    if settings.paint:
-        colors = paint_at(slots, attributes_at(slots, w0, w1), settings.paint)
+    if (paint := settings.paint) is not None:
+        colors = paint_at(slots, attributes_at(slots, w0, w1, flat=paint.flat), paint)
     return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)

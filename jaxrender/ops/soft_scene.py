@@ -42,13 +42,13 @@ class Schedule(NamedTuple):
 
     forward: tuple[int, int]  # window; a CPU scatters few large ones quicker than many small ones
     backward: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
-    slots: int  # windows in a pass
+    slots: tuple[int, int]  # windows in a pass, at least and at most
     staged: bool  # whether what many results need is written out first
 
 
 SCHEDULES = {
-    "cpu": Schedule((8, 16), (4, 8), 512, staged=True),
-    "gpu": Schedule((4, 8), (4, 8), 1 << 15, staged=False),
+    "cpu": Schedule((8, 16), (4, 8), (256, 1024), staged=True),
+    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 15), staged=False),
 }
 
 
@@ -60,11 +60,24 @@ class Paint(NamedTuple):
         taps: `(places, attributes) -> (rows, weights)`, which rows of the table to read and how
             much of each; `places` are integers of the triangle. None reads nothing.
         mix: `(texel, attributes) -> colours`, elementwise. None is the attributes themselves.
+        flat: whether each triangle has the same attributes all over.
     """
 
     channels: int
     taps: Callable[[list[jax.Array], list[jax.Array]], tuple[list, list]] | None = None
     mix: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]] | None = None
+    flat: bool = False
+
+
+class Wanted(NamedTuple):
+    """What the loss depends on, and what it is to be differentiated to; the rest gets 0."""
+
+    depth: bool = True  # whether it depends on the depth that is drawn
+    corners: bool = True
+    attributes: bool = True
+    table: bool = True
+    sigma: bool = True
+    sharpness: bool = True
 
 
 class Settings(NamedTuple):
@@ -81,6 +94,7 @@ class Settings(NamedTuple):
         paint: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
+        wanted: what to differentiate.
         window: `(h, w)`, which the scans take from their schedule.
     """
 
@@ -94,6 +108,7 @@ class Settings(NamedTuple):
     paint: Paint | None
     perspective: bool
     faithful: bool
+    wanted: Wanted = Wanted()
     window: tuple[int, int] = (0, 0)
 
 
@@ -300,19 +315,33 @@ def lowest_barycentric(sight: Sight, edges: Triple) -> jax.Array:
     return lowest * jnp.abs(sight.footprint.inverse_area)
 
 
-def interpolation(sight: Sight, edges: Triple, settings: Settings) -> tuple[Triple, jax.Array]:
-    """The weights of the corners' attributes, and `1 / Σ e⁺_k q_k` (not for `faithful`)."""
+def interpolation(sight: Sight, edges: Triple, settings: Settings) -> Triple:
+    """The weights of the corners' attributes."""
     footprint = sight.footprint
+    shares = [
+        share_of(edge, nearness, footprint.inverse_area, settings)
+        for edge, nearness in zip(edges, footprint.nearness, strict=True)
+    ]
+    total = shares[0] + shares[1] + shares[2]
+    return [weight_of(share, total, settings) for share in shares]
+
+
+def share_of(
+    edge: jax.Array, nearness: jax.Array, inverse_area: jax.Array, settings: Settings
+) -> jax.Array:
+    """What a corner's weight is proportional to, from the edge function opposite of it."""
     if settings.faithful:
         # SoftRas: clipped from above as well, and not perspective-correct.
-        weights = [jnp.clip(edge * jnp.abs(footprint.inverse_area), 0, 1) for edge in edges]
-        total = jnp.maximum(weights[0] + weights[1] + weights[2], 1e-5)
-        return [weight / total for weight in weights], 1 / total
-    weights = [jnp.maximum(edge, 0) * footprint.nearness[k] for k, edge in enumerate(edges)]
-    total = weights[0] + weights[1] + weights[2]
-    inverse = 1 / jnp.where(total > 0, total, 1)
+        return jnp.clip(edge * jnp.abs(inverse_area), 0, 1)
+    return jnp.maximum(edge, 0) * nearness
+
+
+def weight_of(share: jax.Array, total: jax.Array, settings: Settings) -> jax.Array:
+    """A corner's weight, from its share and that of all three."""
+    if settings.faithful:
+        return share / jnp.maximum(total, 1e-5)
     # Where rounding leaves nothing of a sliver, take its middle.
-    return [jnp.where(total > 0, weight * inverse, 1 / 3) for weight in weights], inverse
+    return jnp.where(total > 0, share / jnp.where(total > 0, total, 1), 1 / 3)
 
 
 def depth_at(sight: Sight, weights: Triple, settings: Settings) -> jax.Array:
@@ -422,8 +451,17 @@ def scan(
         state,
         setup.bounds,
         window=settings.window,
-        slots=schedule.slots,
+        slots=_slots(setup, settings, schedule),
     )
+
+
+def _slots(setup: Setup, settings: Settings, schedule: Schedule) -> int:
+    """How many windows a pass should hold: of those to be expected, no more than half."""
+    (height, width), (down, across) = settings.image_size, settings.window
+    covered = 2 * height * width // (down * across)  # by two layers of large triangles
+    expected = setup.views * (setup.triangles + covered)
+    fewest, most = schedule.slots
+    return min(most, max(fewest, 1 << (expected // 2).bit_length() - 1))
 
 
 def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) -> Any:
@@ -458,8 +496,12 @@ def corner_attributes(slots: Slots) -> list[list[jax.Array]]:
     return [rows[:count], rows[count : 2 * count], rows[2 * count :]]
 
 
-def attributes_at(slots: Slots, w0: jax.Array, w1: jax.Array) -> list[jax.Array]:
+def attributes_at(
+    slots: Slots, w0: jax.Array, w1: jax.Array, *, flat: bool
+) -> list[jax.Array]:
     """The attributes at each pixel."""
+    if flat:
+        return [jnp.broadcast_to(value, w0.shape) for value in corner_attributes(slots)[0]]
     weights = [w0, w1, 1 - w0 - w1]
     return [mix(weights, list(corners)) for corners in zip(*corner_attributes(slots), strict=True)]
 
