@@ -217,7 +217,12 @@ def _paint(
         mix = _mix(first, channels(texture), None if light is None else light.shine)
         attributes = attributes + ([] if light is None else [light.values])
     values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
-    return Paint(channels(texture), taps, mix, flat and mix is None), values, table.astype(dtype), places
+    return (
+        Paint(channels(texture), taps, mix, flat and mix is None),
+        values,
+        table.astype(dtype),
+        places,
+    )
 
 
 # --- the rasteriser -------------------------------------------------------------------------------

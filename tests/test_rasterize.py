@@ -183,6 +183,29 @@ class TestExactness:
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_allclose(one[2], other[2], rtol=3e-6)  # by a fused multiply-add
 
+    @pytest.mark.parametrize("at_once", [1, 3])
+    def test_views_after_each_other(self, monkeypatch, at_once):
+        """Of many views some are drawn after the others, whether they share their faces or not."""
+        views = np.stack([soup(seed, 30)[0] for seed in range(6)])
+        faces = np.stack([soup(0, 30)[1]] * 6)
+        near = jnp.linspace(0.1, 1.0, 6)
+        size = (20, 30)
+        alone = [
+            NEAREST(*args, 100.0, image_size=size) for args in zip(views, faces, near, strict=True)
+        ]
+        monkeypatch.setattr(hard, "FEW_SET_UP", at_once * views.shape[1])
+        monkeypatch.setattr(hard, "MANY_SET_UP", at_once * views.shape[1])
+        for own in (faces, faces[0]):
+            hard._single_view.cache_clear()
+            draw = functools.partial(hard.nearest_faces, image_size=size, schedule="loop")
+            axes = (0, 0 if own.ndim == 3 else None, 0, None)
+            together = jit(jax.vmap(draw, axes))(views, own, near, 100.0)
+            for number, wanted in enumerate(alone):
+                np.testing.assert_array_equal(together[0][number], wanted[0])
+                for got, other in zip(together[1:], wanted[1:], strict=True):
+                    np.testing.assert_allclose(got[number], other, rtol=1e-4, atol=1e-5)
+        hard._single_view.cache_clear()
+
     def test_number_of_slots_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 700)
         results = []

@@ -636,6 +636,83 @@ def soft_loss(vertices, colors, sigma, faces):
     return (image.rgb**2).sum() + (image.alpha**2).sum() + 0.01 * (image.depth**2).sum(), image
 
 
+def blended(vertices, faces, texture, sigma, gamma, **options):
+    """A number that depends on all that is drawn but, unless `depth` is set, not on depth."""
+    depth = options.pop("depth", 0.0)
+    image = jr.rasterize_soft(
+        jr.ScreenMesh(vertices, faces), texture, image_size=(12, 16), sigma=sigma, gamma=gamma,
+        cutoff=1e-6, **options,
+    )  # fmt: skip
+    slopes = np.random.default_rng(3).normal(size=(5, 12, 16))
+    loss = (image.rgb * slopes[:3].transpose(1, 2, 0)).sum() + (image.alpha * slopes[3]).sum()
+    return loss + depth * (image.depth * slopes[4]).sum() if depth else loss
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("vertex", {"depth": 0.1}),
+        ("texel", {}),
+        ("uv", {"distance": "barycentric"}),
+        ("flat", {"distance": "hard"}),
+        ("flat", {"depth": 0.1}),
+        ("vertex", {"aggregate_rgb": None}),
+        ("vertex", {"faithful": True}),
+    ],
+)
+def test_each_argument_alone_has_the_same_gradient(kind, options):
+    """What nobody asks for is not computed; the rest stays as it is."""
+    vertices, faces = small_scene(5)
+    if kind == "flat":
+        texture = jr.FaceTexels(jax.random.uniform(jax.random.key(0), (len(faces), 1, 1, 3)))
+    else:
+        texture = some_texture(kind, faces)
+    tree = jax.tree.structure(texture)
+
+    def loss(vertices, colors, sigma, gamma):
+        leaves = [colors, *jax.tree.leaves(texture)[1:]]
+        dressed = jax.tree.unflatten(tree, leaves)
+        return blended(vertices, faces, dressed, sigma, gamma, **options)
+
+    args = vertices, jax.tree.leaves(texture)[0], jnp.asarray(0.01), jnp.asarray(0.1)
+    together = jit(jax.grad(loss, (0, 1, 2, 3)))(*args)
+    for number, wanted in enumerate(together):
+        alone = jit(jax.grad(loss, number))(*args)
+        np.testing.assert_allclose(alone, wanted, rtol=1e-9, atol=1e-12)
+    if options.get("aggregate_rgb", "softmax"):
+        assert all(np.abs(wanted).max() > 0 for wanted in together[1::2])
+
+
+@pytest.mark.usefixtures("x64")
+def test_flat_colours_are_those_of_all_corners():
+    vertices, faces = small_scene(6)
+    colors = jax.random.uniform(jax.random.key(0), (len(faces), 3))
+
+    def flat(vertices, colors):
+        return blended(vertices, faces, jr.FaceTexels(colors[:, None, None]), 0.01, 0.1, near=2.8)
+
+    def corners(vertices, colors):
+        return blended(vertices, faces, jr.VertexColors(colors.repeat(3, 0)), 0.01, 0.1, near=2.8)
+
+    got, wanted = (
+        jit(jax.value_and_grad(loss, (0, 1)))(vertices, colors) for loss in (flat, corners)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), got, wanted)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 3e-7), (jnp.float64, 1e-15)])
+def test_softplus(dtype, tolerance):
+    t = np.concatenate([-np.logspace(1.9, -8, 200), [0.0], np.logspace(-8, 15, 200)]).astype(dtype)
+    wide = t.astype(np.float64)
+    wanted = np.maximum(wide, 0) + np.log1p(np.exp(-np.abs(wide)))
+    got = jax.jit(_soft._softplus)(jnp.asarray(t))
+    assert got.dtype == dtype
+    # The exponential alone is off by its argument's rounding.
+    assert (np.abs(got / wanted - 1) < tolerance * np.maximum(1, -wide)).all()
+
+
 class TestTransformations:
     def setup_method(self):
         self.vertices, self.faces = (jnp.asarray(a) for a in soup(4, 30))

@@ -23,7 +23,8 @@ division at a pixel.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,7 @@ MIN_SLOTS = 256  # even for few faces: large ones have many windows
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
 FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
+MANY_SET_UP = 5 * FEW_SET_UP  # for more than one view; what is set up of more is slow to reach
 MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
 NO_OFFER = jnp.iinfo(jnp.int32).max
 
@@ -217,9 +219,17 @@ def _draw(
         zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
+    # Draw some views after the others where their faces are many, in memory that stays near.
+    in_loop = schedule and are_native_loops_available()
+    at_once = _views_at_once(views, max(face_count, vertices.shape[1])) if in_loop else views
+    if at_once < views:
+        draw = functools.partial(
+            _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=schedule
+        )
+        return _map_views(draw, (vertices, faces, near, far), views, at_once)
+
     # Set the faces of all views up, and draw them.
-    countable = Strips(views, image_size).size <= MOST_NUMBERS
-    in_loop = schedule and countable and are_native_loops_available()
+    in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS
     set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
         set_up = one_function(set_up)
@@ -238,6 +248,28 @@ def _draw(
         jnp.stack(barycentrics, axis=-1),
         jnp.where(empty, far[:, None, None], depth),
     )
+
+
+def _views_at_once(views: int, faces: int) -> int:
+    """How many views are drawn at once: of small meshes as many as are set up in one function."""
+    most = FEW_SET_UP if 2 * faces <= FEW_SET_UP else MANY_SET_UP
+    return max(
+        count
+        for count in range(1, views + 1)
+        if views % count == 0 and (count == 1 or count * faces <= most)
+    )
+
+
+def _map_views(draw: Callable, args: tuple, views: int, at_once: int) -> Any:
+    """`draw(*args)` for so many views at once; arguments with an axis of 1 are shared by all."""
+
+    def some(own: list[jax.Array]) -> Any:
+        rest = iter(own)
+        return draw(*(arg if arg.shape[0] < views else next(rest) for arg in args))
+
+    own = [arg.reshape(-1, at_once, *arg.shape[1:]) for arg in args if arg.shape[0] == views]
+    drawn = lax.map(some, own)
+    return jax.tree.map(lambda array: array.reshape(views, *array.shape[2:]), drawn)
 
 
 def _set_up(

@@ -47,7 +47,7 @@ class Schedule(NamedTuple):
 
 
 SCHEDULES = {
-    "cpu": Schedule((8, 16), (4, 8), (256, 1024), staged=True),
+    "cpu": Schedule((4, 16), (4, 8), (256, 1024), staged=True),
     "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 15), staged=False),
 }
 
@@ -496,9 +496,7 @@ def corner_attributes(slots: Slots) -> list[list[jax.Array]]:
     return [rows[:count], rows[count : 2 * count], rows[2 * count :]]
 
 
-def attributes_at(
-    slots: Slots, w0: jax.Array, w1: jax.Array, *, flat: bool
-) -> list[jax.Array]:
+def attributes_at(slots: Slots, w0: jax.Array, w1: jax.Array, *, flat: bool) -> list[jax.Array]:
     """The attributes at each pixel."""
     if flat:
         return [jnp.broadcast_to(value, w0.shape) for value in corner_attributes(slots)[0]]
