@@ -18,6 +18,7 @@ import jax
 
 import jaxrender as jr
 from benchmarks.harness import Result, run
+from benchmarks.roofline import limits
 from benchmarks.timing import peak_rss_bytes
 
 TASKS = ("hard", "nmr", "soft", "views")
@@ -50,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
         for contest in module.contests(quick=options.quick, peers=options.peers):
             if options.scene not in contest.scene.name:
                 continue
-            how = {"profile": options.profile, "deterministic": options.deterministic}
+            how = {
+                name: getattr(options, name) for name in ("profile", "roofline", "deterministic")
+            }
             for result in run(contest, seconds=seconds, **how):
                 results.append(result)
                 absence = (result.who, result.detail)
@@ -60,9 +63,13 @@ def main(argv: list[str] | None = None) -> int:
                 if result.stages:
                     parts = (f"{stage} {ms:.2f}" for stage, ms in result.stages.items())
                     print(f"{'':20} ms by stage: {', '.join(parts)}", flush=True)
+                if result.work:
+                    print(f"{'':20} {result.work}", flush=True)
 
     # Keep the record.
     about["peak_rss_bytes"] = peak_rss_bytes()
+    if options.roofline:
+        about["limits"] = dataclasses.asdict(limits())
     print(f"\nmost memory held by this process: {about['peak_rss_bytes'] / 1e6:,.0f} MB")
     if options.json:
         record = {**about, "results": [dataclasses.asdict(result) for result in results]}
@@ -84,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--quick", action="store_true", help="a few seconds: does it all still run?")
     option("--peers", action="store_true", help="also time the peers that can be imported")
     option("--profile", action="store_true", help="also say where our time goes, by stage")
+    option("--roofline", action="store_true", help="also count what our programs do")
     option("--deterministic", action="store_true", help="let a GPU add in a fixed order, too")
     option("--scene", default="", metavar="TEXT", help="only scenes with TEXT in their name")
     option("--json", type=Path, metavar="PATH", help="write the results there")

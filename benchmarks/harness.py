@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from benchmarks.peers import Absent, Drawer, Pictures
+from benchmarks.roofline import Work, work_of
 from benchmarks.scenes import Scene
 from benchmarks.stages import stage_times
 from benchmarks.timing import compile_program, measure
@@ -78,6 +79,7 @@ class Result:
         agreement: how far the peer made the same as we did, 1 if wholly, by the contest's
             measure; None where there is nothing to compare.
         stages: milliseconds by stage, see `stage_times`; ours only, where asked for.
+        work: what the program does, see `roofline.Work`; likewise.
     """
 
     task: str
@@ -97,10 +99,16 @@ class Result:
     temporary_bytes: int | None = None
     agreement: float | None = None
     stages: dict[str, float] | None = None
+    work: Work | None = None
 
 
 def run(
-    contest: Contest, *, seconds: float, profile: bool = False, deterministic: bool = False
+    contest: Contest,
+    *,
+    seconds: float,
+    profile: bool = False,
+    roofline: bool = False,
+    deterministic: bool = False,
 ) -> Iterator[Result]:
     """Yields our result, then each peer's, spending about `seconds` of timing on each."""
     scene = contest.scene
@@ -119,6 +127,7 @@ def run(
         peak_bytes=program.peak_bytes,
         temporary_bytes=program.temporary_bytes,
         stages=stage_times(program.call, *args) if profile else None,
+        work=work_of(contest.function, *args) if roofline else None,
     )
 
     # Time each peer on the same scene; one that fails is a row that says so.

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import jaxrender as jr
-from benchmarks import compare, plot, scenes, stages
+from benchmarks import compare, plot, roofline, scenes, stages
 from benchmarks.harness import Result
 
 REPO = Path(__file__).resolve().parent.parent
@@ -57,6 +57,38 @@ def test_quick_run_writes_a_record(task, tmp_path):
             assert result["ratio"] > 0
         else:
             assert result["detail"] == "absent: g++ is not installed"
+
+
+def test_roofline_counts_loops_as_often_as_they_run():
+    def bend(x):
+        return x * 2 + 1
+
+    def loops(x, often):
+        def inner(_, x):
+            return bend(bend(x))
+
+        def outer(_, x):
+            return bend(jax.lax.fori_loop(0, often, inner, x))
+
+        return jax.lax.fori_loop(0, 3, outer, bend(x)).sum()
+
+    numbers = 1 << 12
+    for often in (0, 5):
+        work = roofline.work_of(loops, jnp.ones(numbers), jnp.int32(often))
+        wanted = 2 * numbers * (1 + 3 * (1 + 2 * often)) + numbers
+        assert work.flops == pytest.approx(wanted, rel=0.02)
+        assert work.bytes > 4 * numbers
+        assert work.steps == 3 * (1 + often)
+
+
+def test_roofline_of_loops_that_nobody_counts():
+    mesh, size = jr.shapes.cube(), (8, 8)
+
+    def draw(vertices):
+        return jr.rasterize_hard(jr.ScreenMesh(vertices, mesh.faces), image_size=size).depth
+
+    work = roofline.work_of(draw, mesh.vertices + jnp.array([[0, 0, 4.0]]))
+    assert (work is None) == (jax.default_backend() == "cpu")
 
 
 def test_profile_tells_the_stages():

@@ -1,0 +1,202 @@
+"""What a program has to do, and how long the machine takes for so much at its best: `--roofline`.
+
+XLA counts the operations of a compiled program, and the bytes that its kernels read and write, but
+each loop's body once. So each program is compiled again with the body of one loop twice in it,
+which tells what the body costs; and it is run once with a callback in each loop, which tells how
+often. What loops that are compiled into one function (`jaxrender.ops.native`) do is not known to
+XLA's count; such programs, which only a CPU has, have no figures.
+
+The machine's limits are measured, by the two simplest programs: one that only reads and writes, and
+one that only multiplies and adds. On a CPU a pass's arrays stay in caches, so that a program can
+beat the limit of its memory; exponentials and the like are not among the operations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.timing import measure
+
+SCATTER = re.compile(r"%\w*scatter\S* = [a-z]+(\d+)\[([\d,]*)\]\S* fusion\(")
+Loop = tuple[int, ...]  # the how-many-eth loop, within the how-many-eth, …, of a program
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What one run of a program does.
+
+    Attributes:
+        flops: additions, multiplications and the like.
+        bytes: read and written by kernels; what stays in a cache between two counts too.
+        steps: of all loops; each starts its kernels anew.
+    """
+
+    flops: float
+    bytes: float
+    steps: int
+
+    def __str__(self) -> str:
+        best = limits()
+        return (
+            f"{self.flops / 1e9:.3f} Gflop, at best {1e3 * self.flops / best.flops:.2f} ms; "
+            f"{self.bytes / 1e9:.3f} GB, from memory {1e3 * self.bytes / best.bytes:.2f} ms; "
+            f"{self.steps} loop steps"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What the machine does in a second."""
+
+    flops: float
+    bytes: float
+
+
+@functools.cache
+def limits() -> Limits:
+    """Those of JAX's default device, in float32."""
+    # Read and write what no cache holds, in place.
+    numbers = 1 << (26 if jax.default_backend() == "cpu" else 28)
+    shift = jax.jit(lambda x: x + 1, donate_argnums=0)
+    state = [jnp.zeros(numbers, jnp.float32)]
+
+    def stream() -> jax.Array:
+        state[0] = shift(state[0])
+        return state[0]
+
+    bytes_per_s = 8 * numbers / (1e-3 * measure(stream).min_ms)
+
+    # Multiply and add in chains that do not wait for each other.
+    chains, length, width = 8, 64, 1 << (16 if jax.default_backend() == "cpu" else 24)
+
+    @jax.jit
+    def arithmetic(x: jax.Array) -> jax.Array:
+        values = [x + k for k in range(chains)]
+        for _ in range(length):
+            values = [value * 0.999 + 0.001 for value in values]
+        return functools.reduce(jnp.add, values)
+
+    start = jnp.zeros(width, jnp.float32)
+    best = measure(lambda: arithmetic(start), repeats=50).min_ms
+    return Limits(2 * chains * length * width / (1e-3 * best), bytes_per_s)
+
+
+def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
+    """What `function(*args)` does; None if it has loops that XLA's count does not know."""
+    native: list[bool] = []
+    with _loops() as loops, _told_of_native_loops(native):
+        plain = jax.jit(function).lower(*args)
+    if native:
+        return None
+
+    # Find how often each loop's body runs.
+    ticks: Counter[Loop] = Counter()
+    with _loops(ticks=ticks):
+        jax.block_until_ready(jax.jit(function)(*args))
+        jax.effects_barrier()
+
+    # Find what each body costs, with the loops inside of it; some were traced for other shapes.
+    total = once = _cost(plain)
+    bodies: dict[Loop, np.ndarray] = {}
+    for loop in loops:
+        with _loops(twice=loop):
+            lowered = jax.jit(function).lower(*args)
+        if lowered.as_text() != plain.as_text():
+            bodies[loop] = _cost(lowered) - once
+
+    # Count each as often as it runs, without the loops inside.
+    for loop, cost in bodies.items():
+        inside = [bodies[other] for other in bodies if other[:-1] == loop]
+        total = total + (cost - sum(inside, start=np.zeros(2))) * (ticks[loop] - 1)
+    return Work(float(total[0]), float(total[1]), sum(ticks.values()))
+
+
+def _cost(lowered: jax.stages.Lowered) -> np.ndarray:
+    """Operations and bytes of a program, each loop's body counted once."""
+    compiled = lowered.compile()
+    found = compiled.cost_analysis() or {}
+
+    # XLA has a scatter read and write all of the array that it changes a few places of.
+    whole = 0
+    for bits, shape in SCATTER.findall(compiled.as_text() or ""):
+        sizes = [int(size) for size in shape.split(",") if size]
+        whole += 2 * math.prod(sizes) * int(bits) // 8
+    return np.array([found.get("flops", 0.0), found.get("bytes accessed", 0.0) - whole])
+
+
+@contextlib.contextmanager
+def _loops(
+    *, twice: Loop | None = None, ticks: Counter[Loop] | None = None
+) -> Iterator[dict[Loop, None]]:
+    """Lets programs be traced with loops that are known; what comes out is which there are.
+
+    Args:
+        twice: the loop whose body is to be in the program twice.
+        ticks: counts the runs of each body.
+    """
+    found: dict[Loop, None] = {}
+    within: list[Loop] = [()]
+    ordinals = [0]
+    while_loop = lax.while_loop
+
+    def known_while(cond: Callable, body: Callable, init: Any) -> Any:
+        loop: Loop = (*within[-1], ordinals[-1])
+        ordinals[-1] += 1
+        found[loop] = None
+
+        def once(carry: Any) -> Any:
+            within.append(loop)
+            ordinals.append(0)
+            if ticks is not None:
+                jax.debug.callback(functools.partial(ticks.update, [loop]))
+            carry = body(carry)
+            within.pop()
+            ordinals.pop()
+            return carry
+
+        return while_loop(cond, (lambda carry: once(once(carry))) if twice == loop else once, init)
+
+    def known_fori(lower: jax.Array, upper: jax.Array, body: Callable, init: Any) -> Any:
+        # With a number of steps that XLA knows it would count, or copy the body, for itself.
+        lower, upper = lax.optimization_barrier((jnp.asarray(lower), jnp.asarray(upper)))
+
+        def step(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+            return carry[0] + 1, body(*carry)
+
+        return known_while(lambda carry: carry[0] < upper, step, (lower, init))[1]
+
+    jax.clear_caches()
+    with (
+        mock.patch.object(lax, "while_loop", known_while),
+        mock.patch.object(lax, "fori_loop", known_fori),
+    ):
+        yield found
+    jax.clear_caches()
+
+
+@contextlib.contextmanager
+def _told_of_native_loops(native: list[bool]) -> Iterator[None]:
+    """Appends to `native` whenever a loop is compiled into one function."""
+    from jaxrender.ops import hard
+
+    plain = hard.one_function
+
+    def told(function: Callable) -> Callable:
+        native.append(True)
+        return plain(function)
+
+    with mock.patch.object(hard, "one_function", told):
+        yield
