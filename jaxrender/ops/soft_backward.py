@@ -121,16 +121,15 @@ def _fold_back(
         own = (won == slots.windows.face[:, None])[:, None]
         told = jnp.concatenate([jnp.where(own, told[:, :1], 0), told[:, 1:]], axis=1)
 
-    # Find the edge functions, and the closest point of the boundary.
+    # Find the sides, and the closest point of the boundary.
     sight = look(slots, settings)
-    edges = sight.footprint.sides().at(sight.x[:, None], sight.y[:, None])
-    spot = None
+    sides, spot = sight.footprint.sides(), None
     if settings.distance == "euclidean":
         spot = sight.footprint.spot(sight.x, sight.y)
 
     # Weigh the triangle; find how the pixel pulls at what it sees; and how that moves corners.
     gains = functools.partial(gain, settings=settings, staged=staged)
-    added, read, amounts = staged_call(staged, gains, slots, told, edges, spot)
+    added, read, amounts = staged_call(staged, gains, slots, told, sides, spot)
     sums = sums.at[slots.windows.face].add(added)
     first = slots.view[:, None] * rows
     for row, amount in zip(read, amounts, strict=True):

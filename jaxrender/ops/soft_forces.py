@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import Triple, mix, spot_weights
+from jaxrender.ops.footprints import Side, Triple, mix, spot_weights
 from jaxrender.ops.soft_scene import (
     Paint,
     Settings,
@@ -85,7 +85,7 @@ def _corners(array: jax.Array | None) -> Triple:
 def gain(
     slots: Slots,
     told: jax.Array,
-    edges: jax.Array,
+    sides: Side,
     spot: jax.Array | None,
     *,
     settings: Settings,
@@ -98,12 +98,14 @@ def gain(
         told: `[P, n, h w]` what each pixel tells them: the slope of the total; and where there
             are colours, the nearest depth, 1 / S, the mean `v`, the slopes of the colours, and
             that of the depth, if the loss depends on it.
-        edges: `[P, 3, h w]` the edge functions.
+        sides: of the triangles.
         spot: `[P, h w]` the closest points of the boundaries; None where no distance needs them.
         settings: what is part of the program.
         staged: whether each step writes out what the next one needs.
     """
-    shares, total = _shares(look(slots, settings), edges, settings)
+    sight = look(slots, settings)
+    edges = sides.at(sight.x[:, None], sight.y[:, None])
+    shares, total = _shares(sight, edges, settings)
     weights = weight_of(shares, total, settings)
     place = _Place(edges, weights, None if spot is None else spot_weights(spot))
     weigh = functools.partial(_weigh, settings=settings, staged=staged)
@@ -285,7 +287,7 @@ def _move(
     moves = settings.wanted.corners
 
     # Push the closest point of the boundary, which moves with its edge, against the pixel.
-    push = None
+    push = []
     if place.spot is not None and moves:
         x, y = place.away(sight)
         sign = jnp.sign(signed)
@@ -294,7 +296,7 @@ def _move(
             squared = x * x + y * y
             rate = sign / jnp.sqrt(sight.scales.sigma * jnp.where(squared > 0, squared, 1))
         rate = jnp.where(signed > -jnp.inf, rate, 0) * forces.argument
-        push = -rate[:, None] * jnp.stack([x, y], 1)
+        push = [-rate * x, -rate * y]
 
     # Turn the edges about the pixel: those that weigh the barycentrics, and the closest one.
     turns = []
@@ -343,7 +345,7 @@ def _pinch(
 def _add_up(
     slots: Slots,
     place: _Place,
-    push: jax.Array | None,
+    push: list[jax.Array],
     turn: jax.Array | None,
     sink: jax.Array | None,
     scales: jax.Array | None,
@@ -356,8 +358,9 @@ def _add_up(
 
     # Add up how x and y of the corners are moved.
     moved = []
-    if push is not None and place.spot is not None:
-        moved.append(_contract(place.spot, push))
+    if push and place.spot is not None:
+        pushed = [_contract(place.spot, along[:, None]) for along in push]
+        moved.append(jnp.concatenate(pushed, -1))
     if turn is not None:
         sides, area = footprint.sides(), jnp.abs(footprint.inverse_area)[..., None]
         slopes = jnp.concatenate([sides.dy, -sides.dx], -1) * area
