@@ -102,11 +102,7 @@ def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
     if native:
         return None
 
-    # Find how often each loop's body runs.
-    ticks: Counter[Loop] = Counter()
-    with _loops(ticks=ticks):
-        jax.block_until_ready(jax.jit(function)(*args))
-        jax.effects_barrier()
+    ticks = loop_steps(function, *args)
 
     # Find what each body costs, with the loops inside of it; some were traced for other shapes.
     total = once = _cost(plain)
@@ -122,6 +118,15 @@ def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
         inside = [bodies[other] for other in bodies if other[:-1] == loop]
         total = total + (cost - sum(inside, start=np.zeros(2))) * (ticks[loop] - 1)
     return Work(float(total[0]), float(total[1]), sum(ticks.values()))
+
+
+def loop_steps(function: Callable[..., Any], *args: Any) -> Counter[Loop]:
+    """How often the body of each loop runs in `function(*args)`, which has no native loops."""
+    ticks: Counter[Loop] = Counter()
+    with _loops(ticks=ticks):
+        jax.block_until_ready(jax.jit(function)(*args))
+        jax.effects_barrier()
+    return ticks
 
 
 def _cost(lowered: jax.stages.Lowered) -> np.ndarray:

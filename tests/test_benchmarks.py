@@ -19,6 +19,7 @@ import pytest
 import jaxrender as jr
 from benchmarks import compare, plot, roofline, scenes, stages
 from benchmarks.harness import Result
+from jaxrender.ops import soft_scene
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -89,6 +90,24 @@ def test_roofline_of_loops_that_nobody_counts():
 
     work = roofline.work_of(draw, mesh.vertices + jnp.array([[0, 0, 4.0]]))
     assert (work is None) == (jax.default_backend() == "cpu")
+
+
+@pytest.mark.parametrize("task", ["hard", "soft"])
+def test_a_frame_takes_few_loop_steps_on_a_gpu(monkeypatch, task):
+    """By the schedule that a GPU has; each step waits for the one before."""
+    monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", "0")
+    monkeypatch.setitem(soft_scene.SCHEDULES, "cpu", soft_scene.SCHEDULES["gpu"])
+    scene = scenes.sphere(*{"hard": (6, 512), "soft": (4, 256)}[task])
+    size = (scene.size, scene.size)
+
+    def loss(vertices):
+        screen = jr.ScreenMesh(vertices, scene.faces)
+        if task == "hard":
+            return jr.rasterize_hard(screen, image_size=size).depth.sum()
+        return jr.rasterize_soft(screen, image_size=size, sigma=1e-4).alpha.sum()
+
+    function = loss if task == "hard" else jax.grad(loss)
+    assert 0 < sum(roofline.loop_steps(function, scene.vertices[0]).values()) <= 10
 
 
 def test_profile_tells_the_stages():
