@@ -701,6 +701,19 @@ def test_flat_colours_are_those_of_all_corners():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), got, wanted)
 
 
+@pytest.mark.parametrize("faithful", [False, True])
+def test_one_face_in_one_pixel(monkeypatch, faithful):
+    """Where next to nothing is to be drawn, a pass still holds something."""
+    for name, schedule in soft.SCHEDULES.items():
+        monkeypatch.setitem(soft.SCHEDULES, name, schedule._replace(slots=(1, 1024)))
+    screen = jr.ScreenMesh(
+        *separate(np.array([[[-3.0, -3, 2], [3, -3, 2], [0, 3, 2]]], np.float32))
+    )
+    image = jr.rasterize_soft(screen, image_size=(1, 1), faithful=faithful)
+    np.testing.assert_allclose(image.alpha, 1, atol=1e-5)
+    np.testing.assert_allclose(image.rgb, 1, atol=1e-5)
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 3e-7), (jnp.float64, 1e-15)])
 def test_softplus(dtype, tolerance):

@@ -221,14 +221,16 @@ def _draw(
 
     # Draw some views after the others where their faces are many, in memory that stays near.
     in_loop = schedule and are_native_loops_available()
-    at_once = _views_at_once(views, max(face_count, vertices.shape[1])) if in_loop else views
+    at_once = views
+    if in_loop:
+        at_once = _views_at_once(views, max(face_count, vertices.shape[1]), image_size)
     if at_once < views:
         draw = functools.partial(
             _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=schedule
         )
         return _map_views(draw, (vertices, faces, near, far), views, at_once)
 
-    # Set the faces of all views up, and draw them.
+    # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS
     set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
@@ -250,14 +252,11 @@ def _draw(
     )
 
 
-def _views_at_once(views: int, faces: int) -> int:
+def _views_at_once(views: int, faces: int, image_size: tuple[int, int]) -> int:
     """How many views are drawn at once: of small meshes as many as are set up in one function."""
-    most = FEW_SET_UP if 2 * faces <= FEW_SET_UP else MANY_SET_UP
-    return max(
-        count
-        for count in range(1, views + 1)
-        if views % count == 0 and (count == 1 or count * faces <= most)
-    )
+    most = (FEW_SET_UP if 2 * faces <= FEW_SET_UP else MANY_SET_UP) // faces
+    most = max(1, min(most, MOST_NUMBERS // Strips(1, image_size).size, views))
+    return max(count for count in range(1, most + 1) if views % count == 0)
 
 
 def _map_views(draw: Callable, args: tuple, views: int, at_once: int) -> Any:

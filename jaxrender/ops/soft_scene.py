@@ -459,9 +459,9 @@ def _slots(setup: Setup, settings: Settings, schedule: Schedule) -> int:
     """How many windows a pass should hold: of those to be expected, no more than half."""
     (height, width), (down, across) = settings.image_size, settings.window
     covered = 2 * height * width // (down * across)  # by two layers of large triangles
-    expected = setup.views * (setup.triangles + covered)
+    half = max(setup.views * (setup.triangles + covered) // 2, 1)
     fewest, most = schedule.slots
-    return min(most, max(fewest, 1 << (expected // 2).bit_length() - 1))
+    return min(most, max(fewest, 1 << half.bit_length() - 1))
 
 
 def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) -> Any:
