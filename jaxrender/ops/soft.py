@@ -33,6 +33,9 @@ and `u_k = ∂L/∂w_k`, moving corner `m` moves them all:
 
     ∂w_k/∂x_m = -w_m ∂w_k/∂x      so      ∂L/∂x_m = -w_m Σ_k u_k ∂w_k/∂x
 
+What nobody differentiates to is left out of that scan, and so is the depth's upstream gradient
+where there is none (`Wanted`).
+
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
 """
