@@ -29,6 +29,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.timing import measure
+from jaxrender.ops import hard
 
 SCATTER = re.compile(r"%\w*scatter\S* = [a-z]+(\d+)\[([\d,]*)\]\S* fusion\(")
 Loop = tuple[int, ...]  # the how-many-eth loop, within the how-many-eth, …, of a program
@@ -183,20 +184,21 @@ def _loops(
 
         return known_while(lambda carry: carry[0] < upper, step, (lower, init))[1]
 
+    # Nothing that was traced before may be taken, nor what is traced here be taken afterwards.
     jax.clear_caches()
-    with (
-        mock.patch.object(lax, "while_loop", known_while),
-        mock.patch.object(lax, "fori_loop", known_fori),
-    ):
-        yield found
-    jax.clear_caches()
+    try:
+        with (
+            mock.patch.object(lax, "while_loop", known_while),
+            mock.patch.object(lax, "fori_loop", known_fori),
+        ):
+            yield found
+    finally:
+        jax.clear_caches()
 
 
 @contextlib.contextmanager
 def _told_of_native_loops(native: list[bool]) -> Iterator[None]:
     """Appends to `native` whenever a loop is compiled into one function."""
-    from jaxrender.ops import hard
-
     plain = hard.one_function
 
     def told(function: Callable) -> Callable:

@@ -74,14 +74,6 @@ def _differentiable_blend(
     return _blend(scene, scales, settings, schedule)[0]
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class _Static:
-    """Carries what is part of the program among what the forward scans keep."""
-
-    value: Wanted
-
-
 def _blend(
     scene: Scene, scales: Scales, settings: Settings, schedule: str | None
 ) -> tuple[Blend, Saved]:
@@ -99,7 +91,7 @@ def _soft_blend_fwd(scene, scales, settings, schedule):
         sigma=moves[1].sigma,
         sharpness=moves[1].sharpness,
     )
-    return blend, (scene, scales, blend, saved, _Static(wanted))
+    return blend, (scene, scales, blend, saved, wanted)
 
 
 def _is_primal(given) -> bool:
@@ -107,8 +99,8 @@ def _is_primal(given) -> bool:
 
 
 def _soft_blend_bwd(settings, schedule, kept, upstream):
-    scene, scales, blend, saved, static = kept
-    wanted = static.value._replace(depth=not isinstance(upstream.depth, SymbolicZero))
+    scene, scales, blend, saved, wanted = kept
+    wanted = dataclasses.replace(wanted, depth=not isinstance(upstream.depth, SymbolicZero))
     settings = settings._replace(wanted=wanted)
     upstream = jax.tree.map(
         lambda slope, of: jnp.zeros_like(of) if isinstance(slope, SymbolicZero) else slope,

@@ -6,6 +6,7 @@ vector units are filled whatever the window.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -69,8 +70,13 @@ class Paint(NamedTuple):
     flat: bool = False
 
 
-class Wanted(NamedTuple):
-    """What the loss depends on, and what it is to be differentiated to; the rest gets 0."""
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the loss depends on, and what it is to be differentiated to; the rest gets 0.
+
+    Part of the program, also among what the forward scans keep.
+    """
 
     depth: bool = True  # whether it depends on the depth that is drawn
     corners: bool = True
