@@ -19,7 +19,7 @@ import pytest
 import jaxrender as jr
 from benchmarks import compare, plot, roofline, scenes, stages
 from benchmarks.harness import Result
-from jaxrender.ops import soft_scene
+from jaxrender.ops import nmr, soft_scene
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -92,22 +92,35 @@ def test_roofline_of_loops_that_nobody_counts():
     assert (work is None) == (jax.default_backend() == "cpu")
 
 
-@pytest.mark.parametrize("task", ["hard", "soft"])
+@pytest.mark.parametrize("task", ["hard", "nmr", "soft", "soft, 64 views"])
 def test_a_frame_takes_few_loop_steps_on_a_gpu(monkeypatch, task):
     """By the schedule that a GPU has; each step waits for the one before."""
     monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", "0")
-    monkeypatch.setitem(soft_scene.SCHEDULES, "cpu", soft_scene.SCHEDULES["gpu"])
-    scene = scenes.sphere(*{"hard": (6, 512), "soft": (4, 256)}[task])
+    for schedules in (soft_scene.SCHEDULES, nmr.SCHEDULES):
+        monkeypatch.setitem(schedules, "cpu", schedules["gpu"])
+    scene = {
+        "hard": scenes.sphere(6, 512),
+        "nmr": scenes.sphere(5, 512),
+        "soft": scenes.sphere(4, 512),
+        "soft, 64 views": scenes.sphere(3, 64, views=64),
+    }[task]
     size = (scene.size, scene.size)
 
-    def loss(vertices):
+    def picture(vertices):
         screen = jr.ScreenMesh(vertices, scene.faces)
         if task == "hard":
-            return jr.rasterize_hard(screen, image_size=size).depth.sum()
-        return jr.rasterize_soft(screen, image_size=size, sigma=1e-4).alpha.sum()
+            return jr.rasterize_hard(screen, image_size=size).depth
+        if task == "nmr":
+            fragments = jr.rasterize_hard(screen, image_size=size)
+            alpha = (fragments.face >= 0).astype(jnp.float32)
+            return jr.nmr_gradient(alpha[..., None], fragments, screen)
+        return jr.rasterize_soft(screen, image_size=size, sigma=1e-4).alpha
+
+    def loss(vertices):
+        return jax.vmap(picture)(vertices).sum()
 
     function = loss if task == "hard" else jax.grad(loss)
-    assert 0 < sum(roofline.loop_steps(function, scene.vertices[0]).values()) <= 10
+    assert 0 < sum(roofline.loop_steps(function, scene.vertices).values()) <= 10
 
 
 def test_profile_tells_the_stages():

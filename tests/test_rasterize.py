@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender.ops import hard
+from jaxrender.ops import hard, windows
 
 SCHEDULES = sorted(hard.SCHEDULES)
 LOOK_UP = jax.jit(hard.look_up, static_argnames="perspective")
@@ -209,9 +210,8 @@ class TestExactness:
     def test_number_of_slots_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 700)
         results = []
-        for slots in (1, 7, 5000):
-            monkeypatch.setattr(hard, "MIN_SLOTS", slots)
-            monkeypatch.setattr(hard, "SLOTS", slots)
+        for slots in (1, 7, hard.MOST_SLOTS):
+            monkeypatch.setattr(hard, "MOST_SLOTS", slots)
             hard._single_view.cache_clear()
             draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="pixels")
             drawn = jax.jit(draw)
@@ -219,6 +219,23 @@ class TestExactness:
         hard._single_view.cache_clear()
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
+
+    def test_more_windows_in_sight_than_int32_counts(self, monkeypatch):
+        # Let one pass run: all of them would take forever.
+        monkeypatch.setattr(lax, "while_loop", lambda go_on, step, state: step(state))
+        slots = windows.MAX_SLOTS >> 6
+        large = np.arange(slots) < slots - 5
+        bounds = windows.Bounds(*(jnp.zeros(slots, jnp.int32),) * 2, *(large * 4095,) * 2)
+        assert slots * (slots + 1) > 2**32
+        faces = windows.scan_windows(
+            lambda state, pass_: pass_.face,
+            jnp.zeros(slots, jnp.int32),
+            bounds,
+            window=(8, 8),
+            slots=slots,
+        )
+        expected = slots - 1 - np.minimum(np.arange(slots), 5)
+        np.testing.assert_array_equal(faces, expected)
 
     @pytest.mark.parametrize("perspective", [True, False])
     def test_ways_for_large_pictures(self, monkeypatch, perspective):

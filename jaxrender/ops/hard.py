@@ -48,11 +48,16 @@ from jaxrender.ops.triangles import (
     signed_area,
     to_pixels,
 )
-from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows, window_pixels
+from jaxrender.ops.windows import (
+    Bounds,
+    Windows,
+    expected_windows,
+    scan_windows,
+    window_pixels,
+)
 
 WINDOW = (4, 16)  # of the passes
-SLOTS = MAX_SLOTS  # of a pass, at most
-MIN_SLOTS = 256  # even for few faces: large ones have many windows
+MOST_SLOTS = 1 << 17  # of a pass
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
 FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
@@ -427,7 +432,7 @@ def _draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: b
         (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
         bounds,
         window=WINDOW,
-        slots=min(SLOTS, max(MIN_SLOTS, total)),
+        slots=min(MOST_SLOTS, 2 * views * expected_windows(total // views, image_size, WINDOW)),
     )
     nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
 

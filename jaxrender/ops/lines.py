@@ -70,6 +70,45 @@ class Crossing(NamedTuple):
     moves: tuple[jax.Array, ...]  # whether the end moves v* at all
 
 
+class Way(NamedTuple):
+    """Which edge of a face it is, and along which axis: a sweep's number, 0 to 5."""
+
+    sweep: jax.Array  # int32
+    image_size: tuple[int, int]  # (H, W)
+
+    @property
+    def axis(self) -> jax.Array:
+        """0 along columns, 1 along rows."""
+        return lax.div(self.sweep, jnp.int32(3))
+
+    @property
+    def edge(self) -> jax.Array:
+        """0, 1 or 2."""
+        return lax.rem(self.sweep, jnp.int32(3))
+
+    @property
+    def by_column(self) -> jax.Array:
+        """Whether lines are columns."""
+        return self.axis == 0
+
+    @property
+    def lines(self) -> jax.Array:
+        """How many there are in a view."""
+        height, width = self.image_size
+        return jnp.where(self.by_column, width, height)
+
+    @property
+    def size(self) -> jax.Array:
+        """How many pixels a line has."""
+        height, width = self.image_size
+        return jnp.where(self.by_column, height, width)
+
+    @property
+    def of_edge(self) -> jax.Array:
+        """Which coordinate of which edge it moves: those of x, then those of y."""
+        return (1 - self.axis) * 3 + self.edge
+
+
 class Sweep(NamedTuple):
     """One edge of the faces that pixels see, and the lines of the pixels along one axis."""
 
@@ -79,16 +118,17 @@ class Sweep(NamedTuple):
     owner: jax.Array  # int32 the face, counted through all views
     eps: jax.Array  # of the view
 
-    def cross(self, by_column: jax.Array, lines: jax.Array, size: jax.Array) -> Crossing:
-        """Crosses the edges with the lines, of which a view has `lines`, each of `size` pixels."""
+    def cross(self, way: Way) -> Crossing:
+        """Crosses the edges with the lines."""
         (au, av), (bu, bv) = self.a, self.b
         u = self.u.astype(au.dtype)
+        lines, size = way.lines.astype(au.dtype), way.size.astype(au.dtype)
         level = au == bu
         span = jnp.where(level, 1, bu - au)
         # Multiplied before it is divided, v* is exact where an edge between pixel centres meets
         # another; and no fused multiply-add rounds it to the one or the other side of it.
         at = av + (bv - av) * (u - au) / span
-        outward = jnp.where((au < bu) == by_column, -1, 1).astype(at.dtype)
+        outward = jnp.where((au < bu) == way.by_column, -1, 1).astype(at.dtype)
         inner = jnp.where(outward > 0, jnp.floor(at), jnp.ceil(at))
         outer = inner + outward
         first = jnp.maximum(jnp.ceil(jnp.minimum(au, bu)), 0)

@@ -68,7 +68,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
-from jaxrender.ops.lines import Crossing, Lines, Sweep, as_lines
+from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
 from jaxrender.ops.passes import list_places, repeat, vary_like
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.triangles import Corners
@@ -80,12 +80,13 @@ class Schedule(NamedTuple):
     """How much is done at once on a kind of device; a matter of speed alone."""
 
     pixels: int  # visible pixels in a pass
+    sweeps: int  # done at once with them
     swept: int  # pixels of the lines that are swept at once
 
 
 SCHEDULES = {
-    "cpu": Schedule(pixels=1 << 13, swept=1 << 17),
-    "gpu": Schedule(pixels=1 << 22, swept=1 << 23),
+    "cpu": Schedule(pixels=1 << 13, sweeps=1, swept=1 << 17),
+    "gpu": Schedule(pixels=1 << 20, sweeps=SWEEPS, swept=1 << 24),
 }
 
 
@@ -204,60 +205,68 @@ def _sweep_all(
         view, row = lax.div(row, jnp.int32(height)), lax.rem(row, jnp.int32(height))
         owner = face[pixel] + view * (faces // views)
 
-        def one_sweep(sweep: jax.Array, carry: tuple) -> tuple:
+        def some_sweeps(number: jax.Array, carry: tuple) -> tuple:
             # What a loop carries is in memory; what it does not, XLA computes at each use.
-            known, (live, view, row, column, owner), gradient = carry
-            axis, edge = lax.div(sweep, jnp.int32(3)), lax.rem(sweep, jnp.int32(3))
-            by_column = axis == 0
-            base = ((1 - axis) * 3 + edge) * faces
-            count = jnp.where(by_column, width, height).astype(dtype)
-            size = jnp.where(by_column, height, width).astype(dtype)
-            u, v = (jnp.where(by_column, *pair) for pair in ((column, row), (row, column)))
-            line = view * (width + height) + jnp.where(by_column, u, width + u)
+            known, pixels, gradient = carry
+            live, view, row, column, owner = pixels
+            sweeps = number * schedule.sweeps + jnp.arange(schedule.sweeps, dtype=jnp.int32)
+            way = Way(sweeps[:, None], (height, width))
+            u, v = (jnp.where(way.by_column, *pair) for pair in ((column, row), (row, column)))
+            line = view * (width + height) + jnp.where(way.by_column, u, width + u)
 
-            def point(end: int, edge: jax.Array) -> tuple[jax.Array, jax.Array]:
+            def point(end: int, shift: int) -> tuple[jax.Array, jax.Array]:
+                # Row by row, which XLA reads where it needs them: a gather it would write out.
+                edge = lax.rem(way.edge[:, 0] + shift, jnp.int32(3))
                 across, along = (
-                    lax.dynamic_index_in_dim(known, (end * 2 + k) * 3 + edge, keepdims=False)
-                    for k in (axis, 1 - axis)
+                    jnp.stack([lax.dynamic_index_in_dim(known, k, keepdims=False) for k in places])
+                    for places in (
+                        (end * 2 + axis) * 3 + edge for axis in (way.axis[:, 0], 1 - way.axis[:, 0])
+                    )
                 )
                 return across, along
 
-            this = Sweep(point(0, edge), point(1, edge), u, owner, eps[view])
-            third = point(0, lax.rem(edge + 2, jnp.int32(3)))
-            crossing = this.cross(by_column, count, size)
+            this = Sweep(point(0, 0), point(1, 0), u, owner, eps[view])
+            third = point(0, 2)
+            crossing = this.cross(way)
             crossing = crossing._replace(valid=crossing.valid & live)
 
-            def add(gradient: jax.Array, pulls: list[jax.Array], owner: jax.Array) -> jax.Array:
+            def add(gradient: jax.Array, pulls: list[jax.Array], to: jax.Array) -> jax.Array:
                 for end, pull in enumerate(pulls):
-                    gradient = gradient.at[base + end * 6 * faces + owner].add(pull)
+                    gradient = gradient.at[end * SWEEPS * faces + to].add(pull)
                 return gradient
 
             # Pull the edges in, each over the pixel itself.
-            inside = _is_inside(this, crossing, third, v, known[12] > 0)
-            gradient = add(gradient, _pull_in(lines, line, v, this, crossing, inside, size), owner)
+            inside = _is_inside(this, crossing, third, v, known[12:] > 0)
+            pulls = _pull_in(lines, line, v, this, crossing, inside, way.size)
+            gradient = add(gradient, pulls, way.of_edge * faces + owner)
 
             # Push them out, from the pixels right inside them, over all beyond.
-            rows = max(1, min(schedule.swept // lines.image.shape[2], at_once // 8))
+            rows = max(1, min(schedule.swept // lines.image.shape[2], u.size // 8))
             chosen, chosen_count = list_places(
-                crossing.valid & (v == crossing.inner), at_once + rows
+                (crossing.valid & (v == crossing.inner)).reshape(-1), u.size + rows
             )
-            chosen_place = (line * lines.image.shape[2] + v)[chosen]
+            chosen_place = (line * lines.image.shape[2] + v).reshape(-1)[chosen]
+            every = jax.tree.map(lambda array: jnp.broadcast_to(array, u.shape).reshape(-1), this)
 
             def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
                 first = block * rows
                 slots = lax.dynamic_slice(chosen, (first,), (rows,))
-                these = jax.tree.map(lambda array: array[slots], this)
-                crossing = these.cross(by_column, count, size)
+                these = jax.tree.map(lambda array: array[slots], every)
+                way = Way(sweeps[0] + lax.div(slots, jnp.int32(at_once)), (height, width))
+                crossing = these.cross(way)
                 live = first + jnp.arange(rows, dtype=jnp.int32) < chosen_count
                 crossing = crossing._replace(valid=crossing.valid & live)
                 place = lax.dynamic_slice(chosen_place, (first,), (rows,))
-                return add(gradient, _push_out(lines, place, these, crossing), these.owner)
+                pushes = _push_out(lines, place, these, crossing)
+                return add(gradient, pushes, way.of_edge * faces + these.owner)
 
             gradient = repeat(chosen_count, rows, one_block, gradient)
-            return known, (live, view, row, column, owner), gradient
+            return known, pixels, gradient
 
-        carry = (table[:, owner], (live, view, row, column, owner), gradient)
-        return lax.fori_loop(jnp.int32(0), jnp.int32(SWEEPS), one_sweep, carry)[-1]
+        pixels = [array[None] for array in (live, view, row, column, owner)]
+        carry = (table[:, owner], pixels, gradient)
+        times = jnp.int32(SWEEPS // schedule.sweeps)
+        return lax.fori_loop(jnp.int32(0), times, some_sweeps, carry)[-1]
 
     nothing = vary_like(jnp.zeros(12 * faces, dtype), face)
     gradient = repeat(visible, at_once, one_pass, nothing)

@@ -25,7 +25,7 @@ from jaxrender.ops.footprints import (
 )
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import pixel_span
-from jaxrender.ops.windows import Bounds, Windows, scan_windows
+from jaxrender.ops.windows import Bounds, Windows, expected_windows, scan_windows
 
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
 CERTAIN = 80.0  # a `t` at which every coverage is 1
@@ -44,12 +44,13 @@ class Schedule(NamedTuple):
     forward: tuple[int, int]  # window; a CPU scatters few large ones quicker than many small ones
     backward: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
     slots: tuple[int, int]  # windows in a pass, at least and at most
+    share: float  # of the windows to be expected, that a pass should hold
     staged: bool  # whether what many results need is written out first
 
 
 SCHEDULES = {
-    "cpu": Schedule((4, 16), (4, 8), (256, 1024), staged=True),
-    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 15), staged=False),
+    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, staged=True),
+    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, staged=False),
 }
 
 
@@ -462,12 +463,11 @@ def scan(
 
 
 def _slots(setup: Setup, settings: Settings, schedule: Schedule) -> int:
-    """How many windows a pass should hold: of those to be expected, no more than half."""
-    (height, width), (down, across) = settings.image_size, settings.window
-    covered = 2 * height * width // (down * across)  # by two layers of large triangles
-    half = max(setup.views * (setup.triangles + covered) // 2, 1)
+    """How many windows a pass holds."""
+    expected = expected_windows(setup.triangles, settings.image_size, settings.window)
+    share = max(int(schedule.share * setup.views * expected), 1)
     fewest, most = schedule.slots
-    return min(most, max(fewest, 1 << half.bit_length() - 1))
+    return min(most, max(fewest, 1 << share.bit_length() - 1))
 
 
 def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) -> Any:

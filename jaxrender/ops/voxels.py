@@ -27,10 +27,10 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of
-from jaxrender.ops.windows import MAX_SLOTS, Bounds, Windows, scan_windows
+from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
 WINDOW = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
-MIN_SLOTS = 256  # even for few faces: large ones have many windows
+SLOTS = 256, 1 << 15  # of a pass, at least, for large faces have many windows, and at most
 WORD = 32  # bits
 
 # The lines along axis `d` are numbered by their place on the two other axes.
@@ -180,7 +180,7 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         jnp.zeros((3 * meshes * n * n, n), bool),
         bounds,
         window=WINDOW,
-        slots=min(MAX_SLOTS, max(MIN_SLOTS, 3 * total)),
+        slots=min(SLOTS[1], max(SLOTS[0], 3 * total)),
     )
     return met.reshape(3, meshes, n, n, n)
 

@@ -21,7 +21,8 @@ from jax import lax
 
 from jaxrender.ops.passes import list_places, vary_like
 
-MAX_SLOTS = 1 << 15  # of a pass: sums over its faces stay below MAX_SLOTS², which int32 holds
+MAX_SLOTS = 1 << 23  # of a pass: float32 counts exactly so far
+NO_SLOT = 1 << 30  # stands for any place behind the last slot
 
 
 class Bounds(NamedTuple):
@@ -77,12 +78,13 @@ def scan_windows(
     slot = jnp.arange(slots, dtype=jnp.int32)
 
     def next_windows(cursor: jax.Array, done: jax.Array) -> tuple[Windows, jax.Array, jax.Array]:
-        # Give the next faces consecutive slots; the first face may be `done` in part. No face
-        # counts for much more than a pass holds, so that sums stay small whatever the picture.
+        # Give the next faces consecutive slots; the first face may be `done` in part. Sums of
+        # all their windows may exceed int32; float32 only rounds those that no slot is left for.
         ahead = lax.dynamic_slice(queue, (cursor,), (slots,))
         left_over = jnp.where(cursor + slot < listed, count[ahead], 0)
         left_over = left_over - jnp.where(slot == 0, done, 0)
-        ends = jnp.cumsum(jnp.minimum(left_over, slots + 1), dtype=jnp.int32)
+        ends = jnp.cumsum(jnp.minimum(left_over, slots + 1), dtype=jnp.float32)
+        ends = jnp.minimum(ends, NO_SLOT).astype(jnp.int32)
         starts = jnp.concatenate([jnp.zeros(1, jnp.int32), ends[:-1]])
 
         # Find whose window each slot holds: as many faces start before it as it comes after.
@@ -116,6 +118,12 @@ def scan_windows(
     zero = jnp.zeros((), jnp.int32)
     start = vary_like((zero, zero, state), bounds.top)
     return lax.while_loop(lambda carry: carry[0] < listed, one_pass, start)[2]
+
+
+def expected_windows(faces: int, image_size: tuple[int, int], window: tuple[int, int]) -> int:
+    """About how many windows the faces of a view have, if two layers of them fill the picture."""
+    (height, width), (down, across) = image_size, window
+    return faces + 2 * height * width // (down * across)
 
 
 def window_pixels(
