@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,18 +12,23 @@ import jaxrender as jr
 from benchmarks import scenes
 from benchmarks.harness import Contest
 from benchmarks.native import zbuffer
-from benchmarks.peers import PEERS, Pictures
+from benchmarks.peers import PEERS, Drawer, Pictures
 from benchmarks.scenes import Scene
 
 
 def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     """All contests of this task; with `quick` three small ones, with `peers` against all peers."""
-    rivals = {"z-buffer (C++)": zbuffer, **(PEERS if peers else {})}
     for scene in _scenes(quick):
-        yield Contest("hard", scene, _fragments(scene), _args(scene), _pictures, rivals)
+        yield drawn(scene, PEERS if peers else {})
     for scene in _depth_scenes(quick):
         alone = {"z-buffer (C++)": zbuffer}
         yield Contest("hard, depth", scene, _depth(scene), _args(scene), _depth_pictures, alone)
+
+
+def drawn(scene: Scene, peers: Mapping[str, Callable[[Scene], Drawer]] | None = None) -> Contest:
+    """Drawing all that `rasterize_hard` returns."""
+    rivals = {"z-buffer (C++)": zbuffer, **(peers or {})}
+    return Contest("hard", scene, _fragments(scene), _args(scene), _pictures, rivals)
 
 
 def _scenes(quick: bool) -> Iterator[Scene]:

@@ -34,14 +34,14 @@ CPP = "NMR (C++)"
 def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     """All contests of this task; with `quick` three small ones, with `peers` against PyTorch3D."""
     if quick:
-        yield _drawn(scenes.sphere(2, 64), "alpha")
-        yield _differentiated(scenes.sphere(2, 32, views=2), "rgb", samples=2)
+        yield drawn(scenes.sphere(2, 64), "alpha")
+        yield differentiated(scenes.sphere(2, 32, views=2), "rgb", samples=2)
     else:
         for scene in _scenes():
             for kind in CHANNELS:
-                yield _drawn(scene, kind)
-                yield _differentiated(scene, kind, peers=peers)
-        yield _differentiated(scenes.sphere(4, 256), "alpha", samples=2)
+                yield drawn(scene, kind)
+                yield differentiated(scene, kind, peers=peers)
+        yield differentiated(scenes.sphere(4, 256), "alpha", samples=2)
     if importlib.util.find_spec("optax"):
         yield _fitting(jr.shapes.teapot(2), 32) if quick else _fitting(jr.shapes.teapot(), 256)
 
@@ -55,7 +55,7 @@ def _scenes() -> Iterator[Scene]:
     yield from (scenes.sphere(3, 64, views) for views in (8, 64))
 
 
-def _drawn(scene: Scene, kind: str) -> Contest:
+def drawn(scene: Scene, kind: str) -> Contest:
     """Drawing alone; the values of all pixels are compared."""
     colors, _ = _random(scene, CHANNELS[kind])
     args = (scene.vertices, scene.faces, colors)
@@ -63,7 +63,7 @@ def _drawn(scene: Scene, kind: str) -> Contest:
     return Contest(f"nmr, {kind}", scene, _pictures(scene), args, np.asarray, rivals, same_values)
 
 
-def _differentiated(scene: Scene, kind: str, *, samples: int = 1, peers: bool = False) -> Contest:
+def differentiated(scene: Scene, kind: str, *, samples: int = 1, peers: bool = False) -> Contest:
     """Drawing and differentiating; the gradients are compared."""
     colors, upstream = _random(scene, CHANNELS[kind])
     draw = _pictures(scene, samples)

@@ -98,7 +98,7 @@ def limits() -> Limits:
 def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
     """What `function(*args)` does; None if it has loops that XLA's count does not know."""
     native: list[bool] = []
-    with _loops() as loops, _told_of_native_loops(native):
+    with known_loops() as loops, _told_of_nativeknown_loops(native):
         plain = jax.jit(function).lower(*args)
     if native:
         return None
@@ -109,7 +109,7 @@ def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
     total = once = _cost(plain)
     bodies: dict[Loop, np.ndarray] = {}
     for loop in loops:
-        with _loops(twice=loop):
+        with known_loops(twice=loop):
             lowered = jax.jit(function).lower(*args)
         if lowered.as_text() != plain.as_text():
             bodies[loop] = _cost(lowered) - once
@@ -124,10 +124,16 @@ def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
 def loop_steps(function: Callable[..., Any], *args: Any) -> Counter[Loop]:
     """How often the body of each loop runs in `function(*args)`, which has no native loops."""
     ticks: Counter[Loop] = Counter()
-    with _loops(ticks=ticks):
+    with known_loops(ticks=ticks):
         jax.block_until_ready(jax.jit(function)(*args))
         jax.effects_barrier()
     return ticks
+
+
+def loop_of(names: str) -> Loop | None:
+    """Which loop an instruction is, or is in, that was traced in `known_loops`, by its names."""
+    found = re.findall(r"\bloop_(\d+(?:_\d+)*)\b", names)
+    return tuple(int(number) for number in found[-1].split("_")) if found else None
 
 
 def _cost(lowered: jax.stages.Lowered) -> np.ndarray:
@@ -144,7 +150,7 @@ def _cost(lowered: jax.stages.Lowered) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _loops(
+def known_loops(
     *, twice: Loop | None = None, ticks: Counter[Loop] | None = None
 ) -> Iterator[dict[Loop, None]]:
     """Lets programs be traced with loops that are known; what comes out is which there are.
@@ -173,7 +179,10 @@ def _loops(
             ordinals.pop()
             return carry
 
-        return while_loop(cond, (lambda carry: once(once(carry))) if twice == loop else once, init)
+        with jax.named_scope("loop_" + "_".join(map(str, loop))):
+            return while_loop(
+                cond, (lambda carry: once(once(carry))) if twice == loop else once, init
+            )
 
     def known_fori(lower: jax.Array, upper: jax.Array, body: Callable, init: Any) -> Any:
         # With a number of steps that XLA knows it would count, or copy the body, for itself.
@@ -197,7 +206,7 @@ def _loops(
 
 
 @contextlib.contextmanager
-def _told_of_native_loops(native: list[bool]) -> Iterator[None]:
+def _told_of_nativeknown_loops(native: list[bool]) -> Iterator[None]:
     """Appends to `native` whenever a loop is compiled into one function."""
     plain = hard.one_function
 

@@ -31,16 +31,16 @@ CPP = "soft (C++)"
 def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     """All contests of this task; with `quick` two small ones, with `peers` against PyTorch3D."""
     if quick:
-        yield _drawn(scenes.sphere(2, 64), "alpha")
-        yield _differentiated(scenes.sphere(2, 32, views=2), "rgb")
+        yield drawn(scenes.sphere(2, 64), "alpha")
+        yield differentiated(scenes.sphere(2, 32, views=2), "rgb")
         return
     for scene in _scenes():
         for kind in ("alpha", "rgb"):
-            yield _drawn(scene, kind)
-            yield _differentiated(scene, kind, peers=peers)
+            yield drawn(scene, kind)
+            yield differentiated(scene, kind, peers=peers)
     for sigma in (1e-5, 1e-3):
-        yield _differentiated(scenes.sphere(4, 256), "rgb", sigma)
-    yield _differentiated(scenes.sphere(5, 512), "rgb", 1e-3)
+        yield differentiated(scenes.sphere(4, 256), "rgb", sigma)
+    yield differentiated(scenes.sphere(5, 512), "rgb", 1e-3)
 
 
 def _scenes() -> Iterator[Scene]:
@@ -51,7 +51,7 @@ def _scenes() -> Iterator[Scene]:
     yield from (scenes.sphere(3, 64, views) for views in (8, 64))
 
 
-def _drawn(scene: Scene, kind: str) -> Contest:
+def drawn(scene: Scene, kind: str) -> Contest:
     """Drawing alone; the values of all pixels are compared."""
     colors, _ = _random(scene, kind)
     args = (scene.vertices, scene.faces, colors, SIGMA, GAMMA)
@@ -62,7 +62,7 @@ def _drawn(scene: Scene, kind: str) -> Contest:
     return Contest(f"soft, {kind}", scene, draw, args, np.asarray, {CPP: peer}, same_values)
 
 
-def _differentiated(
+def differentiated(
     scene: Scene, kind: str, sigma: float = SIGMA, *, peers: bool = False
 ) -> Contest:
     """Drawing and differentiating; the gradients are compared."""

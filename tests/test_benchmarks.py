@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 
 import jaxrender as jr
-from benchmarks import compare, plot, roofline, scenes, stages
+from benchmarks import ahead, compare, plot, roofline, scenes, soft, stages
 from benchmarks.harness import Result
-from jaxrender.ops import nmr, soft_scene
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -93,11 +92,8 @@ def test_roofline_of_loops_that_nobody_counts():
 
 
 @pytest.mark.parametrize("task", ["hard", "nmr", "soft", "soft, 64 views"])
-def test_a_frame_takes_few_loop_steps_on_a_gpu(monkeypatch, task):
+def test_a_frame_takes_few_loop_steps_on_a_gpu(task):
     """By the schedule that a GPU has; each step waits for the one before."""
-    monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", "0")
-    for schedules in (soft_scene.SCHEDULES, nmr.SCHEDULES):
-        monkeypatch.setitem(schedules, "cpu", schedules["gpu"])
     scene = {
         "hard": scenes.sphere(6, 512),
         "nmr": scenes.sphere(5, 512),
@@ -120,7 +116,34 @@ def test_a_frame_takes_few_loop_steps_on_a_gpu(monkeypatch, task):
         return jax.vmap(picture)(vertices).sum()
 
     function = loss if task == "hard" else jax.grad(loss)
-    assert 0 < sum(roofline.loop_steps(function, scene.vertices).values()) <= 10
+    with ahead.schedules_of_a_gpu():
+        assert 0 < sum(roofline.loop_steps(function, scene.vertices).values()) <= 10
+
+
+def test_kernels_of_a_compiled_program():
+    def loops(x, often):
+        def inner(_, x):
+            return jnp.sort(x) * 2
+
+        return jax.lax.fori_loop(0, often, inner, x)
+
+    numbers = jnp.ones(1 << 12)
+    with roofline.known_loops():
+        text = jax.jit(loops).lower(numbers, jnp.int32(3)).compile().as_text()
+    sorts = [kernel for kernel in ahead.kernels_of(text) if "sort" in kernel.name]
+    assert [kernel.loop for kernel in sorts] == [(0,)]
+    assert sorts[0].bytes == 2 * numbers.nbytes
+    assert any(kernel.loop == () for kernel in ahead.kernels_of(text))
+
+
+def test_programs_compile_for_a_gpu_that_is_not_there(monkeypatch):
+    pytest.importorskip("jax_plugins.xla_cuda12", reason="the CUDA plugin of JAX is not installed")
+    contest = soft.differentiated(scenes.sphere(2, 32), "rgb")
+    monkeypatch.setenv("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    compiled, _ = ahead.compile_for(ahead.H200, contest.function, *contest.args)
+    assert {(), (0,), (1,), (2,)} <= {
+        kernel.loop for kernel in ahead.kernels_of(compiled.as_text())
+    }
 
 
 def test_profile_tells_the_stages():

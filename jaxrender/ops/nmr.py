@@ -82,11 +82,12 @@ class Schedule(NamedTuple):
     pixels: int  # visible pixels in a pass
     sweeps: int  # done at once with them
     swept: int  # pixels of the lines that are swept at once
+    asks: bool  # whether edges are cut only if some vertex is behind a camera; always if not
 
 
 SCHEDULES = {
-    "cpu": Schedule(pixels=1 << 13, sweeps=1, swept=1 << 17),
-    "gpu": Schedule(pixels=1 << 20, sweeps=SWEEPS, swept=1 << 24),
+    "cpu": Schedule(pixels=1 << 13, sweeps=1, swept=1 << 17, asks=True),
+    "gpu": Schedule(pixels=1 << 20, sweeps=SWEEPS, swept=1 << 24, asks=False),
 }
 
 
@@ -145,15 +146,16 @@ def _differentiate(
 
     height, width = face.shape[1:]
 
-    # Set the edges of all faces up, one view after the other. Cutting them, and the derivative
-    # of that, takes longer than all else here, so do it only if any vertex is behind a camera.
+    # Set the edges of all faces up, one view after the other. Cutting them, and the derivative of
+    # that, takes longer than all else here on a CPU, so it does so only if any vertex is behind a
+    # camera; a GPU would wait longer for the answer.
     def pull_back(corners: Corners, gradient: Segments, *, cut: bool) -> Corners:
         return jax.vjp(functools.partial(segments_of, cut=cut), corners)[1](gradient)[0]
 
     def choose(function: Callable, *args: Any) -> Any:
         whole = functools.partial(function, cut=False)
-        if not perspective:
-            return whole(*args)
+        if not (perspective and schedule.asks):
+            return function(*args, cut=perspective)
         behind = (vertices[..., 2] <= 0).any()
         return lax.cond(behind, functools.partial(function, cut=True), whole, *args)
 

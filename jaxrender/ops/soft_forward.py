@@ -65,9 +65,11 @@ def blend_forward(
         blend = Blend(jnp.zeros((*total.shape, 0), dtype), 0 * ones, ones, total)
         return blend, Saved(ones, ones, _cut_winner(winner, cut_out, setup.views, settings))
 
-    # Find the nearest depth at each pixel; then add everything up.
-    nearest = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + settings.window[0])
-    nearest = run(_fold_nearest, jnp.broadcast_to(nearest[:, None], tall))
+    # Find the nearest depth at each pixel; then add everything up. It is sought as the highest of
+    # what is less than zero: a GPU has an instruction for the maximum of floats, by way of their
+    # bits, and loops for the minimum.
+    floor = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + settings.window[0])
+    nearest = -run(_fold_nearest, jnp.broadcast_to(-floor[:, None], tall))
     sums = jnp.zeros((2 + settings.paint.channels, *tall), dtype)
     total, winner, sums, _ = run(_fold_blend, (total, winner, sums, nearest))
 
@@ -88,14 +90,14 @@ def _cut_winner(winner: jax.Array, cut_out: Callable, views: int, settings: Sett
     return jnp.zeros((views, 0, 0), jnp.int32)
 
 
-def _fold_nearest(nearest: jax.Array, slots: Slots, settings: Settings, staged: bool) -> jax.Array:
+def _fold_nearest(highest: jax.Array, slots: Slots, settings: Settings, staged: bool) -> jax.Array:
     sight = look(slots, settings)
     edges = sight.footprint.edges(sight.x, sight.y)
     signed = signed_square(sight, edges, settings)
     depth = depth_at(sight, interpolation(sight, edges, settings), settings)
     seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
-    offer = jnp.where(seen, depth, jnp.inf)
-    return write_pixels(lax.scatter_min, nearest, slots, offer, settings)
+    offer = jnp.where(seen, -depth, -jnp.inf)
+    return write_pixels(lax.scatter_max, highest, slots, offer, settings)
 
 
 def _fold_tally(
