@@ -9,7 +9,7 @@ into that one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,6 +59,40 @@ def fold_vmap(batched: Callable) -> Callable:
         return jax.tree.map(lambda result: result[0], over_batch(*(arg[None] for arg in args)))
 
     return single
+
+
+def in_lots(batched: Callable, args: Sequence[jax.Array], at_once: int) -> Any:
+    """`batched(*args)`, of so many examples at once: memory for all at once is slow to get.
+
+    Args:
+        batched: as for `fold_vmap`.
+        args: its arguments.
+        at_once: how many at most.
+    """
+    size = max(arg.shape[0] for arg in args)
+    at_once = max(1, min(at_once, size))
+    if at_once == size:
+        return batched(*args)
+
+    # Make lots of one size, that of the last too, which takes the last example several times.
+    even = [lot for lot in range(at_once, at_once // 2, -1) if size % lot == 0]
+    lot = even[0] if even else -(-size // -(-size // at_once))
+    lots = -(-size // lot)
+    own = [arg.shape[0] == size for arg in args]
+
+    def split(arg: jax.Array) -> jax.Array:
+        if lots * lot > size:
+            arg = jnp.concatenate(
+                [arg, jnp.broadcast_to(arg[-1:], (lots * lot - size, *arg.shape[1:]))]
+            )
+        return arg.reshape(lots, lot, *arg.shape[1:])
+
+    def some(parts: list[jax.Array]) -> Any:
+        rest = iter(parts)
+        return batched(*(next(rest) if mine else arg for arg, mine in zip(args, own, strict=True)))
+
+    results = lax.map(some, [split(arg) for arg, mine in zip(args, own, strict=True) if mine])
+    return jax.tree.map(lambda array: array.reshape(lots * lot, *array.shape[2:])[:size], results)
 
 
 def fold_vmap_scheduled(

@@ -23,14 +23,13 @@ division at a pixel.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
 from jaxrender.ops.native import apart, are_native_loops_available, one_function
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
@@ -233,7 +232,7 @@ def _draw(
         draw = functools.partial(
             _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=schedule
         )
-        return _map_views(draw, (vertices, faces, near, far), views, at_once)
+        return in_lots(draw, (vertices, faces, near, far), at_once)
 
     # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS
@@ -260,20 +259,7 @@ def _draw(
 def _views_at_once(views: int, faces: int, image_size: tuple[int, int]) -> int:
     """How many views are drawn at once: of small meshes as many as are set up in one function."""
     most = (FEW_SET_UP if 2 * faces <= FEW_SET_UP else MANY_SET_UP) // faces
-    most = max(1, min(most, MOST_NUMBERS // Strips(1, image_size).size, views))
-    return max(count for count in range(1, most + 1) if views % count == 0)
-
-
-def _map_views(draw: Callable, args: tuple, views: int, at_once: int) -> Any:
-    """`draw(*args)` for so many views at once; arguments with an axis of 1 are shared by all."""
-
-    def some(own: list[jax.Array]) -> Any:
-        rest = iter(own)
-        return draw(*(arg if arg.shape[0] < views else next(rest) for arg in args))
-
-    own = [arg.reshape(-1, at_once, *arg.shape[1:]) for arg in args if arg.shape[0] == views]
-    drawn = lax.map(some, own)
-    return jax.tree.map(lambda array: array.reshape(views, *array.shape[2:]), drawn)
+    return max(1, min(most, MOST_NUMBERS // Strips(1, image_size).size, views))
 
 
 def _set_up(

@@ -50,9 +50,8 @@ def cut_faces(
     in_front = front.sum(-1)
     alone = jnp.argmax(jnp.where((in_front == 1)[:, None], front, 1 - front), axis=-1)
     alone = jnp.where((in_front == 1) | (in_front == 2), alone, 0)
-    order = (alone[:, None] + jnp.arange(3)[None]) % 3
-    corners = jnp.take_along_axis(corners, order[..., None], axis=1)
-    shares = jnp.eye(3, dtype=vertices.dtype)[order]
+    corners = _turned(corners, alone)
+    shares = _turned(jnp.eye(3, dtype=vertices.dtype)[None], alone)
 
     # Cut the two edges that leave it.
     first, one, other = (corners[:, k] for k in range(3))
@@ -117,6 +116,14 @@ def _corners_of(
     corners = jnp.take(places, jnp.clip(faces, 0, count - 1), axis=0)
     usable = ((faces >= 0) & (faces < count)).all(-1) & jnp.isfinite(corners).all((1, 2))
     return jnp.where(usable[:, None, None], corners, 1), usable
+
+
+def _turned(corners: jax.Array, first: jax.Array) -> jax.Array:
+    """What the corners `[F or 1, 3, n]` of faces have, from the corner `first` `[F]` on."""
+    # A choice of three; as a gather, and in the gradient a scatter, it would need lists of places.
+    one, two = (jnp.roll(corners, -k, axis=1) for k in (1, 2))
+    first = first[:, None, None]
+    return jnp.where(first == 0, corners, jnp.where(first == 1, one, two))
 
 
 def _cut(
