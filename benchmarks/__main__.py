@@ -36,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     unknown = set(options.tasks) - set(TASKS)
     if unknown:
         parser.error(f"no task {', '.join(sorted(unknown))}; there is {', '.join(TASKS)}")
+    if options.deterministic:
+        # Before JAX has any device, or XLA has read them.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     about = _about()
     about["deterministic"] = options.deterministic
     print(f"{about['cpu']}, {about['cores']} cores; {', '.join(about['devices'])}")
@@ -51,9 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         for contest in module.contests(quick=options.quick, peers=options.peers):
             if options.scene not in contest.scene.name:
                 continue
-            how = {
-                name: getattr(options, name) for name in ("profile", "roofline", "deterministic")
-            }
+            how = {name: getattr(options, name) for name in ("profile", "roofline")}
             for result in run(contest, seconds=seconds, **how):
                 results.append(result)
                 absence = (result.who, result.detail)

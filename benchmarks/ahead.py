@@ -34,6 +34,7 @@ from benchmarks.harness import Contest
 from benchmarks.roofline import Loop, known_loops, loop_of, loop_steps
 from jaxrender.ops import hard as hard_ops
 from jaxrender.ops import nmr as nmr_ops
+from jaxrender.ops import ordered
 from jaxrender.ops import soft_scene as soft_ops
 
 LAUNCH_US, STEP_US = 2.0, 10.0
@@ -97,8 +98,8 @@ def kernels_of(text: str) -> list[Kernel]:
             entry = inside if head[1] else entry
         elif line.startswith("}"):
             inside = ""
-        elif inside and (found := INSTRUCTION.match(line)):
-            computations[inside].append(found.groups())
+        elif inside and (instruction := INSTRUCTION.match(line)):
+            computations[inside].append(instruction.groups())
 
     found: list[Kernel] = []
 
@@ -133,9 +134,11 @@ def _bytes(shape: str) -> int:
 
 
 @contextlib.contextmanager
-def schedules_of_a_gpu() -> Iterator[None]:
-    """Lets programs for a CPU be traced as those for a GPU are."""
+def schedules_of_a_gpu(*, deterministic: bool = False) -> Iterator[None]:
+    """Lets programs for a CPU be traced as those for a GPU are, with sums in order or not."""
     with contextlib.ExitStack() as stack:
+        asked = mock.patch.object(ordered, "is_order_asked_for", return_value=deterministic)
+        stack.enter_context(asked)
         for module in (hard_ops, nmr_ops, soft_ops):
             first, *_, last = module.SCHEDULES
             changed = {first: module.SCHEDULES[last]}
@@ -144,7 +147,7 @@ def schedules_of_a_gpu() -> Iterator[None]:
 
 
 def compile_for(
-    target: str, function: Callable[..., Any], *args: Any
+    target: str, function: Callable[..., Any], *args: Any, deterministic: bool = False
 ) -> tuple[jax.stages.Compiled, float]:
     """`function` compiled for a card, and how many seconds tracing and compiling took.
 
@@ -152,6 +155,7 @@ def compile_for(
         target: the card's description, as XLA has it.
         function: any that JAX can trace.
         *args: its arguments.
+        deterministic: whether sums are to be made in a fixed order.
 
     Raises:
         RuntimeError: the plugin is not installed.
@@ -170,10 +174,11 @@ def compile_for(
         array = jnp.asarray(array)
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=card)
 
-    with schedules_of_a_gpu(), known_loops():
+    options: dict[str, str | bool] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
+    with schedules_of_a_gpu(deterministic=deterministic), known_loops():
         start = time.perf_counter()
         traced = jax.jit(function, out_shardings=card).trace(*jax.tree.map(place, args))
-        compiled = traced.lower(lowering_platforms=("cuda",)).compile()
+        compiled = traced.lower(lowering_platforms=("cuda",)).compile(options)
         return compiled, time.perf_counter() - start
 
 
@@ -192,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ahead", description=__doc__)
     parser.add_argument("--kernels", action="store_true", help="also list those that move most")
+    parser.add_argument("--deterministic", action="store_true", help="with sums in a fixed order")
     options = parser.parse_args(argv)
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # or the plugin asks the driver first
     print(
@@ -200,11 +206,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     for contest in contests():
         try:
-            compiled, seconds = compile_for(H200, contest.function, *contest.args)
+            compiled, seconds = compile_for(
+                H200, contest.function, *contest.args, deterministic=options.deterministic
+            )
         except RuntimeError as error:
             parser.error(str(error))
         kernels = kernels_of(compiled.as_text() or "")
-        with schedules_of_a_gpu():
+        with schedules_of_a_gpu(deterministic=options.deterministic):
             steps = loop_steps(contest.function, *contest.args)
 
         # Count each kernel as often as its loop runs; one that runs once XLA may have dissolved.

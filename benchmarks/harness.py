@@ -108,7 +108,6 @@ def run(
     seconds: float,
     profile: bool = False,
     roofline: bool = False,
-    deterministic: bool = False,
 ) -> Iterator[Result]:
     """Yields our result, then each peer's, spending about `seconds` of timing on each."""
     scene = contest.scene
@@ -116,7 +115,7 @@ def run(
 
     # Compile and time ours.
     args = jax.device_put(contest.args)
-    program = compile_program(contest.function, *args, deterministic=deterministic)
+    program = compile_program(contest.function, *args)
     ours = measure(lambda: program.call(*args), seconds=seconds)
     made = contest.read(program.call(*args))
     yield dataclasses.replace(

@@ -58,21 +58,17 @@ class Program:
     temporary_bytes: int | None
 
 
-def compile_program(
-    function: Callable[..., Any], *args: Any, deterministic: bool = False
-) -> Program:
+def compile_program(function: Callable[..., Any], *args: Any) -> Program:
     """Compiles `function` for arguments like `args`, ahead of its first run.
 
     Args:
         function: any that JAX can trace.
         *args: its arguments.
-        deterministic: whether a GPU must add in a fixed order; a CPU always does.
     """
-    options: dict[str, str | bool] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
     start = time.perf_counter()
     lowered = jax.jit(function).lower(*args)
     traced = time.perf_counter() - start
-    compiled = lowered.compile(compiler_options=options)
+    compiled = lowered.compile()
     seconds = time.perf_counter() - start
 
     memory = compiled.memory_analysis()

@@ -22,6 +22,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._types import Mesh, static, struct
+from jaxrender.ops import ordered
+from jaxrender.ops.ordered import take
 
 
 @struct
@@ -115,7 +117,10 @@ def sample_texture(
         >>> jr.sample_texture(texture, jnp.array([[0, 1, 2]]), *where).tolist()
         [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
     """
-    return _blend(*taps(texture, faces, face, barycentrics))
+    table, indices, weights = taps(texture, faces, face, barycentrics)
+    if ordered.is_order_asked_for():
+        return (take(table, indices) * weights[..., None]).sum(-2)
+    return _blend(table, indices, weights)
 
 
 def taps(
@@ -252,8 +257,8 @@ def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tu
     height, width, count = texture.image.shape
 
     # Gather the corners' coordinates once per face, then once per point.
-    corners = jnp.take(texture.uv, texture.faces, axis=0, mode="clip")
-    uv = (jnp.take(corners, face, axis=0, mode="clip") * barycentrics[..., None]).sum(-2)
+    corners = take(texture.uv, texture.faces)
+    uv = (take(corners, face) * barycentrics[..., None]).sum(-2)
 
     # Find the face's rectangle of the image.
     if texture.pages is None:

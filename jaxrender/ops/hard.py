@@ -23,14 +23,16 @@ division at a pixel.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops import ordered
 from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
 from jaxrender.ops.native import apart, are_native_loops_available, one_function
+from jaxrender.ops.ordered import take_each
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
@@ -132,7 +134,10 @@ def hard_fragments(
         perspective=perspective,
         cull=cull,
     )
-    return face, *_moving(vertices, far, faces, face, barycentrics, depth, perspective)
+    # Sums in a fixed order are made by a rule for reverse mode alone.
+    moving = _moving_in_reverse if ordered.is_order_asked_for() else _moving
+    moved: Any = moving(vertices, far, faces, face, barycentrics, depth, perspective)
+    return face, *moved
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
@@ -160,6 +165,34 @@ def _moving_jvp(perspective, primals, tangents):
     return _moving(*primals, perspective), moved
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _moving_in_reverse(
+    vertices: jax.Array,
+    far: jax.Array,
+    faces: jax.Array,
+    face: jax.Array,
+    barycentrics: jax.Array,
+    depth: jax.Array,
+    perspective: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """`_moving`, differentiable in reverse mode."""
+    return barycentrics, depth
+
+
+def _moving_in_reverse_fwd(vertices, far, faces, face, barycentrics, depth, perspective):
+    return (barycentrics, depth), (vertices, far, faces, face)
+
+
+def _moving_in_reverse_bwd(perspective, kept, upstream):
+    vertices, far, faces, face = kept
+    look = functools.partial(look_up, faces=faces, face=face, perspective=perspective)
+    _, pull = jax.vjp(lambda vertices, far: look(vertices, far=far), vertices, far)
+    return *pull(upstream), None, None, None, None
+
+
+_moving_in_reverse.defvjp(_moving_in_reverse_fwd, _moving_in_reverse_bwd)
+
+
 def look_up(
     vertices: jax.Array, faces: jax.Array, face: jax.Array, far: jax.Array, *, perspective: bool
 ) -> tuple[jax.Array, jax.Array]:
@@ -170,8 +203,7 @@ def look_up(
 
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
-    ids = jnp.clip(faces, 0, vertices.shape[0] - 1).T
-    corners = Corners(*(axis[ids] for axis in to_pixels(vertices, (height, width))))
+    corners = Corners(*take_each(to_pixels(vertices, (height, width)), faces.T))
     drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
@@ -186,7 +218,8 @@ def look_up(
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        depth = sum(s * planes.z[m][face] for m, s in enumerate((s0, s1, s2)))
+        z0, z1, z2 = take_each([*planes.z], face)
+        depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
 

@@ -11,6 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.ordered import add_at
 from jaxrender.ops.soft_forces import gain, reads_table, widths_of
 from jaxrender.ops.soft_scene import (
     Blend,
@@ -130,8 +131,8 @@ def _fold_back(
     # Weigh the triangle; find how the pixel pulls at what it sees; and how that moves corners.
     gains = functools.partial(gain, settings=settings, staged=staged)
     added, read, amounts = staged_call(staged, gains, slots, told, sides, spot)
-    sums = sums.at[slots.windows.face].add(added)
+    sums = add_at(sums, jnp.where(slots.windows.live, slots.windows.face, -1), added)
     first = slots.view[:, None] * rows
     for row, amount in zip(read, amounts, strict=True):
-        texels = texels.at[first + row].add(amount, mode="drop")
+        texels = add_at(texels, first + row, amount)
     return sums, texels

@@ -18,6 +18,7 @@ from jaxrender.ops.soft_scene import (
     Schedule,
     Settings,
     Slots,
+    add_pixels,
     argument_of,
     attributes_at,
     depth_at,
@@ -118,7 +119,7 @@ def _add_tally(
     """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
     tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
     if not settings.highest:
-        added = write_pixels(lax.scatter_add, total, slots, tally, settings)
+        added = add_pixels(total, slots, tally, settings)
         return added, winner
     total = write_pixels(lax.scatter_max, total, slots, tally, settings)
     highest = read_pixels(total, slots, settings)
@@ -150,7 +151,7 @@ def _fold_blend(
     contribute = functools.partial(_contribute, settings=settings, staged=staged)
     added, signed = staged_call(staged, contribute, slots, signed, *weights[:2], nearest_here)
     total, winner = _add_tally(total, winner, slots, signed, settings)
-    sums = write_pixels(lax.scatter_add, sums, slots, added, settings)
+    sums = add_pixels(sums, slots, added, settings)
     return total, winner, sums, nearest
 
 

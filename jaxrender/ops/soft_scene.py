@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops import ordered
 from jaxrender.ops.footprints import (
     Footprint,
     Triple,
@@ -25,7 +26,7 @@ from jaxrender.ops.footprints import (
 )
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.triangles import pixel_span
-from jaxrender.ops.windows import Bounds, Windows, expected_windows, scan_windows
+from jaxrender.ops.windows import Bounds, Windows, expected_windows, scan_windows, window_pixels
 
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
 CERTAIN = 80.0  # a `t` at which every coverage is 1
@@ -441,10 +442,24 @@ def read_pixels(planes: jax.Array, slots: Slots, settings: Settings) -> jax.Arra
 def write_pixels(
     scatter: Callable, planes: jax.Array, slots: Slots, values: jax.Array, settings: Settings
 ) -> jax.Array:
-    """Folds such values into planes, with `lax.scatter_add` or another of its kind."""
+    """Folds such values into planes, with `lax.scatter_max` or another of its kind."""
     numbers = PLANE_SCATTER if planes.ndim == 2 else PLANES_SCATTER
     values = values.reshape(*values.shape[:-1], *settings.window)
     return scatter(planes, slots.origin, values, numbers, mode=IN_BOUNDS)
+
+
+def add_pixels(planes: jax.Array, slots: Slots, values: jax.Array, settings: Settings) -> jax.Array:
+    """Adds such values to planes, in a fixed order if that is asked for."""
+    if not ordered.is_order_asked_for():
+        return write_pixels(lax.scatter_add, planes, slots, values, settings)
+    rows, columns = window_pixels(slots.origin[:, 0], slots.origin[:, 1], settings.window)
+    places = jnp.where(slots.windows.live[:, None, None], rows * planes.shape[-1] + columns, -1)
+    flat = planes.reshape(-1, planes.shape[-2] * planes.shape[-1])
+    runs = ordered.runs_of(places.reshape(-1), flat.shape[1])
+    values = values.reshape(places.shape[0], flat.shape[0], -1)
+    sums = runs.add_up(jnp.moveaxis(values, 1, 2).reshape(-1, flat.shape[0]))
+    added = flat.at[:, runs.places].add(sums.T, mode="drop", unique_indices=True)
+    return added.reshape(planes.shape)
 
 
 def scan(
