@@ -35,7 +35,7 @@ from benchmarks.roofline import Loop, known_loops, loop_of, loop_steps
 from jaxrender.ops import hard as hard_ops
 from jaxrender.ops import nmr as nmr_ops
 from jaxrender.ops import ordered
-from jaxrender.ops import soft_scene as soft_ops
+from jaxrender.ops import soft_types as soft_ops
 
 LAUNCH_US, STEP_US = 2.0, 10.0
 BANDWIDTH = 4.8e12  # of an H200, bytes a second

@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.timing import measure
-from jaxrender.ops import hard
+from jaxrender.ops import native as native_ops
 
 SCATTER = re.compile(r"%\w*scatter\S* = [a-z]+(\d+)\[([\d,]*)\]\S* fusion\(")
 Loop = tuple[int, ...]  # the how-many-eth loop, within the how-many-eth, …, of a program
@@ -208,11 +208,11 @@ def known_loops(
 @contextlib.contextmanager
 def _told_of_nativeknown_loops(native: list[bool]) -> Iterator[None]:
     """Appends to `native` whenever a loop is compiled into one function."""
-    plain = hard.one_function
+    plain = native_ops.one_function
 
     def told(function: Callable) -> Callable:
         native.append(True)
         return plain(function)
 
-    with mock.patch.object(hard, "one_function", told):
+    with mock.patch.object(native_ops, "one_function", told):
         yield

@@ -44,7 +44,7 @@ from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.ordered import take
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
-from jaxrender.ops.soft_scene import (
+from jaxrender.ops.soft_types import (
     ALPHA_ONLY,
     DRAWN,
     NOT_DRAWN,

@@ -16,7 +16,7 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender.ops import hard, windows
+from jaxrender.ops import hard, hard_loop, hard_passes, windows
 
 SCHEDULES = sorted(hard.SCHEDULES)
 LOOK_UP = jax.jit(hard.look_up, static_argnames="perspective")
@@ -210,8 +210,8 @@ class TestExactness:
     def test_number_of_slots_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 700)
         results = []
-        for slots in (1, 7, hard.MOST_SLOTS):
-            monkeypatch.setattr(hard, "MOST_SLOTS", slots)
+        for slots in (1, 7, hard_passes.MOST_SLOTS):
+            monkeypatch.setattr(hard_passes, "MOST_SLOTS", slots)
             hard._single_view.cache_clear()
             draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="pixels")
             drawn = jax.jit(draw)
@@ -242,8 +242,12 @@ class TestExactness:
         """More pixels than are walked over twice, and more than the loop can count."""
         vertices, faces = map(jnp.array, soup(3, 70))
         results = []
-        for few, most in ((hard.FEW_PIXELS, hard.MOST_NUMBERS), (0, hard.MOST_NUMBERS), (0, 0)):
-            monkeypatch.setattr(hard, "FEW_PIXELS", few)
+        for few, most in (
+            (hard_loop.FEW_PIXELS, hard.MOST_NUMBERS),
+            (0, hard.MOST_NUMBERS),
+            (0, 0),
+        ):
+            monkeypatch.setattr(hard_loop, "FEW_PIXELS", few)
             monkeypatch.setattr(hard, "MOST_NUMBERS", most)
             hard._single_view.cache_clear()
             draw = functools.partial(

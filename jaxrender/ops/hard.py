@@ -23,63 +23,25 @@ division at a pixel.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops import ordered
+from jaxrender.ops import native, ordered
 from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
-from jaxrender.ops.native import apart, are_native_loops_available, one_function
+from jaxrender.ops.hard_loop import draw_in_loop
+from jaxrender.ops.hard_passes import draw_in_passes
+from jaxrender.ops.hard_scene import NO_OFFER, Scene, pixel_centres, set_up
+from jaxrender.ops.native import are_native_loops_available
 from jaxrender.ops.ordered import take_each
-from jaxrender.ops.passes import vary_like
-from jaxrender.ops.strips import Strips, Window, number, piece, walk
-from jaxrender.ops.triangles import (
-    Corners,
-    Edges,
-    Planes,
-    corner_ids,
-    edges_of,
-    inverse_area,
-    is_drawable,
-    is_front,
-    pixel_bounds,
-    planes_of,
-    signed_area,
-    to_pixels,
-)
-from jaxrender.ops.windows import (
-    Bounds,
-    Windows,
-    expected_windows,
-    scan_windows,
-    window_pixels,
-)
+from jaxrender.ops.strips import Strips
+from jaxrender.ops.triangles import Corners, is_drawable, planes_of, signed_area, to_pixels
 
-WINDOW = (4, 16)  # of the passes
-MOST_SLOTS = 1 << 17  # of a pass
-FEW_PIXELS = 1 << 17  # of all views, padding and all
-FEW_FACES = 8  # few are fewer than one for so many pixels
 FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
 MANY_SET_UP = 5 * FEW_SET_UP  # for more than one view; what is set up of more is slow to reach
 MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
-NO_OFFER = jnp.iinfo(jnp.int32).max
-
-
-class Scene(NamedTuple):
-    """The faces of all views, `B F` of them, one view after the other, ready to be drawn."""
-
-    corners: Corners  # each [3, B F]
-    bounds: Bounds  # each [B F]
-    edges: Edges  # each [3, B F]
-    lowest: jax.Array  # [B] nearness behind which nothing is drawn
-    highest: jax.Array  # [B] nearness in front of which nothing is drawn
-
-
-# What drawing returns: the highest nearness; its face, counted through all views, `NO_OFFER` where
-# there is none; and the shares of its corners, see `Planes`. Each `[B, H, W]`.
-Drawn = tuple[jax.Array, jax.Array, list[jax.Array]]
 
 
 def nearest_faces(
@@ -212,7 +174,7 @@ def look_up(
     # Look each pixel's face up; an empty pixel gets shares that divide by nothing near zero.
     empty = face < 0
     face = jnp.maximum(face, 0)
-    shares = planes.shares(face, *_pixel_centres(height, width, vertices.dtype))
+    shares = planes.shares(face, *pixel_centres(height, width, vertices.dtype))
     s0, s1, s2 = (jnp.where(empty, 1, share) for share in shares)
     if perspective:
         depth = 1 / (s0 + s1 + s2)
@@ -222,11 +184,6 @@ def look_up(
         depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
-
-
-def _pixel_centres(height: int, width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """X `[1, W]` and y `[H, 1]` in pixel coordinates."""
-    return jnp.arange(width, dtype=dtype)[None, :], jnp.arange(height, dtype=dtype)[:, None]
 
 
 @functools.cache
@@ -269,13 +226,13 @@ def _draw(
 
     # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS
-    set_up = functools.partial(_set_up, views=views, image_size=image_size, cull=cull)
+    prepare = functools.partial(set_up, views=views, image_size=image_size, cull=cull)
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
-        set_up = one_function(set_up)
+        prepare = native.one_function(prepare)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    corners, bounds, edges = set_up(vertices, faces, near if perspective else None)
+    corners, bounds, edges = prepare(vertices, faces, near if perspective else None)
     scene = Scene(corners, bounds, edges, nearness_of(far), nearness_of(near))
-    draw = _draw_in_loop if in_loop else _draw_in_passes
+    draw = draw_in_loop if in_loop else draw_in_passes
     nearest, face, shares = draw(scene, image_size=image_size, perspective=perspective)
     empty = face == NO_OFFER
     depth = nearness_of(jnp.where(empty, -1, nearest))
@@ -293,185 +250,6 @@ def _views_at_once(views: int, faces: int, image_size: tuple[int, int]) -> int:
     """How many views are drawn at once: of small meshes as many as are set up in one function."""
     most = (FEW_SET_UP if 2 * faces <= FEW_SET_UP else MANY_SET_UP) // faces
     return max(1, min(most, MOST_NUMBERS // Strips(1, image_size).size, views))
-
-
-def _set_up(
-    vertices: jax.Array,
-    faces: jax.Array,
-    near: jax.Array | None,
-    *,
-    views: int,
-    image_size: tuple[int, int],
-    cull: str,
-) -> tuple[Corners, Bounds, Edges]:
-    """What drawing needs of the faces of all views, `B F` of them, one view after the other."""
-    vertex_count, face_count = vertices.shape[1], faces.shape[1]
-    perspective = near is not None
-
-    # Find the corners in one list of vertices.
-    ids, drawn = corner_ids(faces, vertex_count, views, shared=vertices.shape[0] == 1)
-    axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
-    corners = Corners(*(axis[ids] for axis in axes))
-
-    # Leave out faces that cannot be drawn, or that turn their culled side.
-    area = signed_area(corners)
-    drawn &= is_drawable(corners, area, perspective=perspective)
-    if cull != "none":
-        drawn &= is_front(corners, area, perspective=perspective) == (cull == "back")
-
-    # Bound their pixels, and set up their edges.
-    if near is not None:
-        near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
-    bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
-    return corners, bounds, edges_of(corners, perspective=perspective)
-
-
-def _nearness(
-    edges: Edges, x: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array
-) -> jax.Array:
-    """The nearness of faces at pixels, -inf outside of a face or of the limits."""
-    weights = edges.weights(x, y)
-    inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
-    s0, s1, s2 = weights * edges.scale
-    nearness = s0 + s1 + s2
-    return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
-
-
-def _draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
-    """Draws one face after the other."""
-    corners, bounds, edges, lowest, highest = scene
-    strips = Strips(lowest.shape[0], image_size)
-    draw = one_function(functools.partial(_find_nearest, strips=strips))
-    nearest, face = draw(bounds, edges, lowest, highest)
-
-    # Find where on its face each pixel looks, unless nobody asks for it: by looking the face up,
-    # or by another walk where that has less to do, in small pictures of few faces.
-    if not FEW_FACES * edges.x.shape[1] <= strips.size <= FEW_PIXELS:
-        nearest, face = strips.cut_out(nearest), strips.cut_out(face)
-        planes = apart(functools.partial(planes_of, perspective=perspective))(corners)
-        return nearest, face, _look_at_planes(planes, face)
-    if not perspective:
-        scale = inverse_area(signed_area(corners))
-        edges = edges._replace(scale=jnp.broadcast_to(scale[None], edges.scale.shape))
-    share = one_function(functools.partial(_find_shares, strips=strips))
-    shares = share(bounds, edges, face)
-    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *shares))
-    s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
-    return nearest, face, [s0, s1, s2]
-
-
-def _look_at_planes(planes: Planes, face: jax.Array) -> list[jax.Array]:
-    """The shares of the corners of the faces `[B, H, W]` that pixels see."""
-    _, height, width = face.shape
-    x, y = _pixel_centres(height, width, planes.x_far.dtype)
-    return planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
-
-
-def _find_nearest(
-    bounds: Bounds,
-    edges: Edges,
-    lowest: jax.Array,
-    highest: jax.Array,
-    *,
-    strips: Strips,
-) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the highest nearness, and whose it is."""
-
-    def offer(edges: Edges, window: Window, lowest: jax.Array, highest: jax.Array) -> jax.Array:
-        x, y = window.pixels(edges.x.dtype)
-        limits = number(lowest, window.view), number(highest, window.view)
-        return _nearness(_edges_of_face(edges, window.face), x[None], y[None], *limits)
-
-    def paint(nearest: jax.Array, ids: jax.Array, offered: jax.Array, window: Window) -> jax.Array:
-        wins = (offered == window.read(nearest)) & (offered > -jnp.inf)
-        return window.write(ids, jnp.where(wins, window.face, window.read(ids)))
-
-    def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
-        nearest, ids = buffers
-        offered = apart(offer)(edges, window, lowest, highest)
-        before = window.read(nearest)
-        nearest = window.write(nearest, jnp.where(offered > before, offered, before))
-        return nearest, apart(paint)(nearest, ids, offered, window)
-
-    empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
-    return walk(fold, vary_like(empty, lowest), bounds, strips)
-
-
-def _find_shares(
-    bounds: Bounds,
-    edges: Edges,
-    face: jax.Array,
-    *,
-    strips: Strips,
-) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the shares of the first two corners where a face is seen."""
-
-    def fold(shares: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
-        x, y = window.pixels(edges.x.dtype)
-        these = _edges_of_face(edges, window.face)
-        seen = window.read(face) == window.face
-        found = these.weights(x[None], y[None]) * these.scale
-        written = [
-            window.write(share, jnp.where(seen, found[m], window.read(share)))
-            for m, share in enumerate(shares)
-        ]
-        return written[0], written[1]
-
-    nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
-    return walk(fold, vary_like(nothing, face), bounds, strips)
-
-
-def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:
-    return Edges(*(piece(field, (0, face), (3, 1)) for field in edges))
-
-
-def _draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
-    """Draws many windows at once."""
-    corners, bounds, edges, lowest, highest = scene
-    (height, width), views = image_size, lowest.shape[0]
-    (_, total), padded = edges.x.shape, height + WINDOW[0]
-
-    def fold(state: tuple[jax.Array, jax.Array], windows: Windows) -> tuple[jax.Array, jax.Array]:
-        view = lax.div(windows.face, jnp.int32(total // views))
-        these = Edges(*table[:15, windows.face].reshape(5, 3, -1, 1, 1))
-        y, x = window_pixels(windows.row, windows.column, WINDOW)
-        low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
-        limits = low[:, None, None], high[:, None, None]
-        nearness = _nearness(these, x[None].astype(dtype), y[None].astype(dtype), *limits)
-        return _merge_pixels(state, nearness, windows, windows.row + view * padded)
-
-    # Draw the views one below the other, padded so that no window leaves the picture. One table
-    # of all numbers: a single gather serves a pass, and because a loop needs the table, XLA does
-    # not compute its numbers anew at each pixel that asks for them.
-    planes, dtype = planes_of(corners, perspective=perspective), edges.x.dtype
-    table = jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
-    tall = (views * padded, width + WINDOW[1])
-    buffers = scan_windows(
-        fold,
-        (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, NO_OFFER, jnp.int32)),
-        bounds,
-        window=WINDOW,
-        slots=min(MOST_SLOTS, 2 * views * expected_windows(total // views, image_size, WINDOW)),
-    )
-    nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
-
-    planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
-    return nearest, face, _look_at_planes(planes, face)
-
-
-def _merge_pixels(
-    state: tuple[jax.Array, jax.Array], nearness: jax.Array, windows: Windows, row: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
-    nearest, ids = (buffer.reshape(-1) for buffer in state)
-    shape = state[0].shape
-    rows, columns = window_pixels(row, windows.column, WINDOW)
-    pixel = jnp.where(nearness > -jnp.inf, rows * shape[1] + columns, nearest.size)
-    nearest = nearest.at[pixel].max(nearness, mode="drop")
-    winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
-    offer = jnp.where(nearness == winning, pixel, nearest.size)
-    ids = ids.at[offer].min(windows.face[:, None, None], mode="drop")
-    return nearest.reshape(shape), ids.reshape(shape)
 
 
 SCHEDULES = {"loop": True, "pixels": False}

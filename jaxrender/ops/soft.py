@@ -53,7 +53,7 @@ from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.soft_backward import blend_backward
 from jaxrender.ops.soft_forward import blend_forward
-from jaxrender.ops.soft_scene import SCHEDULES, Blend, Saved, Scales, Scene, Settings, Wanted
+from jaxrender.ops.soft_types import SCHEDULES, Blend, Saved, Scales, Scene, Settings, Wanted
 
 
 def soft_blend(

@@ -12,22 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.ordered import add_at
-from jaxrender.ops.soft_forces import gain, reads_table, widths_of
-from jaxrender.ops.soft_scene import (
-    Blend,
-    Saved,
-    Scales,
-    Scene,
-    Schedule,
-    Settings,
-    Slots,
-    look,
-    read_pixels,
-    scan,
-    set_up,
-    stack_views,
-    staged_call,
-)
+from jaxrender.ops.soft_forces import gain, widths_of
+from jaxrender.ops.soft_paint import reads_table
+from jaxrender.ops.soft_planes import read_pixels, stack_views
+from jaxrender.ops.soft_scene import Slots, scan, set_up, staged_call
+from jaxrender.ops.soft_sight import look
+from jaxrender.ops.soft_types import Blend, Saved, Scales, Scene, Schedule, Settings
 
 
 def blend_backward(

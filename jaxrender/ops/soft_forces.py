@@ -16,27 +16,21 @@ import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.footprints import Side, Triple, mix, spot_weights
-from jaxrender.ops.soft_scene import (
-    Paint,
-    Settings,
+from jaxrender.ops.soft_paint import Pulled, attributes_at, corner_attributes, pull_paint
+from jaxrender.ops.soft_scene import Slots, staged_call
+from jaxrender.ops.soft_sight import (
     Sight,
-    Slots,
     argument_of,
-    attributes_at,
-    blend_texels,
-    corner_attributes,
     depth_at,
     in_range,
     look,
     lowest_barycentric,
-    read_rows,
     share_of,
     signed_square,
-    staged_call,
-    taps_of,
     weigh,
     weight_of,
 )
+from jaxrender.ops.soft_types import Settings
 
 # What the steps hand back: the sums of each triangle `[P, n]`, in the order of `widths_of`; and
 # the rows of the table that pixels read, each with its gradient `[P, h w, C']`.
@@ -56,12 +50,6 @@ def widths_of(settings: Settings, values: int) -> tuple[int, int, int, int, int]
         int(wanted.sigma and pulled),
         int(wanted.sharpness and painted),
     )
-
-
-def reads_table(settings: Settings) -> bool:
-    """Whether the table is to be differentiated."""
-    paint = settings.paint
-    return settings.wanted.table and paint is not None and paint.taps is not None
 
 
 class _Place(NamedTuple):
@@ -150,48 +138,6 @@ class _Forces(NamedTuple):
     scales: list[jax.Array]  # on sigma, up to a factor, and on the sharpness
 
 
-class _Pulled(NamedTuple):
-    """What the colours of a pass, and through them their attributes and texels, are pulled."""
-
-    colors: list[jax.Array]
-    attributes: list[jax.Array]  # the gradient to them
-    rows: list[jax.Array]  # of the table, each with its gradient
-    texels: list[jax.Array]  # [P, h w, C']; none where nobody asks for it
-
-
-def _pull_paint(
-    slots: Slots, attributes: list[jax.Array], upstream: list[jax.Array], settings: Settings
-) -> _Pulled:
-    """`paint_at`, and the gradients that `upstream` at its colours has."""
-    paint = settings.paint or Paint(0)
-    if paint.mix is None and paint.taps is None:
-        return _Pulled(attributes, upstream, [], [])
-
-    # Read the texels again.
-    rows, weights, read, texel, pull_weights = [], [], [], [], None
-    if paint.taps is not None:
-        rows, _ = taps_of(slots, attributes, paint)
-        weights, pull_weights = jax.vjp(lambda values: taps_of(slots, values, paint)[1], attributes)
-        read = read_rows(slots, rows)
-        texel = blend_texels(read, weights)
-
-    # Go back through the mixing, then through the reading.
-    if paint.mix is None:
-        colors, by_texel, by_attributes = texel, upstream, [jnp.zeros_like(a) for a in attributes]
-    else:
-        colors, pull = jax.vjp(paint.mix, texel, attributes)
-        by_texel, by_attributes = pull(upstream)
-    if pull_weights is None:
-        return _Pulled(colors, by_attributes, [], [])
-    by_weights = [functools.reduce(jnp.add, map(jnp.multiply, row, by_texel)) for row in read]
-    (moved,) = pull_weights(by_weights)
-    by_attributes = list(map(jnp.add, by_attributes, moved))
-    if not reads_table(settings):
-        return _Pulled(colors, by_attributes, [], [])
-    texels = [jnp.stack([weight * part for part in by_texel], -1) for weight in weights]
-    return _Pulled(colors, by_attributes, rows, texels)
-
-
 def _pull(
     slots: Slots,
     told: jax.Array,
@@ -209,11 +155,11 @@ def _pull(
     w0, w1, w2 = _corners(place.weights)
 
     # Pull at colours and depth, and at the weight of the triangle among the others.
-    pulled, to_weight, to_depth, bend = _Pulled([], [], [], []), None, None, None
+    pulled, to_weight, to_depth, bend = Pulled([], [], [], []), None, None, None
     if paint is not None and share is not None:
         slopes = [told[:, 4 + c] for c in range(paint.channels)]
         attributes = attributes_at(slots, w0, w1, flat=paint.flat)
-        pulled = _pull_paint(slots, attributes, [share * slope for slope in slopes], settings)
+        pulled = pull_paint(slots, attributes, [share * slope for slope in slopes], settings)
         worth = functools.reduce(jnp.add, map(jnp.multiply, slopes, pulled.colors), -told[:, 3])
         worth = worth + told[:, -1] * depth if wanted.depth else worth
         to_weight = share * worth

@@ -9,33 +9,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.soft_scene import (
-    NO_OFFER,
-    Blend,
-    Saved,
-    Scales,
-    Scene,
-    Schedule,
-    Settings,
-    Slots,
-    add_pixels,
+from jaxrender.ops.soft_paint import attributes_at, paint_at
+from jaxrender.ops.soft_planes import NO_OFFER, add_pixels, read_pixels, tall_picture, write_pixels
+from jaxrender.ops.soft_scene import Slots, scan, set_up, staged_call
+from jaxrender.ops.soft_sight import (
     argument_of,
-    attributes_at,
     depth_at,
     in_range,
     interpolation,
     is_covered,
     look,
-    paint_at,
-    read_pixels,
-    scan,
-    set_up,
     signed_square,
-    staged_call,
-    tall_picture,
     weigh,
-    write_pixels,
 )
+from jaxrender.ops.soft_types import Blend, Saved, Scales, Scene, Schedule, Settings
 
 
 def blend_forward(

@@ -1,0 +1,93 @@
+"""What both ways of drawing a z-buffer share; shapes as in `hard.py`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrender.ops.triangles import (
+    Corners,
+    Edges,
+    Planes,
+    corner_ids,
+    edges_of,
+    is_drawable,
+    is_front,
+    pixel_bounds,
+    signed_area,
+    to_pixels,
+)
+from jaxrender.ops.windows import Bounds
+
+NO_OFFER = jnp.iinfo(jnp.int32).max
+
+
+class Scene(NamedTuple):
+    """The faces of all views, `B F` of them, one view after the other, ready to be drawn."""
+
+    corners: Corners  # each [3, B F]
+    bounds: Bounds  # each [B F]
+    edges: Edges  # each [3, B F]
+    lowest: jax.Array  # [B] nearness behind which nothing is drawn
+    highest: jax.Array  # [B] nearness in front of which nothing is drawn
+
+
+# What drawing returns: the highest nearness; its face, counted through all views, `NO_OFFER` where
+# there is none; and the shares of its corners, see `Planes`. Each `[B, H, W]`.
+Drawn = tuple[jax.Array, jax.Array, list[jax.Array]]
+
+
+def set_up(
+    vertices: jax.Array,
+    faces: jax.Array,
+    near: jax.Array | None,
+    *,
+    views: int,
+    image_size: tuple[int, int],
+    cull: str,
+) -> tuple[Corners, Bounds, Edges]:
+    """What drawing needs of the faces of all views, `B F` of them, one view after the other."""
+    vertex_count, face_count = vertices.shape[1], faces.shape[1]
+    perspective = near is not None
+
+    # Find the corners in one list of vertices.
+    ids, drawn = corner_ids(faces, vertex_count, views, shared=vertices.shape[0] == 1)
+    axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
+    corners = Corners(*(axis[ids] for axis in axes))
+
+    # Leave out faces that cannot be drawn, or that turn their culled side.
+    area = signed_area(corners)
+    drawn &= is_drawable(corners, area, perspective=perspective)
+    if cull != "none":
+        drawn &= is_front(corners, area, perspective=perspective) == (cull == "back")
+
+    # Bound their pixels, and set up their edges.
+    if near is not None:
+        near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
+    bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
+    return corners, bounds, edges_of(corners, perspective=perspective)
+
+
+def nearness_at(
+    edges: Edges, x: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array
+) -> jax.Array:
+    """The nearness of faces at pixels, -inf outside of a face or of the limits."""
+    weights = edges.weights(x, y)
+    inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
+    s0, s1, s2 = weights * edges.scale
+    nearness = s0 + s1 + s2
+    return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
+
+
+def look_at_planes(planes: Planes, face: jax.Array) -> list[jax.Array]:
+    """The shares of the corners of the faces `[B, H, W]` that pixels see."""
+    _, height, width = face.shape
+    x, y = pixel_centres(height, width, planes.x_far.dtype)
+    return planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
+
+
+def pixel_centres(height: int, width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """X `[1, W]` and y `[H, 1]` in pixel coordinates."""
+    return jnp.arange(width, dtype=dtype)[None, :], jnp.arange(height, dtype=dtype)[:, None]
