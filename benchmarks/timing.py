@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import resource
 import statistics
 import sys
@@ -65,6 +66,7 @@ def compile_program(function: Callable[..., Any], *args: Any) -> Program:
         function: any that JAX can trace.
         *args: its arguments.
     """
+    gc.collect()  # or what earlier programs left is, meanwhile, at a second and more
     start = time.perf_counter()
     lowered = jax.jit(function).lower(*args)
     traced = time.perf_counter() - start

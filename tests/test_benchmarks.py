@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import jaxrender as jr
-from benchmarks import ahead, compare, plot, roofline, scenes, soft, stages
+from benchmarks import ahead, compare, plot, quieter, roofline, scenes, soft, stages
 from benchmarks.harness import Result
 
 REPO = Path(__file__).resolve().parent.parent
@@ -227,3 +227,22 @@ def test_crowded_scene_lies_in_a_square_of_16_pixels():
     scene = scenes.crowded(128)
     extent = np.ptp(scene.vertices[..., :2], axis=(0, 1)) * 128 / 2
     np.testing.assert_allclose(extent, 16, rtol=1e-4)
+
+
+def test_quieter_of_two_runs(tmp_path):
+    rows = {
+        "noisy": {"jaxrender": 8.0, "peer": 3.0},
+        "quiet": {"jaxrender": 4.0, "peer": 5.0},
+    }
+    for name, times in rows.items():
+        results = [
+            dataclasses.asdict(Result("soft", "a ball", 20, 8, 1, who, median_ms=ms, ratio=9.0))
+            for who, ms in times.items()
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": results}))
+    paths = [str(tmp_path / f"{name}.json") for name in rows]
+    assert quieter.main([*paths, "--json", str(tmp_path / "both.json")]) == 0
+    record = json.loads((tmp_path / "both.json").read_text())
+    found = {row["who"]: (row["median_ms"], row["ratio"]) for row in record["results"]}
+    assert record["runs"] == 2
+    assert found == {"jaxrender": (4.0, None), "peer": (3.0, 4 / 3)}

@@ -95,7 +95,8 @@ def _surface(
     inside = ((voxel >= 0) & (voxel < resolution)).all(0) & valid[None]  # [3, BF]
     x, y, z = jnp.where(inside[None], voxel, resolution).astype(jnp.int32)
     mesh = lax.div(jnp.arange(valid.size, dtype=jnp.int32), jnp.int32(faces.shape[1]))
-    return surface.at[mesh[None], x, y, z].set(True, mode="drop")
+    # A maximum, which any order gives: to write the same place twice is undefined on a GPU.
+    return surface.at[mesh[None], x, y, z].max(True, mode="drop")
 
 
 def _corners(
@@ -173,7 +174,7 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         hit &= (c >= 0) & (c < n)
         axis_and_mesh = lax.div(windows.face, jnp.int32(total // meshes))
         line = (axis_and_mesh * n + p) * n + q
-        return met.at[line, jnp.where(hit, c, n).astype(jnp.int32)].set(True, mode="drop")
+        return met.at[line, jnp.where(hit, c, n).astype(jnp.int32)].max(True, mode="drop")
 
     met = scan_windows(
         fold,
