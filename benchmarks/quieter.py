@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quieter ONE.json OTHER.json … --json BOTH.json`: of several runs the quieter.
+"""`python -m benchmarks.quieter A.json B.json … --json BOTH.json`: of several runs the quieter.
 
 For a machine that others use as well, and whose second core comes and goes: of each row it keeps
 the run whose median is lowest, whoever is timed, and makes the ratios anew. All are files that
