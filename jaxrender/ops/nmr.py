@@ -43,7 +43,7 @@ strength that falls as 1 / distance: a silhouette is drawn to a target that it d
 its face tells the edge, the edge tells v* and r. The outward part exists only at pixels right
 inside an edge; these are listed, and each is one row of a table [K, L] over its whole line. Both
 run in passes of fixed size, as many as it takes: there is no capacity, and memory is
-O(pixels + faces).
+O(pixels + faces). A CPU sweeps six times over the pixels of a pass, a GPU all six ways at once.
 
 Peculiarities kept from the original, with rows counted from the bottom as it does:
 
@@ -217,19 +217,8 @@ def _sweep_all(
             u, v = (jnp.where(way.by_column, *pair) for pair in ((column, row), (row, column)))
             line = view * (width + height) + jnp.where(way.by_column, u, width + u)
 
-            def point(end: int, shift: int) -> tuple[jax.Array, jax.Array]:
-                # Row by row, which XLA reads where it needs them: a gather it would write out.
-                edge = lax.rem(way.edge[:, 0] + shift, jnp.int32(3))
-                across, along = (
-                    jnp.stack([lax.dynamic_index_in_dim(known, k, keepdims=False) for k in places])
-                    for places in (
-                        (end * 2 + axis) * 3 + edge for axis in (way.axis[:, 0], 1 - way.axis[:, 0])
-                    )
-                )
-                return across, along
-
-            this = Sweep(point(0, 0), point(1, 0), u, owner, eps[view])
-            third = point(0, 2)
+            start, end, third = (_corner(known, way, *which) for which in ((0, 0), (1, 0), (0, 2)))
+            this = Sweep(start, end, u, owner, eps[view])
             crossing = this.cross(way)
             crossing = crossing._replace(valid=crossing.valid & live)
 
@@ -276,6 +265,25 @@ def _sweep_all(
     # It is per screen unit so far; the edges are in pixels.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
     return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))
+
+
+def _corner(known: jax.Array, way: Way, end: int, shift: int) -> tuple[jax.Array, jax.Array]:
+    """The coordinates across and along the lines `[E, P]` of an end of an edge.
+
+    Args:
+        known: `[13, P]` the edges of the pixels' faces, see `_sweep_all`.
+        way: `[E, 1]`, which edges are swept, and along which axis.
+        end: 0 where the edge starts, 1 where it ends.
+        shift: how many edges further around the face.
+    """
+    edge = lax.rem(way.edge[:, 0] + shift, jnp.int32(3))
+
+    def read(axis: jax.Array) -> jax.Array:
+        # Row by row, which XLA reads where it needs them: a gather it would write out.
+        rows = [lax.dynamic_index_in_dim(known, k, keepdims=False) for k in axis * 3 + edge]
+        return jnp.stack(rows)
+
+    return read(end * 2 + way.axis[:, 0]), read(end * 2 + 1 - way.axis[:, 0])
 
 
 def _is_inside(
