@@ -6,9 +6,9 @@ programs compile for it, how long that takes, which kernels they become, how oft
 launched, and what those read and write. Nothing is run there: the loops are counted on the CPU,
 by the same schedules.
 
-The two columns of milliseconds are sums of what cannot be avoided, not forecasts: `launches` has
+The two columns of milliseconds are estimates of the least, not forecasts: behind `launches`,
 `LAUNCH_US` for each kernel and `STEP_US` for each step of a loop, which asks the card whether to go
-on; `memory` has all bytes at the card's memory bandwidth, though much stays in its caches.
+on; behind `moved MB`, all bytes at the card's memory bandwidth, though much stays in its caches.
 """
 
 from __future__ import annotations
