@@ -101,6 +101,17 @@ def _add_at_bwd(places, upstream):
 _add_at.defvjp(_add_at_fwd, _add_at_bwd)
 
 
+def add_each_at(
+    table: jax.Array, places: Sequence[jax.Array], values: Sequence[jax.Array]
+) -> jax.Array:
+    """`add_at` of several arrays of one shape; in order, of all together, which is sorted once."""
+    if is_order_asked_for():
+        return add_at(table, jnp.stack(places), jnp.stack(values))
+    for these, value in zip(places, values, strict=True):
+        table = add_at(table, these, value)
+    return table
+
+
 def take(table: jax.Array, places: jax.Array) -> jax.Array:
     """`table[places]`, those out of range clipped, whose gradient is added in order if asked for.
 
