@@ -95,8 +95,7 @@ def losses_of(mesh, *, kind, shading, rasterizer):
 @pytest.mark.parametrize(
     ("kind", "shading", "rasterizer"),
     [
-        ("uv", "gouraud", jr.Hard()),
-        ("cubes", "flat", jr.Hard(visibility_gradient="nmr")),
+        ("uv", "gouraud", jr.Hard(visibility_gradient="nmr")),
         ("texels", "phong", jr.Soft(sigma=1e-3, gamma=1e-2)),
     ],
 )
