@@ -102,8 +102,7 @@ def hard_fragments(
     return face, *moved
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(6,))
-def _moving(
+def _as_they_are(
     vertices: jax.Array,
     far: jax.Array,
     faces: jax.Array,
@@ -112,8 +111,12 @@ def _moving(
     depth: jax.Array,
     perspective: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """Barycentrics and depth as they are; their derivatives are those of `look_up`."""
+    """Barycentrics and depth; the rules below make their derivatives those of `look_up`."""
     return barycentrics, depth
+
+
+_moving = jax.custom_jvp(_as_they_are, nondiff_argnums=(6,))
+_moving_in_reverse = jax.custom_vjp(_as_they_are, nondiff_argnums=(6,))
 
 
 @_moving.defjvp
@@ -127,28 +130,17 @@ def _moving_jvp(perspective, primals, tangents):
     return _moving(*primals, perspective), moved
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _moving_in_reverse(
-    vertices: jax.Array,
-    far: jax.Array,
-    faces: jax.Array,
-    face: jax.Array,
-    barycentrics: jax.Array,
-    depth: jax.Array,
-    perspective: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """`_moving`, differentiable in reverse mode."""
-    return barycentrics, depth
-
-
 def _moving_in_reverse_fwd(vertices, far, faces, face, barycentrics, depth, perspective):
     return (barycentrics, depth), (vertices, far, faces, face)
 
 
 def _moving_in_reverse_bwd(perspective, kept, upstream):
     vertices, far, faces, face = kept
-    look = functools.partial(look_up, faces=faces, face=face, perspective=perspective)
-    _, pull = jax.vjp(lambda vertices, far: look(vertices, far=far), vertices, far)
+    _, pull = jax.vjp(
+        lambda vertices, far: look_up(vertices, faces, face, far, perspective=perspective),
+        vertices,
+        far,
+    )
     return *pull(upstream), None, None, None, None
 
 
