@@ -15,19 +15,21 @@ from benchmarks.native import zbuffer
 from benchmarks.peers import PEERS, Drawer, Pictures
 from benchmarks.scenes import Scene
 
+CPP = "z-buffer (C++)"
+
 
 def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     """All contests of this task; with `quick` three small ones, with `peers` against all peers."""
     for scene in _scenes(quick):
         yield drawn(scene, PEERS if peers else {})
     for scene in _depth_scenes(quick):
-        alone = {"z-buffer (C++)": zbuffer}
-        yield Contest("hard, depth", scene, _depth(scene), _args(scene), _depth_pictures, alone)
+        args = _args(scene)
+        yield Contest("hard, depth", scene, _depth(scene), args, _depth_pictures, {CPP: zbuffer})
 
 
 def drawn(scene: Scene, peers: Mapping[str, Callable[[Scene], Drawer]] | None = None) -> Contest:
     """Drawing all that `rasterize_hard` returns."""
-    rivals = {"z-buffer (C++)": zbuffer, **(peers or {})}
+    rivals = {CPP: zbuffer, **(peers or {})}
     return Contest("hard", scene, _fragments(scene), _args(scene), _pictures, rivals)
 
 

@@ -23,7 +23,6 @@ from jax.custom_derivatives import SymbolicZero
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._types import Mesh, static, struct
 from jaxrender.ops import ordered
-from jaxrender.ops.ordered import take
 
 
 @struct
@@ -119,7 +118,7 @@ def sample_texture(
     """
     table, indices, weights = taps(texture, faces, face, barycentrics)
     if ordered.is_order_asked_for():
-        return (take(table, indices) * weights[..., None]).sum(-2)
+        return (ordered.take(table, indices) * weights[..., None]).sum(-2)
     return _blend(table, indices, weights)
 
 
@@ -257,8 +256,8 @@ def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tu
     height, width, count = texture.image.shape
 
     # Gather the corners' coordinates once per face, then once per point.
-    corners = take(texture.uv, texture.faces)
-    uv = (take(corners, face) * barycentrics[..., None]).sum(-2)
+    corners = ordered.take(texture.uv, texture.faces)
+    uv = (ordered.take(corners, face) * barycentrics[..., None]).sum(-2)
 
     # Find the face's rectangle of the image.
     if texture.pages is None:

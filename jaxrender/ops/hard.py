@@ -34,8 +34,6 @@ from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
 from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
 from jaxrender.ops.hard_scene import NO_OFFER, Scene, pixel_centres, set_up
-from jaxrender.ops.native import are_native_loops_available
-from jaxrender.ops.ordered import take_each
 from jaxrender.ops.strips import Strips
 from jaxrender.ops.triangles import Corners, is_drawable, planes_of, signed_area, to_pixels
 
@@ -157,7 +155,7 @@ def look_up(
 
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
-    corners = Corners(*take_each(to_pixels(vertices, (height, width)), faces.T))
+    corners = Corners(*ordered.take_each(to_pixels(vertices, (height, width)), faces.T))
     drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
@@ -172,7 +170,7 @@ def look_up(
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        z0, z1, z2 = take_each([*planes.z], face)
+        z0, z1, z2 = ordered.take_each([*planes.z], face)
         depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
@@ -206,7 +204,7 @@ def _draw(
         return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
 
     # Draw some views after the others where their faces are many, in memory that stays near.
-    in_loop = schedule and are_native_loops_available()
+    in_loop = schedule and native.are_native_loops_available()
     at_once = views
     if in_loop:
         at_once = _views_at_once(views, max(face_count, vertices.shape[1]), image_size)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from jaxrender.ops import native
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
-from jaxrender.ops.native import apart
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import Edges, inverse_area, planes_of, signed_area
@@ -30,7 +29,7 @@ def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool
     # or by another walk where that has less to do, in small pictures of few faces.
     if not FEW_FACES * edges.x.shape[1] <= strips.size <= FEW_PIXELS:
         nearest, face = strips.cut_out(nearest), strips.cut_out(face)
-        planes = apart(functools.partial(planes_of, perspective=perspective))(corners)
+        planes = native.apart(functools.partial(planes_of, perspective=perspective))(corners)
         return nearest, face, look_at_planes(planes, face)
     if not perspective:
         scale = inverse_area(signed_area(corners))
@@ -63,10 +62,10 @@ def _find_nearest(
 
     def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
         nearest, ids = buffers
-        offered = apart(offer)(edges, window, lowest, highest)
+        offered = native.apart(offer)(edges, window, lowest, highest)
         before = window.read(nearest)
         nearest = window.write(nearest, jnp.where(offered > before, offered, before))
-        return nearest, apart(paint)(nearest, ids, offered, window)
+        return nearest, native.apart(paint)(nearest, ids, offered, window)
 
     empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
     return walk(fold, vary_like(empty, lowest), bounds, strips)
