@@ -117,8 +117,8 @@ def _fitting(mesh: jr.Mesh, size: int) -> Contest:
 
     # See the mesh from aside; draw the disc.
     centre = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    eye = jr.points_from_angles(7.0, scenes.ELEVATION, scenes.AZIMUTH)
-    camera = jr.look_at(centre + eye, centre, right_handed=True)
+    eye = jr.points_from_angles(7.0, scenes.ELEVATION, 180 - scenes.AZIMUTH)
+    camera = jr.look_at(centre + eye, centre)
     x = (2 * np.arange(size) + 1 - size) / size
     disc = (x**2 + x[:, None] ** 2 < 0.5**2).astype(np.float32)
     optimizer = optax.adam(1e-2)

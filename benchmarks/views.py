@@ -35,8 +35,9 @@ def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
         for views in (1, 2) if quick else VIEWS:
             scene = scenes.sphere(1 if quick else 3, 64, views)
             mesh = jr.shapes.icosphere(1 if quick else 3)
-            eyes = np.asarray(jr.points_from_angles(2.732, 20.0, np.linspace(0, 360, views, False)))
-            args = (np.asarray(mesh.vertices), np.asarray(mesh.faces), eyes.reshape(views, 3))
+            azimuths = np.linspace(0, 360, views, False)
+            eyes = jr.points_from_angles(2.732, 20.0, azimuths, right_handed=False)
+            args = (np.asarray(mesh.vertices), np.asarray(mesh.faces), np.asarray(eyes))
             loss = _loss(scene, rasterizer)
             function = jax.grad(loss) if name != "hard" else loss
             yield Contest(f"views, {name}", scene, function, args, np.asarray, {})
@@ -50,7 +51,7 @@ def _loss(scene: Scene, rasterizer: jr.Hard | jr.Soft | None) -> Callable[..., j
         def seen(eye: jax.Array) -> jax.Array:
             image = jr.render(
                 jr.Mesh(vertices, faces),
-                jr.look_at(eye),
+                jr.look_at(eye, right_handed=False),
                 image_size=size,
                 near=scenes.NEAR,
                 far=scenes.FAR,

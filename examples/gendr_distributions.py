@@ -23,7 +23,7 @@ import jaxrender as jr
 
 DISTRIBUTIONS = ("uniform", "gaussian", "logistic", "cauchy", "gumbel_max", "exponential")
 TCONORMS = ("max", "probabilistic", "einstein", "yager")
-CAMERA = jr.look_at((0.0, 1.2, -2.5), projection=jr.perspective(40.0))
+CAMERA = jr.look_at((0.0, 1.2, 2.5), projection=jr.perspective(40.0))
 
 
 def half_cosine(x: jax.Array) -> jax.Array:

@@ -38,7 +38,7 @@ def main(steps: int, size: int, output: Path) -> jr.fitting.Fit:
 
     found = jr.fitting.fit(
         lambda eye: jnp.sum((outline(eye) - target) ** 2),
-        jnp.array([6.0, 10.0, -14.0]),
+        jnp.array([6.0, 10.0, 14.0]),
         optax.adam(0.1),
         steps=steps,
         stop=70.0 * (size / 256) ** 2,

@@ -78,10 +78,10 @@ def draw(
 ) -> jr.Image:
     """The body, unlit, from the front or from elsewhere."""
     at = (model.template.max(0) + model.template.min(0)) / 2
-    eye = at + jr.points_from_angles(3.2, 0.0, 180.0 + azimuth)
+    eye = at + jr.points_from_angles(3.2, 0.0, azimuth)
     return jr.render(
         jr.Mesh(skin(model, body["pose"], body["shape"]), model.faces, part_colors(model)),
-        jr.look_at(eye, at, projection=jr.perspective(36.0), right_handed=True),
+        jr.look_at(eye, at, projection=jr.perspective(36.0)),
         image_size=(size, size),
         near=2.0,
         far=4.4,
@@ -182,7 +182,7 @@ def main(
         np.concatenate(
             [
                 np.concatenate([np.asarray(view(body, jnp.float32(side))) for body in moment], 1)
-                for side in (0.0, 90.0)
+                for side in (0.0, -90.0)
             ]
         )
         for moment in zip(*ways, strict=True)

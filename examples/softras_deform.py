@@ -46,6 +46,7 @@ SIGMA = 1e-4, 1e-6
 RATE, LAST_RATE = 0.01, 0.0005  # of learning
 VOXELS = 32
 LENS = jr.perspective(30.0)
+HAND = {"right_handed": False}  # the world of SoftRas, whose pictures and cameras are read
 
 
 class Deformation(NamedTuple):
@@ -101,9 +102,8 @@ def deform(template: jr.Mesh, by: Deformation) -> jr.Mesh:
 
 def outline(mesh: jr.Mesh, eye: jax.Array, size: tuple[int, int], **how) -> jax.Array:
     """The silhouette `[H, W]` from there."""
-    return jr.silhouette(
-        mesh, jr.look_at(eye, projection=LENS), image_size=size, near=1.0, far=100.0, **how
-    )
+    camera = jr.look_at(eye, projection=LENS, **HAND)
+    return jr.silhouette(mesh, camera, image_size=size, near=1.0, far=100.0, **how)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -116,7 +116,7 @@ def outlines(mesh: jr.Mesh, eyes: jax.Array, size: tuple[int, int]) -> jax.Array
 def views_of(mesh: jr.Mesh, size: int = 64) -> Views:
     """The object from 5 elevations and 24 azimuths."""
     elevations, azimuths = jnp.arange(-60.0, 90.0, 30.0), jnp.arange(0.0, 360.0, 15.0)
-    eyes = jr.points_from_angles(2.732, elevations[:, None], azimuths).reshape(-1, 3)
+    eyes = jr.points_from_angles(2.732, elevations[:, None], azimuths, **HAND).reshape(-1, 3)
     return Views(eyes, outlines(mesh, eyes, (size, size)))
 
 
@@ -124,7 +124,7 @@ def read_views(silhouettes: Path, cameras: Path) -> Views:
     """What the files of SoftRas show."""
     coverage = jnp.asarray(np.load(silhouettes)[:, -1] / np.float32(255))
     distance, elevation, azimuth = np.load(cameras).astype(np.float32).T
-    return Views(jr.points_from_angles(distance, elevation, azimuth), coverage)
+    return Views(jr.points_from_angles(distance, elevation, azimuth, **HAND), coverage)
 
 
 def points_on(mesh: jr.Mesh, count: int, random: np.random.Generator) -> jax.Array:
@@ -254,10 +254,10 @@ def turning(meshes: list[jr.Mesh], size: int) -> list[jax.Array]:
 
     @jax.jit
     def draw(mesh: jr.Mesh, azimuth: jax.Array) -> jax.Array:
-        eye = jr.points_from_angles(2.732, 25.0, azimuth)
+        eye = jr.points_from_angles(2.732, 25.0, azimuth, **HAND)
         return jr.render(
             mesh,
-            jr.look_at(eye, projection=LENS),
+            jr.look_at(eye, projection=LENS, **HAND),
             lights,
             image_size=(size, size),
             background=1.0,

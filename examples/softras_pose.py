@@ -62,7 +62,7 @@ def draw(rotation: jax.Array, size: int, rasterizer: jr.Hard | jr.Soft | None = 
     texels = jnp.repeat(COLORS, 2, axis=0)[:, None, None]
     return jr.render(
         jr.Mesh(cube.vertices @ rotation.T, cube.faces, jr.FaceTexels(texels)),
-        jr.look_at((0.0, 0.0, 3.0), projection=jr.perspective(40.0), right_handed=True),
+        jr.look_at((0.0, 0.0, 3.0), projection=jr.perspective(40.0)),
         image_size=(size, size),
         near=2.0,
         far=4.0,

@@ -75,7 +75,7 @@ def stack_meshes(meshes: Iterable[Mesh]) -> Mesh:
     Example:
         >>> import jax, jaxrender as jr
         >>> both = jr.stack_meshes([jr.shapes.cube(), jr.shapes.icosphere(1)])
-        >>> camera = jr.look_at((0, 1, -3))
+        >>> camera = jr.look_at((0, 1, 3))
         >>> draw = lambda mesh: jr.render(mesh, camera, image_size=(16, 24))
         >>> jax.vmap(draw)(both).rgb.shape
         (2, 16, 24, 3)

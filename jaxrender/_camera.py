@@ -52,7 +52,7 @@ def perspective(fov: ArrayLike = 60.0) -> Perspective:
 
     Example:
         >>> import jaxrender as jr
-        >>> camera = jr.look_at((0, 0, -3), projection=jr.perspective(fov=45.0))
+        >>> camera = jr.look_at((0, 0, 3), projection=jr.perspective(fov=45.0))
     """
     fov = check_array("fov", fov, (), finite=True, hint="Pass degrees, for example 60.")
     if is_concrete(fov) and not 0 < float(fov) < 180:
@@ -82,7 +82,7 @@ def orthographic(height: ArrayLike = 2.0) -> Orthographic:
 
     Example:
         >>> import jaxrender as jr
-        >>> camera = jr.look_at((0, 0, -3), projection=jr.orthographic(height=2.5))
+        >>> camera = jr.look_at((0, 0, 3), projection=jr.orthographic(height=2.5))
     """
     height = check_array("height", height, (), finite=True, hint="Pass scene units, for example 2.")
     if is_concrete(height) and not float(height) > 0:
@@ -99,17 +99,21 @@ def look_at(
     up: ArrayLike = (0.0, 1.0, 0.0),
     *,
     projection: Perspective | Orthographic | None = None,
-    right_handed: bool = False,
+    right_handed: bool = True,
 ) -> Camera:
     """A camera at `eye` that looks at the point `at`.
 
-    With `n(v) = v / |v|`, the camera's axes in the world are (as in NMR and SoftRas)
+    With `n(v) = v / |v|`, the camera's axes in the world are
 
-        forward = n(at - eye)    right = n(up x forward)    upward = forward x right
+        forward = n(at - eye)    right = n(forward x up)    upward = right x forward
 
-    That suits a left-handed world: a right-handed one, as most mesh files have, appears as in
-    a mirror, with its faces seen from behind. With `right_handed`, right is the opposite, and
-    it appears as it is.
+    That suits a right-handed world, as mesh files, glTF and PyTorch3D have it. NMR and SoftRas
+    take the world for left-handed: without `right_handed`, right is the opposite, and a
+    right-handed mesh appears as in a mirror, with its faces seen from behind.
+
+    Camera space (`x` right, `y` up, `z` forward) is left-handed, so the rotation of a camera in
+    a right-handed world has determinant -1. A proper rotation still turns it, from the right:
+    `R @ exp(w)`, with `exp(w)` = `rotations.from_axis_angle(w)`.
 
     Gradient: exact to `eye`, `at`, `up` and the projection's parameters.
 
@@ -118,7 +122,8 @@ def look_at(
         at: `[3]` the point in the middle of the picture, scene units.
         up: `[3]` the direction that is up in the picture; any length.
         projection: `perspective(...)` or `orthographic(...)`; None is `perspective(60)`.
-        right_handed: whether the world is right-handed; static.
+        right_handed: whether the world is right-handed; False is the world of NMR and SoftRas.
+            Static.
 
     Returns:
         The camera.
@@ -130,7 +135,7 @@ def look_at(
 
     Example:
         >>> import jaxrender as jr
-        >>> camera = jr.look_at((0.0, 0.0, -3.0))
+        >>> camera = jr.look_at((0.0, 0.0, 3.0))
         >>> jr.project([[0.0, 0.0, 0.0]], camera).tolist()
         [[0.0, 0.0, 3.0]]
     """
@@ -149,11 +154,11 @@ def look_at(
 
 def look(
     eye: ArrayLike,
-    direction: ArrayLike = (0.0, 0.0, 1.0),
+    direction: ArrayLike | None = None,
     up: ArrayLike = (0.0, 1.0, 0.0),
     *,
     projection: Perspective | Orthographic | None = None,
-    right_handed: bool = False,
+    right_handed: bool = True,
 ) -> Camera:
     """A camera at `eye` that looks along `direction`; see `look_at` for the axes.
 
@@ -161,10 +166,12 @@ def look(
 
     Args:
         eye: `[3]` where the camera stands, scene units.
-        direction: `[3]` where it looks; any length.
+        direction: `[3]` where it looks; any length. None is where a camera at azimuth 0 looks
+            (see `points_from_angles`): (0, 0, -1), and (0, 0, 1) without `right_handed`.
         up: `[3]` the direction that is up in the picture; any length.
         projection: `perspective(...)` or `orthographic(...)`; None is `perspective(60)`.
-        right_handed: whether the world is right-handed; static.
+        right_handed: whether the world is right-handed; False is the world of NMR and SoftRas.
+            Static.
 
     Returns:
         The camera.
@@ -175,8 +182,10 @@ def look(
 
     Example:
         >>> import jaxrender as jr
-        >>> camera = jr.look((0.0, 0.0, -3.0), direction=(0.0, 0.0, 1.0))
+        >>> camera = jr.look((0.0, 0.0, 3.0), direction=(0.0, 0.0, -1.0))
     """
+    if direction is None:
+        direction = (0.0, 0.0, -1.0 if right_handed else 1.0)
     eye, direction, up = (
         check_array(name, value, (3,), finite=True, hint="Pass one vector (x, y, z).")
         for name, value in (("eye", eye), ("direction", direction), ("up", up))
@@ -224,7 +233,7 @@ def pinhole(
 
     Raises:
         ValueError: a shape is wrong, K's last row is not (0, 0, 1), or the rotation is not
-            orthonormal.
+            orthonormal, or mirrors (its determinant is -1).
 
     Example:
         >>> import jaxrender as jr
@@ -249,7 +258,7 @@ def pinhole(
     )
     size = check_image_size(image_size)
     _check_last_row("matrix", matrix)
-    _check_orthonormal("rotation", rotation)
+    _check_rotation("rotation", rotation)
     flip = jnp.asarray([1, -1, 1], rotation.dtype)
     return Camera(rotation * flip[:, None], translation * flip, Pinhole(matrix, distortion, size))
 
@@ -309,8 +318,8 @@ def from_opengl(view: ArrayLike, projection: ArrayLike, *, image_size: tuple[int
         The camera.
 
     Raises:
-        ValueError: a matrix is not of these forms; an orthographic one is off-centre, or has
-            another aspect than the image; `projection` is not known.
+        ValueError: a matrix is not of these forms; `view` scales or mirrors; an orthographic one
+            is off-centre, or has another aspect than the image; `projection` is not known.
 
     Example:
         >>> import jaxrender as jr, numpy as np
@@ -326,7 +335,7 @@ def from_opengl(view: ArrayLike, projection: ArrayLike, *, image_size: tuple[int
     )
     height, width = check_image_size(image_size)
     _check_last_row("view", view)
-    _check_orthonormal("view", view[:3, :3])
+    _check_rotation("view", view[:3, :3])
 
     # Turn OpenGL's -z into our forward.
     flip = jnp.asarray([1, 1, -1], view.dtype)
@@ -365,13 +374,16 @@ def from_opengl(view: ArrayLike, projection: ArrayLike, *, image_size: tuple[int
     return Camera(rotation, translation, kind)
 
 
-def points_from_angles(distance: ArrayLike, elevation: ArrayLike, azimuth: ArrayLike) -> jax.Array:
+def points_from_angles(
+    distance: ArrayLike, elevation: ArrayLike, azimuth: ArrayLike, *, right_handed: bool = True
+) -> jax.Array:
     """The points at a distance from the origin, seen under two angles.
 
-        (d cos e sin a,  d sin e,  -d cos e cos a)
+        (d cos e sin a,  d sin e,  d cos e cos a)
 
-    as in NMR and SoftRas: azimuth 0 is the -z side, where a camera looks along +z; azimuth 90
-    the +x side; elevation 90 is straight above.
+    Azimuth 0 is the +z side, where a camera looks along -z; azimuth 90 the +x side; elevation 90
+    is straight above. Without `right_handed` the last coordinate is the opposite, as in NMR and
+    SoftRas: azimuth 0 is the -z side.
 
     Gradient: exact to all three.
 
@@ -379,6 +391,7 @@ def points_from_angles(distance: ArrayLike, elevation: ArrayLike, azimuth: Array
         distance: `[...]` scene units.
         elevation: `[...]` degrees above the ground.
         azimuth: `[...]` degrees around the vertical.
+        right_handed: whether the world is right-handed, as for `look_at`; static.
 
     Returns:
         `[..., 3]`; the three arguments are broadcast against each other.
@@ -386,7 +399,7 @@ def points_from_angles(distance: ArrayLike, elevation: ArrayLike, azimuth: Array
     Example:
         >>> import jaxrender as jr
         >>> jr.points_from_angles(2.0, elevation=0.0, azimuth=0.0).tolist()
-        [0.0, 0.0, -2.0]
+        [0.0, 0.0, 2.0]
     """
     d, e, a = same_float(
         check_array("distance", distance, ("...",)),
@@ -394,9 +407,9 @@ def points_from_angles(distance: ArrayLike, elevation: ArrayLike, azimuth: Array
         check_array("azimuth", azimuth, ("...",)),
     )
     d, e, a = jnp.broadcast_arrays(d, jnp.deg2rad(e), jnp.deg2rad(a))
-    return jnp.stack(
-        [d * jnp.cos(e) * jnp.sin(a), d * jnp.sin(e), -d * jnp.cos(e) * jnp.cos(a)], axis=-1
-    )
+    ground = d * jnp.cos(e)
+    front = ground if right_handed else -ground
+    return jnp.stack([ground * jnp.sin(a), d * jnp.sin(e), front * jnp.cos(a)], axis=-1)
 
 
 def camera_position(camera: Camera) -> jax.Array:
@@ -412,8 +425,8 @@ def camera_position(camera: Camera) -> jax.Array:
 
     Example:
         >>> import jaxrender as jr
-        >>> jr.camera_position(jr.look_at((0.0, 0.0, -3.0))).tolist()
-        [0.0, 0.0, -3.0]
+        >>> jr.camera_position(jr.look_at((0.0, 0.0, 3.0))).tolist()
+        [0.0, 0.0, 3.0]
     """
     # Add 0, so that no coordinate is -0.
     return 0 - (camera.rotation * camera.translation[:, None]).sum(0)
@@ -433,8 +446,8 @@ def viewpoint(camera: Camera) -> jax.Array:
 
     Example:
         >>> import jaxrender as jr
-        >>> jr.viewpoint(jr.look_at((0.0, 0.0, -3.0))).tolist()
-        [0.0, 0.0, -3.0, 1.0]
+        >>> jr.viewpoint(jr.look_at((0.0, 0.0, 3.0))).tolist()
+        [0.0, 0.0, 3.0, 1.0]
     """
     if isinstance(camera.projection, Orthographic):
         point, w = -camera.rotation[2], 0
@@ -478,7 +491,7 @@ def project(
 
     Example:
         >>> import jaxrender as jr
-        >>> camera = jr.look_at((0.0, 0.0, -2.0), projection=jr.perspective(90.0))
+        >>> camera = jr.look_at((0.0, 0.0, 2.0), projection=jr.perspective(90.0))
         >>> jr.project([[1.0, 1.0, 0.0]], camera, image_size=(100, 200)).tolist()
         [[0.25, 0.5, 2.0]]
     """
@@ -561,7 +574,7 @@ def _oriented(
             f"{type(projection).__name__}. Pass for example jaxrender.perspective(60)."
         )
 
-    # Build the axes, each orthogonal to those before it.
+    # Build the axes, each orthogonal to those before it; they change hands with `right`.
     forward = unit(direction)
     sideways = jnp.cross(unit(up), forward)
     if is_concrete(direction, up) and _length(np.asarray(sideways)) < 1e-6:
@@ -611,7 +624,8 @@ def check_camera(camera: Any) -> Camera:
     """Returns the camera with arrays of the right shapes.
 
     Raises:
-        ValueError: it is not a camera, or an array in it has the wrong shape.
+        ValueError: it is not a camera, an array in it has the wrong shape or is not finite, or
+            its rotation is not orthonormal; of either determinant, for worlds of either hand.
     """
     hint = "Build the camera with look_at, look, pinhole, from_opencv or from_opengl."
     projection = getattr(camera, "projection", None)
@@ -619,15 +633,19 @@ def check_camera(camera: Any) -> Camera:
         raise ValueError(f"`camera` must be a Camera, got {type(camera).__name__}. {hint}")
     shapes = {"fov": (), "height": (), "matrix": (3, 3), "distortion": (5,)}
     kept: dict[str, Any] = {
-        name: check_array(f"camera.projection.{name}", getattr(projection, name), shape, hint=hint)
+        name: check_array(
+            f"camera.projection.{name}", getattr(projection, name), shape, finite=True, hint=hint
+        )
         for name, shape in shapes.items()
         if hasattr(projection, name)
     }
     if isinstance(projection, Pinhole):
         kept["image_size"] = check_image_size(projection.image_size)
+    rotation = check_array("camera.rotation", camera.rotation, (3, 3), finite=True, hint=hint)
+    _check_orthonormal("camera.rotation", rotation)
     return Camera(
-        check_array("camera.rotation", camera.rotation, (3, 3), hint=hint),
-        check_array("camera.translation", camera.translation, (3,), hint=hint),
+        rotation,
+        check_array("camera.translation", camera.translation, (3,), finite=True, hint=hint),
         type(projection)(**kept),
     )
 
@@ -643,13 +661,25 @@ def _check_last_row(name: str, matrix: jax.Array) -> None:
 
 def _check_orthonormal(name: str, rotation: jax.Array) -> None:
     if is_concrete(rotation):
-        rows = np.asarray(rotation)
+        rows = np.asarray(rotation, np.float64)
         error = np.abs(rows @ rows.T - np.eye(3)).max()
-        if error > 1e-3:
+        if not error <= 1e-3:
             raise ValueError(
                 f"`{name}` must hold an orthonormal rotation, got R Rᵀ that differs from the "
-                f"identity by {error:.3g}. Normalise its rows; scale the mesh, not the camera."
+                f"identity by {error:.3g}. Pass its `rotations.orthonormalize`; scale the mesh, "
+                "not the camera."
             )
+
+
+def _check_rotation(name: str, rotation: jax.Array) -> None:
+    """The same, and its determinant is +1: it does not mirror."""
+    _check_orthonormal(name, rotation)
+    if is_concrete(rotation) and np.linalg.det(np.asarray(rotation, np.float64)) < 0:
+        raise ValueError(
+            f"`{name}` must hold a proper rotation, got one of determinant -1, which mirrors the "
+            "world. Negate the row or column of the axis that points the other way; of a Camera "
+            "made by `look_at`, keep the Camera."
+        )
 
 
 def _check_aspect(aspect: float, image_size: tuple[int, int], owner: str) -> None:

@@ -111,7 +111,7 @@ def render(
 
     Example:
         >>> import jaxrender as jr
-        >>> image = jr.render(jr.shapes.cube(), jr.look_at((2.0, 2.0, -2.0)), image_size=(32, 48))
+        >>> image = jr.render(jr.shapes.cube(), jr.look_at((2.0, 2.0, 2.0)), image_size=(32, 48))
         >>> image.rgb.shape, image.alpha.shape
         ((32, 48, 3), (32, 48))
     """
@@ -171,8 +171,8 @@ def silhouette(
         >>> cube = jr.shapes.cube()
         >>> def covered(eye):
         ...     return jr.silhouette(cube, jr.look_at(eye), image_size=(32, 32)).mean()
-        >>> closer = jax.grad(covered)(jax.numpy.array([0.0, 0.0, -3.0]))
-        >>> bool(closer[2] > 0)
+        >>> closer = jax.grad(covered)(jax.numpy.array([0.0, 0.0, 3.0]))
+        >>> bool(closer[2] < 0)
         True
 
     References:

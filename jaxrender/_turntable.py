@@ -105,17 +105,14 @@ def draw_frame(
 
 def _camera(framing: Framing, azimuth: jax.Array, style: Style) -> Camera:
     # Take the direction of growing elevation as up: it is never parallel to the view.
-    around = 180 - azimuth
-    eye = points_from_angles(framing.distance, framing.elevation, around)
-    up = points_from_angles(1.0, framing.elevation + 90, around)
+    eye = points_from_angles(framing.distance, framing.elevation, azimuth)
+    up = points_from_angles(1.0, framing.elevation + 90, azimuth)
     height, width = style.size
     if style.orthographic:
         projection = orthographic(2 * framing.radius / min(1.0, width / height))
     else:
         projection = perspective(framing.fov)
-    return look_at(
-        framing.centre + eye, framing.centre, up, projection=projection, right_handed=True
-    )
+    return look_at(framing.centre + eye, framing.centre, up, projection=projection)
 
 
 def _lights(camera: Camera) -> Lights:

@@ -108,7 +108,8 @@ class Camera:
     """Where a camera stands and how it projects.
 
     A world point `X` lies at `X @ rotation.T + translation` in camera space: `x` right,
-    `y` up, `z` forward.
+    `y` up, `z` forward. That space is left-handed, so in a right-handed world the rotation is
+    orthonormal with determinant -1; it turns as `rotation @ exp(w)`.
 
     Attributes:
         rotation: `[3, 3]` rows are the camera's right, up and forward axes in the world.

@@ -257,7 +257,7 @@ def procedural_body(resolution: int = 54) -> BodyModel:
 
     It is 1.7 metres tall and stands upright with its arms spread (a T), `y` up, facing `+z`,
     its left hand at `+x`, the pelvis at the origin. The surface is closed and, in a
-    right-handed world, counter-clockwise seen from outside: give `look_at` `right_handed=True`.
+    right-handed world, counter-clockwise seen from outside.
 
     The joints are `BODY_JOINTS`. The four shape parameters are `BODY_SHAPES`: one unit makes
     all lengths 5% larger, the trunk some 15 mm thicker and the limbs less, the legs 40 mm

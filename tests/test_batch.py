@@ -47,7 +47,7 @@ def dressed(kind):
 
 def draw(mesh, rasterizer):
     image = jr.render(
-        mesh, jr.look_at((0.7, 1.0, -2.5)), image_size=SIZE, near=1.0, rasterizer=rasterizer
+        mesh, jr.look_at((0.7, 1.0, 2.5)), image_size=SIZE, near=1.0, rasterizer=rasterizer
     )
     return jnp.concatenate([image.rgb, image.alpha[..., None]], -1)
 

@@ -147,13 +147,13 @@ def test_programs_compile_for_a_gpu_that_is_not_there(monkeypatch):
 
 
 def test_profile_tells_the_stages():
-    corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])
+    corners = jnp.array([[-0.5, -0.5, -2.0], [0.5, -0.5, -2.0], [0.0, 0.5, -2.0]])
     mesh = jr.Mesh(corners, jnp.array([[0, 1, 2]]))
 
     def loss(vertices):
         moved = dataclasses.replace(mesh, vertices=vertices)
         options = {"image_size": (16, 16), "near": 0.1, "rasterizer": jr.Soft(sigma=1e-3)}
-        return jr.render(moved, jr.look_at((0, 0, -1)), **options).rgb.sum()
+        return jr.render(moved, jr.look_at((0, 0, 1)), **options).rgb.sum()
 
     program = jax.jit(jax.grad(loss)).lower(corners).compile()
     times = stages.stage_times(program, corners, repeats=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import jax
@@ -29,6 +30,7 @@ from jaxrender._camera import (
 from jaxrender._types import Camera, Orthographic, Perspective, Pinhole
 
 IDENTITY = np.eye(3)
+MIRROR = np.diag([1.0, 1.0, -1.0])
 K = np.array([[100.0, 2.0, 30.0], [0.0, 110.0, 26.0], [0.0, 0.0, 1.0]])
 LENS = np.array([0.1, -0.05, 0.01, -0.02, 0.03])
 
@@ -40,8 +42,9 @@ see = jax.jit(project, static_argnames="image_size")
 def cameras() -> dict[str, Camera]:
     """One camera of each kind, all seeing a unit ball at the origin."""
     return {
-        "perspective": look_at((1.0, 2.0, -3.0), projection=perspective(50.0)),
-        "orthographic": look((0.5, 0.2, -3.0), (0.1, 0.0, 1.0), projection=orthographic(2.5)),
+        "perspective": look_at((1.0, 2.0, 3.0), projection=perspective(50.0)),
+        "orthographic": look((0.5, 0.2, 3.0), (0.1, 0.0, -1.0), projection=orthographic(2.5)),
+        "left-handed": look_at((1.0, 2.0, -3.0), right_handed=False),
         "pinhole": pinhole(K, IDENTITY, (0.1, -0.2, 4.0), LENS, image_size=(48, 64)),
     }
 
@@ -83,10 +86,11 @@ def test_golden_look_at(golden):
         data = golden(f"{name}/functions.npz")
         for n in range(count):
             eye, at, up = (data[f"look_at_{n}_{key}"] for key in ("eye", "at", "up"))
-            seen = place(jnp.asarray(data["vertices"]), look_at(eye, at, up))
+            camera = look_at(eye, at, up, right_handed=False)
+            seen = place(jnp.asarray(data["vertices"]), camera)
             np.testing.assert_allclose(seen, data[f"look_at_{n}_out"], atol=1e-5)
     eyes, vertices = data["look_at_eyes"], jnp.asarray(data["vertices"])
-    seen = [place(vertices[n], look_at(eye)) for n, eye in enumerate(eyes)]
+    seen = [place(vertices[n], look_at(eye, right_handed=False)) for n, eye in enumerate(eyes)]
     np.testing.assert_allclose(seen, data["look_at_out"], atol=1e-5)
 
 
@@ -95,8 +99,8 @@ def test_golden_look(golden):
     vertices = jnp.asarray(data["vertices"])
     for n in range(4):
         eye, direction, up = (data[f"look_{n}_{key}"] for key in ("eye", "direction", "up"))
-        level = place(vertices, look(eye, direction))
-        tilted = place(vertices, look(eye, direction, up))
+        level = place(vertices, look(eye, direction, right_handed=False))
+        tilted = place(vertices, look(eye, direction, up, right_handed=False))
         np.testing.assert_allclose(level, data[f"look_{n}_out"], atol=1e-5)
         np.testing.assert_allclose(tilted, data[f"look_{n}_out_up"], atol=1e-5)
 
@@ -105,7 +109,7 @@ def test_golden_look(golden):
 def test_golden_perspective(golden, name, angles):
     data = golden(f"{name}/functions.npz")
     for angle in angles:
-        camera = look((0, 0, 0), projection=perspective(2 * angle))
+        camera = look((0, 0, 0), projection=perspective(2 * angle), right_handed=False)
         for vertices, want in zip(
             data["perspective_in"], data[f"perspective_out_{angle}"], strict=True
         ):
@@ -116,7 +120,7 @@ def test_golden_orthographic(golden):
     data = golden("softras/functions.npz")
     want = data["orthogonal_out"]
     scale = np.median(want[..., 0] / data["vertices"][..., 0])
-    camera = look((0, 0, 0), projection=orthographic(2 / scale))
+    camera = look((0, 0, 0), projection=orthographic(2 / scale), right_handed=False)
     for vertices, screen in zip(data["vertices"], want, strict=True):
         np.testing.assert_allclose(see(vertices, camera), screen, atol=1e-5)
 
@@ -155,7 +159,7 @@ def test_golden_renderer_projection(golden, name):
 
 def test_golden_angles(golden):
     data = golden("nmr/functions.npz")
-    made = points_from_angles(*data["angles_in"].T)
+    made = points_from_angles(*data["angles_in"].T, right_handed=False)
     np.testing.assert_allclose(made, data["angles_out_tensor"], atol=1e-5)
     np.testing.assert_allclose(made, data["angles_out_scalar"], atol=1e-5)
 
@@ -164,9 +168,41 @@ def test_golden_angles(golden):
 
 
 def test_axes_of_look_at():
-    camera = look_at((0, 0, -3))
-    np.testing.assert_allclose(camera.rotation, np.eye(3), atol=1e-7)
+    camera = look_at((0, 0, 3))
+    np.testing.assert_allclose(camera.rotation, np.diag([1, 1, -1]), atol=1e-7)
     assert see(np.array([[1.0, 2.0, 0.0]]), camera)[0, 2] == 3.0
+    camera = look_at((0, 0, -3), right_handed=False)
+    np.testing.assert_allclose(camera.rotation, np.eye(3), atol=1e-7)
+
+
+@pytest.mark.parametrize("right_handed", [True, False])
+def test_azimuths(right_handed):
+    """At azimuth 0 `look` sees the origin by default; from 90, on the +x side, so does `look_at`."""
+    hand = {"right_handed": right_handed}
+    front = points_from_angles(3.0, 0.0, 0.0, **hand)
+    side = 3.0 if right_handed else -3.0
+    np.testing.assert_allclose(front, [0, 0, side], atol=1e-6)
+    np.testing.assert_allclose(points_from_angles(3.0, 0.0, 90.0, **hand), [3, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(points_from_angles(3.0, 90.0, 20.0, **hand), [0, 3, 0], atol=1e-6)
+    ahead, aimed = look(front, **hand), look_at(front, **hand)
+    for one, other in zip(jax.tree.leaves(ahead), jax.tree.leaves(aimed), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+    # What lies at +x is on the right at azimuth 0, and a camera that goes on sees it come forward.
+    point = np.array([[1.0, 0.0, 0.0]], np.float32)
+    assert see(point, aimed)[0, 0] > 0
+    turned = look_at(points_from_angles(3.0, 0.0, 30.0, **hand), **hand)
+    assert see(point, turned)[0, 2] < 3
+
+
+def test_a_rotation_turns_a_camera():
+    """`R @ exp(w)` shows what a world turned by exp(w) shows, whatever the hand."""
+    c, s = np.cos(0.4), np.sin(0.4)
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
+    for camera in cameras().values():
+        turned = dataclasses.replace(camera, rotation=camera.rotation @ turn)
+        wanted = see(points(9) @ turn.T, camera, image_size=(48, 64))
+        np.testing.assert_allclose(see(points(9), turned, image_size=(48, 64)), wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("image_size", [(64, 64), (60, 120), (150, 50)])
@@ -176,7 +212,7 @@ def test_sphere_stays_round(image_size, kind):
     angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles), 0 * angles], -1) * 0.5
     projection = {"perspective": perspective(50.0), "orthographic": orthographic(3.0)}[kind]
-    screen = see(circle, look_at((0, 0, -2), projection=projection), image_size=image_size)
+    screen = see(circle, look_at((0, 0, 2), projection=projection), image_size=image_size)
     width = np.ptp(screen[:, 0]) * image_size[1]
     height = np.ptp(screen[:, 1]) * image_size[0]
     np.testing.assert_allclose(width, height, rtol=1e-4)
@@ -210,7 +246,8 @@ def test_opengl_equals_clip_space():
     # An off-centre, skewed frustum and a turned camera, against the matrix product itself.
     frustum = np.array([[1.5, 0.1, 0.2, 0], [0, 1.8, -0.3, 0], [0, 0, -1.1, -0.5], [0, 0, -1, 0]])
     view = np.eye(4)
-    view[:3, :3] = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    view[:3, :3] = turn * np.linalg.det(turn)
     view[:3, 3] = (0.2, -0.1, -4)
     vertices = points(20)
     clip = np.c_[vertices, np.ones(20)] @ view.T @ frustum.T
@@ -231,16 +268,18 @@ def test_opengl_orthographic_by_hand():
 
 def test_positions():
     eye = points_from_angles(2.5, 20.0, 130.0)
-    np.testing.assert_allclose(camera_position(look_at(eye)), eye, atol=1e-6)
-    np.testing.assert_allclose(viewpoint(look_at(eye)), [*eye, 1], atol=1e-6)
-    flat = look_at((0, 0, -3), projection=orthographic())
-    np.testing.assert_allclose(viewpoint(flat), [0, 0, -1, 0], atol=1e-6)
+    for hand in ({}, {"right_handed": False}):
+        camera = look_at(eye, **hand)
+        np.testing.assert_allclose(camera_position(camera), eye, atol=1e-6)
+        np.testing.assert_allclose(viewpoint(camera), [*eye, 1], atol=1e-6)
+        flat = look_at((0, 0, 3), projection=orthographic(), **hand)
+        np.testing.assert_allclose(viewpoint(flat), [0, 0, 1, 0], atol=1e-6)
 
 
 # --- every stage: slow reference, jit, vmap, gradients ----------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
+@pytest.mark.parametrize("kind", ["perspective", "orthographic", "left-handed", "pinhole"])
 def test_against_numpy(kind):
     camera = cameras()[kind]
     size = (48, 64)
@@ -299,9 +338,9 @@ def test_float64_throughout():
 
 def test_kinds_of_projection_have_their_own_programs():
     # While these compared equal, jit took the wrong program once in some hundred times.
-    wide, flat = (look_at((0, 0, -3), projection=kind(3.0)) for kind in (perspective, orthographic))
+    wide, flat = (look_at((0, 0, 3), projection=kind(3.0)) for kind in (perspective, orthographic))
     assert jax.tree.structure(wide) != jax.tree.structure(flat)
-    other = look_at((0, 1, -3), projection=perspective(60.0))
+    other = look_at((0, 1, 3), projection=perspective(60.0))
     assert jax.tree.structure(wide) == jax.tree.structure(other)
 
 
@@ -313,7 +352,7 @@ def test_no_retrace():
         traces.append(1)
         return project(vertices, camera)
 
-    for eye, fov in (((0, 0, -3), 60), (np.array([0.0, 1.0, -3.0]), 60.0), (jnp.ones(3), 45)):
+    for eye, fov in (((0, 0, 3), 60), (np.array([0.0, 1.0, 3.0]), 60.0), (jnp.ones(3), 45)):
         seen(points(3), look_at(eye, projection=perspective(fov)))
     assert len(traces) == 1
 
@@ -341,9 +380,9 @@ HOSTILE = np.array(
 def standing(kind: str) -> Camera:
     """A camera at the origin, so that z of the vertex is its depth."""
     if kind == "pinhole":
-        return pinhole(K, IDENTITY * [1, -1, 1], np.zeros(3), LENS, image_size=(48, 64))
+        return pinhole(K, IDENTITY, np.zeros(3), LENS, image_size=(48, 64))
     projection = {"perspective": perspective(), "orthographic": orthographic()}[kind]
-    return look((0, 0, 0), projection=projection)
+    return look((0, 0, 0), projection=projection, right_handed=False)
 
 
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
@@ -364,7 +403,9 @@ def test_finite_for_any_finite_vertex(kind):
 
 
 def test_camera_plane_keeps_homogeneous_coordinates():
-    screen = np.asarray(see(HOSTILE, look((0, 0, 0), projection=perspective(90))))
+    screen = np.asarray(
+        see(HOSTILE, look((0, 0, 0), projection=perspective(90), right_handed=False))
+    )
     np.testing.assert_allclose(screen[:, :2] * screen[:, 2:], HOSTILE[:, :2], rtol=1e-6)
     behind = HOSTILE[:, 2] < 0
     assert (screen[behind, 2] < 0).all()
@@ -416,16 +457,21 @@ def test_unit():
     assert np.isfinite(jax.grad(lambda v: unit(v)[:, 0].sum())(vectors)).all()
 
 
+def skew(rotation) -> Camera:
+    """A camera that has gone wrong."""
+    return dataclasses.replace(cameras()["perspective"], rotation=np.array(rotation, np.float32))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: look_at((0, 0, 0)), "target"),
         (lambda: look_at((0, 3, 0)), "`up` must not be"),
-        (lambda: look_at((0, 0, -3), up=(0, 0, 0)), "`up` must not be"),
+        (lambda: look_at((0, 0, 3), up=(0, 0, 0)), "`up` must not be"),
         (lambda: look_at((0, 0)), "`eye` must be"),
         (lambda: look_at(np.zeros((2, 3))), "`eye` must be"),
         (lambda: look_at((0, 0, float("nan"))), "`eye` must be finite"),
-        (lambda: look_at((0, 0, -3), projection=60), "`projection` must be"),
+        (lambda: look_at((0, 0, 3), projection=60), "`projection` must be"),
         (lambda: look((0, 0, 0), (0, 0, 0)), "`direction` must not be zero"),
         (lambda: look((0, 0, 0), (0, 1, 0)), "`up` must not be"),
         (lambda: perspective(0), "`fov` must lie"),
@@ -435,6 +481,15 @@ def test_unit():
         (lambda: pinhole(K[:2], IDENTITY, (0, 0, 1), image_size=(4, 4)), "`matrix` must be"),
         (lambda: pinhole(K.T, IDENTITY, (0, 0, 1), image_size=(4, 4)), "`matrix` must end"),
         (lambda: pinhole(K, 2 * IDENTITY, (0, 0, 1), image_size=(4, 4)), "orthonormal"),
+        (lambda: pinhole(K, MIRROR, (0, 0, 1), image_size=(4, 4)), "`rotation` must hold a proper"),
+        (lambda: from_opencv(K, MIRROR, (0, 0, 1), image_size=(4, 4)), "determinant -1"),
+        (
+            lambda: from_opengl(np.diag([1, 1, -1, 1.0]), np.eye(4), image_size=(4, 4)),
+            "`view` must",
+        ),
+        (lambda: project(np.zeros((2, 3)), skew(1.1 * IDENTITY)), "`camera.rotation` must hold"),
+        (lambda: project(np.zeros((2, 3)), skew([[1, 0.1, 0], [0, 1, 0], [0, 0, 1]])), "orthonorm"),
+        (lambda: project(np.zeros((2, 3)), skew(IDENTITY * np.nan)), "rotation` must be finite"),
         (lambda: pinhole(K, IDENTITY, (0, 0, 1), (1, 2), image_size=(4, 4)), "`distortion`"),
         (lambda: pinhole(K, IDENTITY, (0, 0, 1), image_size=(0, 4)), "`image_size`"),
         (lambda: from_opengl(np.eye(4), np.ones((4, 4)), image_size=(4, 4)), "perspective or"),
@@ -469,14 +524,14 @@ def test_pinhole_renders_at_multiples_of_its_size():
 def test_right_handed_world_is_not_mirrored():
     """From +z, a right-handed world has +x on the right; a left-handed one on the left."""
     point = jnp.array([[1.0, 0.5, 0.0]])
-    seen = jr.project(point, jr.look_at((0.0, 0.0, 3.0), right_handed=True))
-    mirrored = jr.project(point, jr.look_at((0.0, 0.0, 3.0)))
+    seen = jr.project(point, jr.look_at((0.0, 0.0, 3.0)))
+    mirrored = jr.project(point, jr.look_at((0.0, 0.0, 3.0), right_handed=False))
     assert seen[0, 0] > 0
     np.testing.assert_allclose(seen[0], mirrored[0] * jnp.array([-1, 1, 1]), rtol=1e-6)
     # A face that is counter-clockwise from outside shows its front.
     corners = jnp.array([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]])
     screen = jr.ScreenMesh(
-        jr.project(corners, jr.look((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), right_handed=True)),
+        jr.project(corners, jr.look((0.0, 0.0, 3.0))),
         jnp.array([[0, 1, 2]]),
     )
     assert jr.rasterize_hard(screen, image_size=(3, 3), cull="back").face[1, 1] == 0

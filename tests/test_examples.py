@@ -101,7 +101,7 @@ def test_softras_deform(tmp_path):
     cube = jr.shapes.cube(0.6)
     jr.save_mesh(tmp_path / "cube.obj", cube)
     sides = np.stack([np.full(24, 2.732), np.tile([-40, 0, 40], 8), np.arange(0, 360, 15)], 1)
-    eyes = jr.points_from_angles(*sides.T)
+    eyes = jr.points_from_angles(*sides.T, right_handed=False)
     drawn = np.asarray(module.outlines(cube, eyes, (32, 32)) * 255).astype(np.uint8)
     np.save(tmp_path / "pictures.npy", np.repeat(drawn[:, None], 4, 1))
     np.save(tmp_path / "cameras.npy", sides)

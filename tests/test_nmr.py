@@ -171,8 +171,8 @@ def golden_camera(options: dict, item: int) -> jr.Camera:
     flat = not given.get("perspective", True)
     projection = jr.orthographic(2.0) if flat else jr.perspective(2 * angle)
     if options["camera_mode"] == "look":
-        return jr.look(eye, given["camera_direction"], projection=projection)
-    return jr.look_at(eye, projection=projection)
+        return jr.look(eye, given["camera_direction"], projection=projection, right_handed=False)
+    return jr.look_at(eye, projection=projection, right_handed=False)
 
 
 def golden_lights(options: dict) -> jr.Lights:
@@ -292,7 +292,7 @@ def test_golden_triangles(golden, case):
     """The ancestor's unit tests: one triangle, the loss in one pixel inside or outside."""
     data = golden(f"nmr/{case}_b4.npz")
     options = json.loads(str(data["options"]))
-    view = jr.look_at((0, 0, -2.7320508), projection=jr.orthographic(2.0))
+    view = jr.look_at((0, 0, -2.7320508), projection=jr.orthographic(2.0), right_handed=False)
 
     @jit
     @jax.vmap
@@ -470,7 +470,7 @@ class TestCameraPlane:
         )
 
         def covered(lift):
-            mesh = jr.Mesh(floor.vertices.at[2:, 1].add(lift), floor.faces)
+            mesh = jr.Mesh(floor.vertices.at[:2, 1].add(lift), floor.faces)
             return jr.silhouette(mesh, jr.look((0.0, 0.0, 0.0)), image_size=(32, 48)).mean()
 
         value, slope = jit(jax.value_and_grad(covered))(0.0)
@@ -524,9 +524,9 @@ class TestTransformations:
             view = jr.look_at(params["eye"], projection=jr.perspective(params["fov"]))
             return jr.silhouette(mesh, view, image_size=(32, 32)).mean()
 
-        slopes = slope({"eye": jnp.array([0.0, 0.3, -3.0]), "fov": 60.0})
+        slopes = slope({"eye": jnp.array([0.0, 0.3, 3.0]), "fov": 60.0})
         assert slopes["fov"] < 0  # a wider view shows it smaller
-        assert slopes["eye"][2] > 0  # a nearer one larger
+        assert slopes["eye"][2] < 0  # a nearer one larger
         lens = jnp.array([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]])
 
         @jit
@@ -542,7 +542,7 @@ class TestTransformations:
         for eps in (1e-3, 1e-2):
             jr.silhouette(
                 jr.shapes.cube(),
-                jr.look_at((2.0, 2, -2)),
+                jr.look_at((2.0, 2, 2)),
                 image_size=(21, 21),
                 rasterizer=jr.Hard("nmr", eps=eps),
             )
@@ -551,7 +551,7 @@ class TestTransformations:
 
 class TestRender:
     def test_silhouette_is_the_alpha_of_render(self):
-        mesh, view = jr.shapes.icosphere(2), jr.look_at((1.0, 1.0, -2.5))
+        mesh, view = jr.shapes.icosphere(2), jr.look_at((1.0, 1.0, 2.5))
         kwargs = {"image_size": (20, 28), "anti_aliasing": 2, "rasterizer": jr.Hard("nmr")}
         weights = jax.random.normal(jax.random.key(0), (20, 28))
 
@@ -573,7 +573,7 @@ class TestRender:
         np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
 
     def test_picture_is_unchanged(self):
-        mesh, view = jr.shapes.cube(), jr.look_at((1.0, 1.0, -2.5))
+        mesh, view = jr.shapes.cube(), jr.look_at((1.0, 1.0, 2.5))
         plain = jr.render(mesh, view, image_size=(20, 28), anti_aliasing=2)
         image = jr.render(
             mesh, view, image_size=(20, 28), anti_aliasing=2, rasterizer=jr.Hard("nmr")
@@ -585,7 +585,7 @@ class TestRender:
         """Colours that vary across a face pull its vertices, unless that is turned off."""
         square = jr.shapes.plane()
         colors = jr.VertexColors(jnp.linspace(0, 1, square.vertices.shape[0] * 3).reshape(-1, 3))
-        view = jr.look_at((0.3, 0.4, -2.0))
+        view = jr.look_at((0.3, 0.4, 2.0))
 
         def slope(interpolation_gradient):
             def loss(vertices):
@@ -632,12 +632,12 @@ class TestErrors:
     @pytest.mark.parametrize("how", ["nmr", jr.Hard("softras"), jr.Hard("nmr", eps=-1.0)])
     def test_rasterizer(self, how):
         with pytest.raises(ValueError, match="rasterizer"):
-            jr.render(jr.shapes.cube(), jr.look_at((0, 0, -3)), image_size=(4, 4), rasterizer=how)
+            jr.render(jr.shapes.cube(), jr.look_at((0, 0, 3)), image_size=(4, 4), rasterizer=how)
 
     def test_nothing_to_see(self):
         """An empty mesh, a mesh behind the camera: zero, and not NaN."""
-        view = jr.look_at((0.0, 0.0, -3.0))
-        away = jr.look((0.0, 0.0, -3.0), (0.0, 0.0, -1.0))
+        view = jr.look_at((0.0, 0.0, 3.0))
+        away = jr.look((0.0, 0.0, 3.0), (0.0, 0.0, 1.0))
         cube = jr.shapes.cube()
         for mesh, camera in (
             (jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), int)), view),

@@ -305,7 +305,7 @@ class TestClipping:
     def test_floor_under_the_camera(self):
         """One quad that passes under the camera reaches from the horizon to the lowest row."""
         floor = np.array([[-50, -1, -50], [50, -1, -50], [50, -1, 50], [-50, -1, 50.0]])
-        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))
         screen = to_screen(jr.project(floor, camera), [[0, 1, 2], [0, 2, 3]])
         seen = draw(screen, image_size=(64, 64))
         assert (seen.face[32:] >= 0)[seen.depth[32:] < 49].all()
@@ -316,16 +316,16 @@ class TestClipping:
         assert float(seen.depth[33:].min()) > 1.0
 
     def test_a_vertex_on_the_camera_plane(self):
-        corners = np.array([[0.0, -1.0, 0.0], [-1.0, -1.0, 4.0], [1.0, -1.0, 4.0]])
-        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        corners = np.array([[0.0, -1.0, 0.0], [-1.0, -1.0, -4.0], [1.0, -1.0, -4.0]])
+        camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))
         seen = draw(to_screen(jr.project(corners, camera), [[0, 1, 2]]), image_size=(65, 65))
         wanted = 65 / (2.0 * np.arange(41, 65) + 1 - 65)
         np.testing.assert_allclose(seen.depth[41:, 32], wanted, rtol=1e-4)
         assert np.isfinite(seen.barycentrics).all()
 
     def test_near_plane(self):
-        corners = np.array([[0.0, -1.0, 0.2], [-3.0, -1.0, 9.0], [3.0, -1.0, 9.0]])
-        camera = jr.look((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), projection=jr.perspective(90.0))
+        corners = np.array([[0.0, -1.0, -0.2], [-3.0, -1.0, -9.0], [3.0, -1.0, -9.0]])
+        camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))
         seen = draw(
             to_screen(jr.project(corners, camera), [[0, 1, 2]]), 2.0, 5.0, image_size=(64, 64)
         )
@@ -346,7 +346,7 @@ class TestTransformations:
     def test_constants(self, level):
         """A mesh, or all that is drawn, that a compiled function closes over."""
         ball = jr.shapes.icosphere(level)
-        camera = jr.look_at((0, 0, -3))
+        camera = jr.look_at((0, 0, 3))
         screen = jr.ScreenMesh(jr.project(ball.vertices, camera), ball.faces)
         wanted = jr.rasterize_hard(screen, image_size=(20, 20)).depth
 

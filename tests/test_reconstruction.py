@@ -292,8 +292,9 @@ def test_cameras_and_voxels_are_those_of_softras():
     corner = jnp.array([[0.0, 0, 0], [0.3, 0, 0], [0, 0.2, 0], [0, 0, 0.4]])
     turned = corner * jnp.array([[1.0, 1, -1]])
     for view in (0, 5, 13):
-        eye = jr.points_from_angles(2.732, 30.0, -15.0 * view)
-        theirs = jr.project(turned, jr.look_at(eye, projection=jr.perspective(30.0)))
+        eye = jr.points_from_angles(2.732, 30.0, -15.0 * view, right_handed=False)
+        theirs = jr.look_at(eye, projection=jr.perspective(30.0), right_handed=False)
+        theirs = jr.project(turned, theirs)
         np.testing.assert_allclose(jr.project(corner, data.camera(view)), theirs, atol=1e-5)
 
     ball = jr.shapes.icosphere(2, radius=0.1)

@@ -31,7 +31,7 @@ def assert_images_close(image: jr.Image, other: jr.Image, atol: float = 1e-5) ->
 class TestPicture:
     def test_stages_compose(self):
         """`render` is project, rasterize_hard and shade, and the background."""
-        mesh, view, lights = scene(), camera(), jr.make_lights(0.3, [((1, 1, -1), 0.4)])
+        mesh, view, lights = scene(), camera(), jr.make_lights(0.3, [((1, 1, 1), 0.4)])
         image = jr.render(mesh, view, lights, image_size=SIZE, background=0.25, shading="phong")
 
         @jax.jit
@@ -85,7 +85,7 @@ class TestPicture:
             jnp.array([[-5.0, -5, 2], [5, -5, 4], [5, 5, 4], [-5, 5, 2]]),
             jnp.array([[0, 1, 2], [0, 2, 3]]),
         )
-        view = jr.look((0.0, 0.0, 0.0), projection=jr.orthographic(2.0))
+        view = jr.look((0.0, 0.0, 0.0), projection=jr.orthographic(2.0), right_handed=False)
         depth = jr.render(plane, view, image_size=(8, 8)).depth
         x = (2 * np.arange(8) + 1 - 8) / 8
         np.testing.assert_allclose(depth, np.broadcast_to(3 + x / 5, (8, 8)), rtol=1e-5)
@@ -96,7 +96,8 @@ class TestPicture:
 
         mesh = jr.load_mesh(golden.path("meshes/teapot.obj"))
         picture = np.asarray(imread(golden.path("nmr/pictures/teapot_blender.png")))[..., :3]
-        view = jr.look_at((0.0, 0.0, -(1 / np.tan(np.radians(30)) + 1)))
+        eye = (0.0, 0.0, -(1 / np.tan(np.radians(30)) + 1))
+        view = jr.look_at(eye, right_handed=False)
         mesh = jr.normalize(mesh)
         alpha = jr.render(mesh, view, image_size=(256, 256)).alpha
         np.testing.assert_array_equal(np.asarray(alpha) > 0.5, picture.min(-1) != 255)

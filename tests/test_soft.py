@@ -297,8 +297,10 @@ def golden_camera(options: dict, item: int) -> jr.Camera:
     eye = np.array(options["eye"])
     eye = eye if eye.ndim == 1 else eye[item]
     if not options.get("perspective", True):
-        return jr.look_at(eye, projection=jr.orthographic(2 / options["viewing_scale"]))
-    return jr.look_at(eye, projection=jr.perspective(2 * options.get("viewing_angle", 30)))
+        projection = jr.orthographic(2 / options["viewing_scale"])
+    else:
+        projection = jr.perspective(2 * options.get("viewing_angle", 30))
+    return jr.look_at(eye, projection=projection, right_handed=False)
 
 
 def golden_lights(options: dict) -> jr.Lights:
@@ -802,7 +804,7 @@ class TestTransformations:
         before = _render._silhouette._cache_size()
         for sigma, gamma in ((1e-3, 1e-4), (1e-2, 1e-3)):
             soft = jr.Soft(sigma=sigma, gamma=gamma)
-            view = jr.look_at((0, 0, -3))
+            view = jr.look_at((0, 0, 3))
             jr.silhouette(jr.shapes.cube(), view, image_size=(4, 5), near=sigma, rasterizer=soft)
         assert _render._silhouette._cache_size() == before + 1
 
@@ -1103,7 +1105,7 @@ class TestRender:
     def test_stages_compose(self, shading):
         """Light on plain faces is their colour, whether faces or vertices are lit."""
         sphere = jr.shapes.icosphere(1)
-        lights = jr.make_lights(0.3, [((1.0, 1, -1), 0.4)])
+        lights = jr.make_lights(0.3, [((1.0, 1, 1), 0.4)])
         options = {"image_size": (12, 17), "background": 0.2}
         count = len(sphere.faces if shading == "flat" else sphere.vertices)
         texels = jax.random.uniform(jax.random.key(0), (len(sphere.faces), 2, 2, 3))
@@ -1146,7 +1148,7 @@ class TestRender:
     def test_phong(self):
         """With next to no blur, each pixel is lit as a hard one."""
         mesh = jr.shapes.icosphere(1)
-        lights = jr.make_lights(0.2, [((1.0, 1, -1), 0.4)], [((0, 0, -2), 0.3)], specular=0.3)
+        lights = jr.make_lights(0.2, [((1.0, 1, 1), 0.4)], [((0, 0, 2), 0.3)], specular=0.3)
 
         @functools.partial(jit, static_argnums=0)
         def draw(kind, sigma):
@@ -1276,7 +1278,7 @@ class TestErrors:
         ],
     )
     def test_render(self, options, message):
-        view = jr.look_at((0, 0, -3))
+        view = jr.look_at((0, 0, 3))
         options = {"rasterizer": jr.Soft()} | options
         with pytest.raises(ValueError, match=message):
             jr.render(jr.shapes.cube(), view, image_size=(4, 4), **options)
@@ -1284,7 +1286,7 @@ class TestErrors:
     def test_lit_channels(self):
         cube = jr.shapes.cube()
         mesh = jr.Mesh(cube.vertices, cube.faces, jr.VertexColors(jnp.ones((8, 5))))
-        view, soft = jr.look_at((0, 0, -3)), jr.Soft()
+        view, soft = jr.look_at((0, 0, 3)), jr.Soft()
         with pytest.raises(ValueError, match='shading="none"'):
             jr.render(mesh, view, image_size=(4, 4), rasterizer=soft)
 

@@ -11,8 +11,8 @@ and sees 30 degrees from top to bottom; camera 0 looks from `+z`, and each next 
 degrees on, towards `-x` first. A voxel is indexed by `y`, `x`, `z`, in that order.
 
 SoftRas's program says the same in a left-handed world, whose `z` points the other way: azimuth
-`-15 k` there, and voxels turned round along `z` before they are compared. Meshes made here need no
-mirror: they look in any viewer as in the pictures.
+`-15 k` here and there, and voxels turned round along `z` before they are compared there. Meshes
+made here need no mirror: they look in any viewer as in the pictures.
 
 Shapes: `N` objects, `S` pixels, `B` objects of a batch, `V` vertices, `F` faces.
 
@@ -46,10 +46,9 @@ T = TypeVar("T")
 
 def camera(view: ArrayLike, elevation: float = ELEVATION) -> jr.Camera:
     """The camera of a view, `[]`, 0 to 23; parts of a view are in between."""
-    eye = jr.points_from_angles(
-        DISTANCE, elevation, 180.0 + 360.0 / VIEWS * jax.numpy.asarray(view)
-    )
-    return jr.look_at(eye, projection=jr.perspective(FIELD_OF_VIEW), right_handed=True)
+    azimuth = -360.0 / VIEWS * jax.numpy.asarray(view)
+    eye = jr.points_from_angles(DISTANCE, elevation, azimuth)
+    return jr.look_at(eye, projection=jr.perspective(FIELD_OF_VIEW))
 
 
 def voxels_of(vertices: jax.Array, faces: ArrayLike) -> jax.Array:
