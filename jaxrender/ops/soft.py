@@ -5,21 +5,27 @@ Shapes: `B` views, `N` triangles, `H, W` image, `K` attributes, `C` channels, `P
 
 Forward. Triangle `j` reaches a pixel with the coverage `D_j = F(t_j)`, where `t = ±d²/σ` is
 positive inside. With its depth `z_j` and colour `c_j` there (see `footprints.py`), the nearest
-depth `m`, that of the background `z_b` included, and the sharpness `s = 1/((far - near) γ)`,
+depth `m`, that of the background `z_b` included, and the sharpness `s = 1/(R γ)`, where `R` is
+the range of depths (see `_soft.py`),
 
     p_j = D_j exp(-s (z_j - m))      p_b = exp(-s (z_b - m))      S = p_b + Σ p_j
-    colour = Σ p_j c_j / S           depth = Σ p_j z_j / S        background = p_b / S
+    colour = Σ p_j c_j / S           behind = Σ p_j (z_j - m) / S
+    background = p_b / S             foreground = Σ p_j / S
     total = Σ g(D_j)
 
 (Liu et al. 2019, Eq. 1-4, with `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other `g` are the
 generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has depths
-scaled to [0, 1]: it is the same softmax, with less to round off. Two scans over the windows of
-all triangles (see `windows.py`): the first finds `m`, the second adds everything up. Sums and
-minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
+scaled to [0, 1]: it is the same softmax, with less to round off. The foreground is 1 less the
+background, but has all its digits where it is small. The blended depth of what is drawn is
+`m + behind / foreground`: differences are blended, for the digits of large depths would be lost
+in the gradient. In it `m` is a constant, since any other gives the same. Two scans over the
+windows of all triangles (see `windows.py`): the first finds `m`, the second adds everything up.
+Sums and minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
 
-Backward. With the upstream gradients `G_c`, `G_z`, `G_b`, `G_a` of colour, depth, background and
-total, and `v_j = G_c · c_j + G_z z_j`, of which the mean over triangles and background is
-`v = G_c · colour + G_z depth + G_b background`, the derivative of the softmax is
+Backward. With the upstream gradients `G_c`, `G_z`, `G_b`, `G_a` of colour, behind, background (less
+that of the foreground) and total, and `v_j = G_c · c_j + G_z (z_j - m)`, of which the mean over
+triangles and background is `v = G_c · colour + G_z behind + G_b background`, the derivative of the
+softmax is
 
     q_j = (p_j / S) (v_j - v)                  ∂L/∂log D_j = q_j
     ∂L/∂c_j = (p_j / S) G_c                    ∂L/∂z_j = (p_j / S) G_z - s q_j
@@ -33,7 +39,7 @@ and `u_k = ∂L/∂w_k`, moving corner `m` moves them all:
 
     ∂w_k/∂x_m = -w_m ∂w_k/∂x      so      ∂L/∂x_m = -w_m Σ_k u_k ∂w_k/∂x
 
-What nobody differentiates to is left out of that scan, and so is the depth's upstream gradient
+What nobody differentiates to is left out of that scan, and so is the upstream gradient of `behind`
 where there is none (`Wanted`).
 
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
@@ -61,7 +67,8 @@ def soft_blend(
 ) -> Blend:
     """Blends the triangles of one view; see the top of the file.
 
-    Gradient: reverse mode; to corners, attributes, table, `sigma`, `sharpness` and `floor`.
+    Gradient: reverse mode; to corners, attributes, table, `sigma`, `sharpness` and `floor`. Of
+    `nearest` there is none.
     """
     given = scene, scales
     return _differentiable_blend(*vary_like(given, given), settings, schedule)
@@ -100,7 +107,7 @@ def _is_primal(given) -> bool:
 
 def _soft_blend_bwd(settings, schedule, kept, upstream):
     scene, scales, blend, saved, wanted = kept
-    wanted = dataclasses.replace(wanted, depth=not isinstance(upstream.depth, SymbolicZero))
+    wanted = dataclasses.replace(wanted, depth=not isinstance(upstream.behind, SymbolicZero))
     settings = settings._replace(wanted=wanted)
     upstream = jax.tree.map(
         lambda slope, of: jnp.zeros_like(of) if isinstance(slope, SymbolicZero) else slope,

@@ -39,8 +39,8 @@ def blend_backward(
     def take(count: int) -> list[jax.Array]:
         return [next(fields) for _ in range(count)]
 
-    scene, scales, blend = Scene(*take(5)), Scales(*take(7)), Blend(*take(4))
-    saved, upstream = Saved(*take(3)), Blend(*take(4))
+    scene, scales, blend = Scene(*take(5)), Scales(*take(7)), Blend(*take(6))
+    saved, upstream = Saved(*take(2)), Blend(*take(6))
     settings = settings._replace(window=schedule.backward)
     setup = set_up(scene, scales, settings)
     rates = Scales(*setup.scales[:, :, None, None])
@@ -49,15 +49,16 @@ def blend_backward(
     # Lay out what each pixel tells the triangles that reach it.
     planes, by_background = [upstream.total], jnp.zeros((views, 1, 1), dtype)
     if settings.paint:
+        to_background = upstream.background - upstream.foreground
         mean = (
             (upstream.rgb * blend.rgb).sum(-1)
-            + upstream.depth * blend.depth
-            + upstream.background * blend.background
+            + upstream.behind * blend.behind
+            + to_background * blend.background
         )
-        by_background = blend.background * (upstream.background - mean)
+        by_background = blend.background * (to_background - mean)
         colors = [upstream.rgb[..., c] for c in range(settings.paint.channels)]
-        planes += [saved.nearest, 1 / saved.norm, mean, *colors]
-        planes += [upstream.depth] if settings.wanted.depth else []
+        planes += [blend.nearest, 1 / saved.norm, mean, *colors]
+        planes += [upstream.behind] if settings.wanted.depth else []
     shape = (views, *settings.image_size)
     told = stack_views([jnp.broadcast_to(plane, shape) for plane in planes], settings)
     winner = None
@@ -83,7 +84,7 @@ def blend_backward(
         start += width
     xy, z, attributes, by_argument, by_sharpness = parts
     power = 1 if settings.squared else 0.5
-    behind = by_background * (rates.floor - saved.nearest) if settings.paint else by_background
+    behind = by_background * (rates.floor - blend.nearest) if settings.paint else by_background
     return (
         jnp.concatenate([xy, z], axis=-1),
         attributes,

@@ -85,7 +85,7 @@ def gain(
         slots: the triangles of a pass.
         told: `[P, n, h w]` what each pixel tells them: the slope of the total; and where there
             are colours, the nearest depth, 1 / S, the mean `v`, the slopes of the colours, and
-            that of the depth, if the loss depends on it.
+            that of `behind`, if the loss depends on it.
         sides: of the triangles.
         spot: `[P, h w]` the closest points of the boundaries; None where no distance needs them.
         settings: what is part of the program.
@@ -161,11 +161,12 @@ def _pull(
         attributes = attributes_at(slots, w0, w1, flat=paint.flat)
         pulled = pull_paint(slots, attributes, [share * slope for slope in slopes], settings)
         worth = functools.reduce(jnp.add, map(jnp.multiply, slopes, pulled.colors), -told[:, 3])
-        worth = worth + told[:, -1] * depth if wanted.depth else worth
+        behind = depth - told[:, 1]
+        worth = worth + told[:, -1] * behind if wanted.depth else worth
         to_weight = share * worth
         to_depth = -sharpness * to_weight
         to_depth = to_depth + share * told[:, -1] if wanted.depth else to_depth
-        bend = to_weight * (depth - told[:, 1])
+        bend = to_weight * behind
 
     # Pull at coverage and tally.
     argument = argument_of(signed, settings)

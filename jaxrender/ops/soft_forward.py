@@ -49,9 +49,9 @@ def blend_forward(
     if not settings.paint:
         total, winner = run(_fold_tally, (total, winner))
         total = cut_out(total[None])[..., 0]
-        ones = jnp.ones_like(total)
-        blend = Blend(jnp.zeros((*total.shape, 0), dtype), 0 * ones, ones, total)
-        return blend, Saved(ones, ones, _cut_winner(winner, cut_out, setup.views, settings))
+        zeros, ones = jnp.zeros_like(total), jnp.ones_like(total)
+        blend = Blend(jnp.zeros((*total.shape, 0), dtype), zeros, ones, zeros, total, zeros)
+        return blend, Saved(ones, _cut_winner(winner, cut_out, setup.views, settings))
 
     # Find the nearest depth at each pixel; then add everything up. It is sought as the highest of
     # what is less than zero: a GPU has an instruction for the maximum of floats, by way of their
@@ -67,8 +67,15 @@ def blend_forward(
     background = jnp.exp(-rates.sharpness * (rates.floor - nearest))
     norm = background + sums[..., 0]
     norm = jnp.where(norm > 0, norm, 1)
-    blend = Blend(sums[..., 2:] / norm[..., None], sums[..., 1] / norm, background / norm, total)
-    return blend, Saved(nearest, norm, _cut_winner(winner, cut_out, setup.views, settings))
+    blend = Blend(
+        rgb=sums[..., 2:] / norm[..., None],
+        behind=sums[..., 1] / norm,
+        background=background / norm,
+        foreground=sums[..., 0] / norm,
+        total=total,
+        nearest=nearest,
+    )
+    return blend, Saved(norm, _cut_winner(winner, cut_out, setup.views, settings))
 
 
 def _cut_winner(winner: jax.Array, cut_out: Callable, views: int, settings: Settings) -> jax.Array:
@@ -152,23 +159,23 @@ def _contribute(
     settings: Settings,
     staged: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """What the triangles of a pass add to `S` and to depth and colours; and `signed` as it is."""
+    """What the triangles of a pass add to `S`, `behind` and colours; and `signed` as it is."""
     weight, depth = weigh(look(slots, settings), signed, w0, w1, nearest, settings)
     color = functools.partial(_color, settings=settings)
-    return staged_call(staged, color, slots, weight, depth, w0, w1), signed
+    return staged_call(staged, color, slots, weight, depth - nearest, w0, w1), signed
 
 
 def _color(
     slots: Slots,
     weight: jax.Array,
-    depth: jax.Array,
+    behind: jax.Array,
     w0: jax.Array,
     w1: jax.Array,
     *,
     settings: Settings,
 ) -> jax.Array:
-    """The weights, and times them depth and colours `[P, 2 + C, h w]`."""
+    """The weights, and times them `z_j - m` and colours `[P, 2 + C, h w]`."""
     colors = []
     if (paint := settings.paint) is not None:
         colors = paint_at(slots, attributes_at(slots, w0, w1, flat=paint.flat), paint)
-    return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)
+    return jnp.stack([weight, weight * behind, *(weight * color for color in colors)], axis=1)

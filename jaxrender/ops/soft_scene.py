@@ -61,7 +61,7 @@ def set_up(scene: Scene, scales: Scales, settings: Settings) -> Setup:
     return Setup(
         views,
         count,
-        _bounds(corners, part != NOT_DRAWN, reach, settings),
+        reached_pixels(corners, part != NOT_DRAWN, reach, settings),
         footprint_table(corners, perspective=settings.perspective),
         part == DRAWN,
         scene.attributes.transpose(2, 3, 0, 1).reshape(-1, scene.attributes.shape[0] * count),
@@ -72,8 +72,10 @@ def set_up(scene: Scene, scales: Scales, settings: Settings) -> Setup:
     )
 
 
-def _bounds(corners: jax.Array, drawn: jax.Array, reach: jax.Array, settings: Settings) -> Bounds:
-    """The pixels that triangles `[N, 3, 3]` may reach."""
+def reached_pixels(
+    corners: jax.Array, drawn: jax.Array, reach: jax.Array, settings: Settings
+) -> Bounds:
+    """The pixels that triangles `[N, 3, 3]` may reach, with a reach `[N or 1]`."""
     height, width = settings.image_size
     xy = corners[..., :2]
     grown = jnp.sqrt(reach)[:, None, None]

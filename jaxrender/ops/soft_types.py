@@ -52,7 +52,7 @@ class Wanted:
     Part of the program, also among what the forward scans keep.
     """
 
-    depth: bool = True  # whether it depends on the depth that is drawn
+    depth: bool = True  # whether it depends on `Blend.behind`
     corners: bool = True
     attributes: bool = True
     table: bool = True
@@ -99,7 +99,7 @@ class Scales(NamedTuple):
     sharpness: jax.Array  # s, per scene unit of depth
     floor: jax.Array  # z_b, depth of the background
     near: jax.Array  # in front of which nothing is drawn
-    far: jax.Array  # behind which nothing is drawn
+    far: jax.Array  # behind which nothing is drawn; infinity is no limit
     reach: jax.Array  # how far a triangle reaches, as `sigma`
     cutoff: jax.Array  # the coverage there
 
@@ -118,14 +118,15 @@ class Blend(NamedTuple):
     """The sums of all triangles at each pixel; see the top of the file."""
 
     rgb: jax.Array  # [H, W, C]
-    depth: jax.Array  # [H, W]
+    behind: jax.Array  # [H, W]
     background: jax.Array  # [H, W]
+    foreground: jax.Array  # [H, W]
     total: jax.Array  # [H, W]
+    nearest: jax.Array  # [H, W] m
 
 
 class Saved(NamedTuple):
     """What the backward scan needs of the forward ones."""
 
-    nearest: jax.Array  # [H, W] m
     norm: jax.Array  # [H, W] S
     winner: jax.Array  # [H, W] int32, or [0, 0]: which triangle gave the highest tally
