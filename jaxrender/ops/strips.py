@@ -22,6 +22,7 @@ from jax import lax
 
 from jaxrender.ops.native import weigh_down
 from jaxrender.ops.passes import vary_like
+from jaxrender.ops.triangles import pixel_centre
 from jaxrender.ops.windows import Bounds
 
 WIDTH = 8  # of a strip, and of a window
@@ -71,11 +72,12 @@ class Window(NamedTuple):
     strip: jax.Array  # within its view
     place: jax.Array  # where the window begins in memory
 
-    def pixels(self, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        """The pixel coordinates x and y `[S]`."""
+    def pixels(self, image_size: tuple[int, int], dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """The pixel coordinates x and y `[S]` of the centres."""
+        height, width = image_size
         down, across = jnp.divmod(jnp.arange(SIZE, dtype=jnp.int32), WIDTH)
-        x = (self.strip * WIDTH).astype(dtype) + across.astype(dtype)
-        return x, self.row.astype(dtype) + down.astype(dtype)
+        x = (self.strip * WIDTH).astype(dtype) + pixel_centre(across, width, dtype)
+        return x, self.row.astype(dtype) + pixel_centre(down, height, dtype)
 
     def read(self, strips: jax.Array) -> jax.Array:
         """What lies there `[S]`."""
