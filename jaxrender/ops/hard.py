@@ -11,12 +11,12 @@ Two schedules find the same:
   the maximum; and every pixel that equals the buffer there offers its face's key, of which the
   key buffer takes the minimum.
 
-Of faces that tie the one that looks at the camera is seen, then the one of lower id: that of the
-lowest key, see `keys_of`. The loop goes from the last face to the first, so a face has a lower key
-than those drawn before unless it is a back and they are fronts, which it asks. The passes draw
-all backs before the fronts, so an offer always has a lower key than what came before: it
-replaces it, whether it is nearer or ties. Maximum and minimum do not depend on order, so the
-result does not depend on the number of slots, nor, up to rounding, on the device.
+Of faces that tie the one that looks at the camera is seen, then the one of lower id. So both draw
+the backs before the fronts, each from the last to the first: an offer always comes before what
+was offered earlier, and replaces it, whether it is nearer or ties. Within a pass the lowest key
+is kept, which is a back's id, and a front's less the highest int32: all fronts come first, and no
+number of faces overflows. Maximum and minimum do not depend on order, so the result does not
+depend on the number of slots, nor, up to rounding, on the device.
 
 Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
 its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).

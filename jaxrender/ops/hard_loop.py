@@ -6,10 +6,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxrender.ops import native
-from jaxrender.ops.hard_scene import Drawn, Scene, face_of, look_at_planes, nearness_at
+from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
@@ -24,27 +23,27 @@ from jaxrender.ops.windows import Bounds
 
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
-NO_KEY = jnp.iinfo(jnp.int32).min  # before every key, so that no face ties with nothing
 
 
 def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
     """Draws one face after the other."""
-    corners, bounds, edges, keys, lowest, highest = scene
+    corners, bounds, edges, first, lowest, highest = scene
     strips = Strips(lowest.shape[0], image_size)
     draw = native.one_function(functools.partial(_find_nearest, strips=strips))
-    nearest, key = draw(bounds, edges, keys, lowest, highest)
+    nearest, face = draw(bounds, edges, first, lowest, highest)
+    face = jnp.where(face == NO_OFFER, -1, face)
 
     # Find where on its face each pixel looks, unless nobody asks for it: by looking the face up,
     # or by another walk where that has less to do, in small pictures of few faces.
     if not FEW_FACES * edges.x.shape[1] <= strips.size <= FEW_PIXELS:
-        nearest, face = strips.cut_out(nearest), face_of(strips.cut_out(key))
+        nearest, face = strips.cut_out(nearest), strips.cut_out(face)
         planes = native.apart(functools.partial(planes_of, perspective=perspective))(corners)
         return nearest, face, look_at_planes(planes, face)
     share = native.one_function(
         functools.partial(_find_shares, strips=strips, perspective=perspective)
     )
-    s0, s1 = map(strips.cut_out, share(bounds, edges, corners, keys, key))
-    nearest, face = strips.cut_out(nearest), face_of(strips.cut_out(key))
+    shares = share(bounds, edges, corners, face)
+    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *shares))
     s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
     return nearest, face, [s0, s1, s2]
 
@@ -52,45 +51,39 @@ def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool
 def _find_nearest(
     bounds: Bounds,
     edges: Edges,
-    keys: jax.Array,
+    first: jax.Array,
     lowest: jax.Array,
     highest: jax.Array,
     *,
     strips: Strips,
 ) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the highest nearness, and the key of the face that has it."""
+    """The walk that finds the highest nearness, and whose it is."""
 
     def offer(edges: Edges, window: Window, lowest: jax.Array, highest: jax.Array) -> jax.Array:
         x, y = window.pixels(strips.image_size, edges.x.dtype)
         limits = number(lowest, window.view), number(highest, window.view)
         return nearness_at(_edges_of_face(edges, window.face), x[None], y[None], *limits)
 
-    def paint(
-        nearest: jax.Array, held: jax.Array, offered: jax.Array, window: Window
-    ) -> tuple[jax.Array, jax.Array]:
-        # Of those drawn before, fronts alone have lower keys, if this is a back.
-        key = number(keys, window.face)
-        least = lax.select(key < 0, jnp.int32(NO_KEY + 1), jnp.int32(0))
-        before, holder = window.read(nearest), window.read(held)
-        wins = (offered > before) | ((offered == before) & (holder >= least))
-        held = window.write(held, jnp.where(wins, key, holder))
-        return window.write(nearest, jnp.where(wins, offered, before)), held
+    def paint(nearest: jax.Array, ids: jax.Array, offered: jax.Array, window: Window) -> jax.Array:
+        wins = (offered == window.read(nearest)) & (offered > -jnp.inf)
+        return window.write(ids, jnp.where(wins, window.face, window.read(ids)))
 
     def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
-        nearest, held = buffers
+        nearest, ids = buffers
         offered = native.apart(offer)(edges, window, lowest, highest)
-        return native.apart(paint)(nearest, held, offered, window)
+        before = window.read(nearest)
+        nearest = window.write(nearest, jnp.where(offered > before, offered, before))
+        return nearest, native.apart(paint)(nearest, ids, offered, window)
 
-    empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_KEY, jnp.int32)
-    return walk(fold, vary_like(empty, lowest), bounds, strips)
+    empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
+    return walk(fold, vary_like(empty, lowest), bounds, strips, late=first)
 
 
 def _find_shares(
     bounds: Bounds,
     edges: Edges,
     corners: Corners,
-    keys: jax.Array,
-    held: jax.Array,
+    face: jax.Array,
     *,
     strips: Strips,
     perspective: bool,
@@ -102,18 +95,17 @@ def _find_shares(
 
     def fold(shares: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
         x, y = window.pixels(strips.image_size, edges.x.dtype)
-        face = window.face
-        seen = window.read(held) == number(keys, face)
+        seen = window.read(face) == window.face
         written = []
         for corner, share in enumerate(shares):
-            rank = number(ranks, corner, face)
-            weight = _edges_of_face(edges, face, rank, 1).weights(x[None], y[None])[0]
-            found = weight * number(scale, corner, face)
+            rank = number(ranks, corner, window.face)
+            weight = _edges_of_face(edges, window.face, rank, 1).weights(x[None], y[None])[0]
+            found = weight * number(scale, corner, window.face)
             written.append(window.write(share, jnp.where(seen, found, window.read(share))))
         return written[0], written[1]
 
     nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
-    return walk(fold, vary_like(nothing, held), bounds, strips)
+    return walk(fold, vary_like(nothing, face), bounds, strips)
 
 
 def _edges_of_face(

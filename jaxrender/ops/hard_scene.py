@@ -23,7 +23,7 @@ from jaxrender.ops.triangles import (
 )
 from jaxrender.ops.windows import Bounds
 
-NO_OFFER = jnp.iinfo(jnp.int32).max  # behind every key
+NO_OFFER = jnp.iinfo(jnp.int32).max
 
 
 class Scene(NamedTuple):
@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     corners: Corners  # each [3, B F]
     bounds: Bounds  # each [B F]
     edges: Edges  # each [3, B F]
-    keys: jax.Array  # [B F] int32, see `keys_of`
+    first: jax.Array  # [B F] bool: whether the face is seen before others that are as near
     lowest: jax.Array  # [B] nearness behind which nothing is drawn
     highest: jax.Array  # [B] nearness in front of which nothing is drawn
 
@@ -76,23 +76,8 @@ def set_up(
     if near is not None:
         near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
     bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
-    edges = edges_of(corners, perspective=perspective)
-    return given, bounds, edges, keys_of(front if facing_first else jnp.ones_like(front))
-
-
-def keys_of(front: jax.Array) -> jax.Array:
-    """The keys `[N]` int32 of faces: of those that tie at a pixel, that of the lowest is seen.
-
-    A back has its own number, 0 to N - 1, and a front that number less than the highest int32:
-    all fronts come first, each side in order, and no number of faces overflows.
-    """
-    number = jnp.arange(front.size, dtype=jnp.int32)
-    return jnp.where(front, number - NO_OFFER, number)
-
-
-def face_of(key: jax.Array) -> jax.Array:
-    """The number of the face that has this key, -1 for `NO_OFFER`."""
-    return jnp.where(key == NO_OFFER, -1, jnp.where(key < 0, key + NO_OFFER, key))
+    first = front if facing_first else jnp.ones_like(front)
+    return given, bounds, edges_of(corners, perspective=perspective), first
 
 
 def nearness_at(
