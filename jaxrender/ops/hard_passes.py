@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
-from jaxrender.ops.triangles import Edges, Planes, planes_of
+from jaxrender.ops.triangles import Edges, Planes, pixel_centre, planes_of
 from jaxrender.ops.windows import Windows, expected_windows, scan_windows, window_pixels
 
 WINDOW = (4, 16)  # of the passes
@@ -16,7 +16,7 @@ MOST_SLOTS = 1 << 17  # of a pass
 
 def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
     """Draws many windows at once."""
-    corners, bounds, edges, lowest, highest = scene
+    corners, bounds, edges, first, lowest, highest = scene
     (height, width), views = image_size, lowest.shape[0]
     (_, total), padded = edges.x.shape, height + WINDOW[0]
 
@@ -26,8 +26,10 @@ def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bo
         y, x = window_pixels(windows.row, windows.column, WINDOW)
         low, high = lowest[view], jnp.where(windows.live, highest[view], -jnp.inf)
         limits = low[:, None, None], high[:, None, None]
-        nearness = nearness_at(these, x[None].astype(dtype), y[None].astype(dtype), *limits)
-        return _merge_pixels(state, nearness, windows, windows.row + view * padded)
+        x, y = pixel_centre(x, width, dtype), pixel_centre(y, height, dtype)
+        nearness = nearness_at(these, x[None], y[None], *limits)
+        keys = jnp.where(first[windows.face], windows.face - NO_OFFER, windows.face)
+        return _merge_pixels(state, nearness, keys, windows, windows.row + view * padded)
 
     # Draw the views one below the other, padded so that no window leaves the picture. One table
     # of all numbers: a single gather serves a pass, and because a loop needs the table, XLA does
@@ -41,23 +43,29 @@ def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bo
         bounds,
         window=WINDOW,
         slots=min(MOST_SLOTS, 2 * views * expected_windows(total // views, image_size, WINDOW)),
+        late=first,
     )
-    nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
+    nearest, key = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
+    face = jnp.where(key < 0, key + NO_OFFER, jnp.where(key == NO_OFFER, -1, key))
 
     planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
     return nearest, face, look_at_planes(planes, face)
 
 
 def _merge_pixels(
-    state: tuple[jax.Array, jax.Array], nearness: jax.Array, windows: Windows, row: jax.Array
+    state: tuple[jax.Array, jax.Array],
+    nearness: jax.Array,
+    keys: jax.Array,
+    windows: Windows,
+    row: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
-    nearest, ids = (buffer.reshape(-1) for buffer in state)
+    nearest, held = (buffer.reshape(-1) for buffer in state)
     shape = state[0].shape
     rows, columns = window_pixels(row, windows.column, WINDOW)
     pixel = jnp.where(nearness > -jnp.inf, rows * shape[1] + columns, nearest.size)
     nearest = nearest.at[pixel].max(nearness, mode="drop")
     winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
     offer = jnp.where(nearness == winning, pixel, nearest.size)
-    ids = ids.at[offer].min(windows.face[:, None, None], mode="drop")
-    return nearest.reshape(shape), ids.reshape(shape)
+    held = held.at[offer].min(keys[:, None, None], mode="drop")
+    return nearest.reshape(shape), held.reshape(shape)

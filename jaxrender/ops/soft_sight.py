@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxrender.ops.footprints import Footprint, Triple, footprints_of, is_inside, mix
 from jaxrender.ops.soft_scene import Slots
 from jaxrender.ops.soft_types import Scales, Settings
+from jaxrender.ops.triangles import pixel_centre
 
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
@@ -40,8 +41,8 @@ def look(slots: Slots, settings: Settings) -> Sight:
     x = slots.windows.column[:, None] + across[None]
     dtype = slots.footprints.dtype
     return Sight(
-        x.astype(dtype),
-        y.astype(dtype),
+        pixel_centre(x, settings.image_size[1], dtype),
+        pixel_centre(y, settings.image_size[0], dtype),
         footprints_of(slots.footprints),
         Scales(*(scale[:, None] for scale in slots.scales)),
         slots.windows.live[:, None],

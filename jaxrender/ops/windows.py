@@ -6,8 +6,8 @@ the picture is many. The windows of all faces are numbered face by face, from th
 the first, and handled in passes of a fixed number of slots, as many passes as it takes: no
 list overflows, nothing is sorted, and memory is O(faces + pixels) whatever the mesh.
 
-Cost: O(faces + windows). The walk from the last face to the first lets a z-buffer break ties
-with a plain minimum over face ids (see `hard.py`).
+Cost: O(faces + windows). The walk from the last face to the first, some of which may be kept for
+later, lets a z-buffer break ties with a plain minimum (see `hard.py`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def scan_windows(
     *,
     window: tuple[int, int],
     slots: int,
+    late: jax.Array | None = None,
 ) -> Any:
     """Folds every window of every face into `state`, from the last face to the first.
 
@@ -59,6 +60,7 @@ def scan_windows(
         bounds: of each face, in pixels.
         window: `(height, width)` in pixels.
         slots: how many windows a pass holds, at most `MAX_SLOTS`; a setting of speed alone.
+        late: `[F]` bool, faces that come behind all others, from the last to the first as well.
 
     Returns:
         The final state.
@@ -73,7 +75,14 @@ def scan_windows(
         rows = lax.div(jnp.maximum(bounds.bottom - bounds.top + height, 0), jnp.int32(height))
         columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
         count = rows * columns
-        queue, listed = list_places((count > 0)[::-1], faces + slots)  # padded for the last pass
+        has_any, padded = count > 0, faces + slots  # for the last pass
+        soon = has_any if late is None else has_any & ~late
+        queue, listed = list_places(soon[::-1], padded)
+        if late is not None:
+            behind, more = list_places((has_any & late)[::-1], padded)
+            place = jnp.arange(padded, dtype=jnp.int32)
+            queue = jnp.where(place < listed, queue, behind[jnp.maximum(place - listed, 0)])
+            listed = listed + more
         queue = faces - 1 - queue
     slot = jnp.arange(slots, dtype=jnp.int32)
 
