@@ -20,7 +20,7 @@ FLOORS = [
     {"ops"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
-    {"_camera", "_teapot", "_body"},
+    {"_camera", "_color", "_teapot", "_body"},
     {"_textures", "shapes"},
     {"_batch", "_shading", "_rasterize", "_nmr", "_voxels"},
     {"_soft"},
