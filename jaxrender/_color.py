@@ -44,8 +44,8 @@ def to_display(colors: ArrayLike) -> jax.Array:
         ValueError: `colors` are no numbers, or 8-bit values.
 
     Example:
-        >>> to_display(jnp.array([0.0, 0.5, 1.0])).round(3).tolist()
-        [0.0, 0.7350000143051147, 1.0]
+        >>> (255 * to_display(jnp.array([0.0, 0.5, 1.0]))).round().tolist()
+        [0.0, 188.0, 255.0]
 
     References:
         IEC 61966-2-1:1999, Default RGB colour space - sRGB.
@@ -72,8 +72,8 @@ def to_linear(colors: ArrayLike) -> jax.Array:
         ValueError: `colors` are no numbers, or 8-bit values.
 
     Example:
-        >>> to_linear(jnp.array([0.0, 188 / 255, 1.0])).round(3).tolist()
-        [0.0, 0.5030000209808350, 1.0]
+        >>> (255 * to_linear(jnp.array([0.0, 0.5, 1.0]))).round().tolist()
+        [0.0, 55.0, 255.0]
 
         A texture says itself which encoding it has:
 

@@ -51,8 +51,11 @@ __all__ = [
     "TConorm",
     "aczel_alsina",
     "dombi",
+    "einstein",
     "frank",
     "hamacher",
+    "maximum",
+    "probabilistic",
     "schweizer_sklar",
     "yager",
 ]

@@ -57,8 +57,8 @@ def test_curve_against_a_slow_reference(name):
 
 def test_known_values_of_the_curve():
     assert np.allclose(jr.to_display(jnp.array([0.5])) * 255, 187.516, atol=1e-3)
-    assert np.allclose(jr.to_linear(jnp.array([188 / 255])) * 255, 128.27, atol=1e-2)
-    assert jr.to_display(1).tolist() == 1.0  # whole numbers serve as floats
+    assert np.allclose(jr.to_linear(jnp.array([188 / 255])) * 255, 128.236, atol=1e-3)
+    assert np.isclose(jr.to_display(1), 1)  # whole numbers serve as floats
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -95,7 +95,7 @@ def test_curve_under_strict_promotion():
 
 @pytest.mark.parametrize("name", CURVES)
 def test_bad_colors(name):
-    with pytest.raises(ValueError, match="`colors` must be floating-point.*Divide 8-bit"):
+    with pytest.raises(ValueError, match=r"`colors` must be floating-point.*Divide 8-bit"):
         CURVES[name](np.zeros(3, np.uint8))
     with pytest.raises(ValueError, match="`colors` must be a floating-point array"):
         CURVES[name]("red")
@@ -172,9 +172,7 @@ def test_soft_pictures_without_faces_and_without_colors_have_it_too():
     for some in (faces, faces[:0]):
         screen = jr.ScreenMesh(corners, some)
         for aggregate in ("softmax", "hard", None):
-            image = jr.rasterize_soft(
-                screen, texture, image_size=(4, 4), aggregate_rgb=aggregate
-            )
+            image = jr.rasterize_soft(screen, texture, image_size=(4, 4), aggregate_rgb=aggregate)
             assert image.encoding == "linear"
 
 
@@ -226,7 +224,6 @@ def test_both_halves_of_a_mixed_file_are_the_same_gray():
         image = jr.render(mesh, camera, image_size=(16, 16), shading="none")
         assert image.encoding == encoding
         assert np.abs(np.asarray(image.rgb) * 255 - level).max() < 0.6
-        jr.io.save_image(CASES.parent / "never.png", image) if False else None
 
 
 @pytest.mark.parametrize("encoding", ["display", "linear"])
@@ -302,7 +299,9 @@ def test_clipping_of_mesh_colors_is_warned_of(tmp_path):
     mesh = dressed("colors", "display")
     bright = dataclasses.replace(mesh, texture=jr.VertexColors(2 * mesh.texture.colors))
     for extension in (".ply", ".off", ".glb"):
-        with pytest.warns(UserWarning, match=rf"a\{extension}: .* of 24 values are not in \[0, 1\]"):
+        with pytest.warns(
+            UserWarning, match=rf"a\{extension}: .* of 24 values are not in \[0, 1\]"
+        ):
             jr.save_mesh(tmp_path / f"a{extension}", bright)
 
 
@@ -377,7 +376,9 @@ def test_save_animation_obeys_the_encoding(tmp_path):
 def test_clipping_of_pictures_is_warned_of_once(tmp_path):
     pytest.importorskip("imageio")
     depth = np.linspace(0, 5, 12).reshape(3, 4)
-    hint = r"10 of 12 values are not in \[0, 1\] \(from 1\.\d* to 5\) and are clipped\..*numpy\.save"
+    hint = (
+        r"10 of 12 values are not in \[0, 1\] \(from 1\.\d* to 5\) and are clipped\..*numpy\.save"
+    )
     hint = hint.replace("10", str(int((depth > 1.001).sum())))
     with pytest.warns(UserWarning, match=hint) as caught:
         jr.io.save_image(tmp_path / "a.png", depth)
