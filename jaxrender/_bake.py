@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces
-from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, check_texture
+from jaxrender._textures import (
+    FaceCubes,
+    FaceTexels,
+    UVTexture,
+    VertexColors,
+    check_texture,
+    encoding_of,
+)
 from jaxrender._types import Mesh
 
 WRAPS = ("texture", "repeat", "mirror", "clamp")
@@ -41,7 +48,7 @@ def bake_cubes(
         bilinear: between four pixels, or False for the nearest one.
 
     Returns:
-        the mesh with `FaceCubes` `[F, T, T, T, C]`.
+        the mesh with `FaceCubes` `[F, T, T, T, C]`, in the encoding that it had.
 
     Raises:
         ValueError: a texture of another kind, or a wrong `texture_size` or `wrap`.
@@ -62,7 +69,7 @@ def bake_cubes(
         weights = np.full((1, 3), 1 / 3)
     colors = _colors_at(mesh, weights, wrap, bilinear)
     cubes = colors.reshape(colors.shape[0], side, side, side, colors.shape[-1])
-    return dataclasses.replace(mesh, texture=FaceCubes(cubes))
+    return dataclasses.replace(mesh, texture=FaceCubes(cubes, encoding_of(mesh.texture)))
 
 
 def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
@@ -80,7 +87,7 @@ def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
         resolution: R, texels along each side of a face.
 
     Returns:
-        the mesh with `FaceTexels` `[F, R, R, C]`.
+        the mesh with `FaceTexels` `[F, R, R, C]`, in the encoding that it had.
 
     Raises:
         ValueError: a texture of another kind, or a wrong `resolution`.
@@ -101,7 +108,7 @@ def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
     weights = np.stack([w0, w1, 1 - w0 - w1], axis=-1)
     colors = _colors_at(mesh, weights, "texture", bilinear=True)
     texels = colors.reshape(colors.shape[0], side, side, colors.shape[-1])
-    return dataclasses.replace(mesh, texture=FaceTexels(texels))
+    return dataclasses.replace(mesh, texture=FaceTexels(texels, encoding_of(mesh.texture)))
 
 
 def _check_side(name: str, side: int) -> int:

@@ -37,7 +37,7 @@ from jaxrender._shading import (
     shade,
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
-from jaxrender._textures import channels, check_texture
+from jaxrender._textures import channels, check_texture, encoding_of
 from jaxrender._types import (
     Camera,
     Fragments,
@@ -97,7 +97,7 @@ def render(
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
         far: `[]` depth from which nothing is drawn, scene units; None is no limit.
-        background: one number, a colour `[C]`, or a picture `[H, W, C]`.
+        background: one number, a colour `[C]`, or a picture `[H, W, C]`, in the texture's encoding.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
         shading: "flat", "gouraud", "phong" or "none", see `shade`; static.
@@ -106,8 +106,9 @@ def render(
             `Hard()`.
 
     Returns:
-        `rgb` `[H, W, C]` linear colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]`
-        scene units, where there is nothing `far`, or 0 if that is None.
+        `rgb` `[H, W, C]` colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]` scene units,
+        where there is nothing `far`, or 0 if that is None, and `encoding`, that of the texture
+        ("display" without one).
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, or an index
@@ -299,6 +300,7 @@ def _render(
             rgb=_pool(image.rgb, anti_aliasing),
             alpha=_pool(image.alpha, anti_aliasing),
             depth=_pool_depth(image.depth, drawn, far, anti_aliasing),
+            encoding=image.encoding,
         )
 
     fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
@@ -325,6 +327,7 @@ def _render(
         rgb=picture[..., :-1],
         alpha=picture[..., -1],
         depth=_pool_depth(fragments.depth, alpha[..., 0], far, anti_aliasing),
+        encoding=encoding_of(mesh.texture),
     )
 
 

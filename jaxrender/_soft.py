@@ -35,6 +35,7 @@ from jaxrender._textures import (
     channels,
     check_texture,
     cube_taps,
+    encoding_of,
     sample_texture,
     texel_taps,
     uv_taps,
@@ -490,6 +491,7 @@ def draw_soft(
             rgb=jnp.broadcast_to(background.astype(dtype), size),
             alpha=jnp.zeros(image_size, dtype),
             depth=jnp.broadcast_to(nothing, image_size),
+            encoding=encoding_of(texture),
         )
         return image, image.alpha
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
@@ -506,7 +508,8 @@ def draw_soft(
         rgb, share, drawn = blend.rgb, blend.background, blend.foreground
         depth = _blended_depth(blend, None if far is None else nothing)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
-    return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth), drawn
+    rgb = rgb + share[..., None] * background
+    return Image(rgb=rgb, alpha=alpha, depth=depth, encoding=encoding_of(texture)), drawn
 
 
 def _blended_depth(blend: Blend, far: jax.Array | None) -> jax.Array:
@@ -664,7 +667,7 @@ def rasterize_soft(
             range of what is drawn.
         near: `[]` depth in front of which nothing is drawn, scene units.
         far: `[]` depth behind which nothing is drawn, scene units; None is no limit.
-        background: one number, a colour `[C]`, or a picture `[H, W, C]`.
+        background: one number, a colour `[C]`, or a picture `[H, W, C]`, in the texture's encoding.
         eps: `[]` how far in front of `far` the background counts as, in fractions of `far - near`;
             or without `far`, in front of where it stands then, in ranges. From 0, less than 1.
         distance: see above; static.
@@ -678,7 +681,8 @@ def rasterize_soft(
         squared: see above; static.
 
     Returns:
-        `rgb` `[H, W, C]`, `alpha` `[H, W]` in [0, 1], `depth` `[H, W]` scene units.
+        `rgb` `[H, W, C]`, `alpha` `[H, W]` in [0, 1], `depth` `[H, W]` scene units, and the
+        `encoding` of the texture.
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, an index is
