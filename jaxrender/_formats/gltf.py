@@ -1,0 +1,269 @@
+"""glTF 2.0, as .glb and .gltf: all primitives of a scene as one mesh.
+
+Read here and not through trimesh, which rounds factors and colours, drops what it has no place
+for (samplers, second texture coordinates, sparse values, skins, morphs) and says nothing of it.
+
+Factors and vertex colours of glTF are linear, its pictures encoded as sRGB. What multiplies is
+taken in linear light; the product then has the encoding that is asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrender._formats import gltf_materials as materials
+from jaxrender._formats.gltf_accessors import MESHOPT, Document
+from jaxrender._formats.gltf_materials import Material, TextureUse
+from jaxrender._formats.gltf_primitives import DRACO, Primitive
+from jaxrender._formats.gltf_scene import INSTANCES, read_scene
+from jaxrender._formats.raw import MissingPackageError, RawMesh
+from jaxrender._textures import FILTERS, WRAPS
+
+KNOWN = {
+    "KHR_mesh_quantization",
+    materials.TRANSFORM,
+    materials.UNLIT,
+    materials.GLOSSINESS,
+    *materials.PICTURES,
+    *MESHOPT,
+    DRACO,
+    INSTANCES,
+}
+
+WHITE = (1.0, 1.0, 1.0)
+
+
+def read_gltf(
+    path: Path,
+    read_image: Callable[[bytes | Path], np.ndarray] | None,
+    encoding: str = "display",
+    *,
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
+) -> RawMesh:
+    """Reads a glTF file, and with `read_image` its colours.
+
+    Args:
+        path: the file, JSON or GLB, whatever its name.
+        read_image: a picture, of bytes or a file, as `[H, W, 3]` display values; None reads no
+            colours.
+        encoding: of the colours that are returned.
+        time: of the animation, seconds; None is the pose that the nodes themselves have.
+        animation: its number or name.
+        scene: number or name; None is the file's own.
+
+    Raises:
+        ValueError: the file is not as the standard says, or needs an extension that we lack.
+        MissingPackageError: it is compressed, and the package that decompresses is not installed.
+    """
+    document = Document(path)
+    needed = [key for key in document.items("extensionsRequired") if key not in KNOWN]
+    if needed:
+        raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
+    parts = read_scene(document, time=time, animation=animation, scene=scene)
+    raw = _joined(parts, encoding).check()
+    if read_image is not None:
+        _Painter(document, read_image, encoding).paint(raw, parts)
+
+    unknown = [key for key in document.items("extensionsUsed") if key not in KNOWN]
+    notes = [*document.notes, *(f"the extension {key}" for key in dict.fromkeys(unknown))]
+    if notes:
+        warnings.warn(f"{path}: ignores {'; '.join(notes)}", stacklevel=2)
+    return raw
+
+
+def _joined(parts: list[Primitive], encoding: str) -> RawMesh:
+    """The geometry of all parts."""
+    if not parts:
+        return RawMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    raw = RawMesh(
+        np.concatenate([part.vertices for part in parts]),
+        np.concatenate([part.faces + k for part, k in zip(parts, starts, strict=False)]),
+        encoding=encoding,
+    )
+    if any(part.normals is not None for part in parts):
+        raw.normals = np.concatenate(
+            [np.zeros_like(p.vertices) if p.normals is None else p.normals for p in parts]
+        )
+    return raw
+
+
+class _Painter:
+    """Gives a mesh the colours of its parts."""
+
+    def __init__(self, document: Document, read_image: Callable, encoding: str) -> None:
+        self.document = document
+        self.read_image = read_image
+        self.encoding = encoding
+        self.images: list[np.ndarray] = []
+        self.numbers: dict[tuple, int] = {}  # of images, by picture and factor
+        self.pictures: dict[int, np.ndarray | None] = {}
+
+    def paint(self, raw: RawMesh, parts: list[Primitive]) -> None:
+        """Fills in all of a mesh that is about colours."""
+        # Read the materials that are used, each once.
+        used = sorted({part.material for part in parts if part.material is not None})
+        found = {index: materials.read_material(self.document, index) for index in used}
+        raw.materials = list(found.values())
+        places = {index: place for place, index in enumerate(used)}
+        raw.face_material = np.concatenate(
+            [np.full(len(p.faces), -1 if p.material is None else places[p.material]) for p in parts]
+        )
+
+        # Take each part apart: a factor, colours that differ by vertex, and a picture.
+        layers = [
+            self._layers(part, None if part.material is None else found[part.material])
+            for part in parts
+        ]
+        numbers = [self._image(part, use, factor) for part, (factor, _, use) in
+                   zip(parts, layers, strict=True)]  # fmt: skip
+        factors = [_rgb(factor, len(part.faces)) for part, (factor, _, _) in
+                   zip(parts, layers, strict=True)]  # fmt: skip
+        if max(numbers) >= 0:
+            raw.images = self.images
+            raw.face_image = _by_face(parts, [np.array(number) for number in numbers])
+            raw.face_colors = self._encoded(np.concatenate(factors))
+            raw.uv = np.concatenate([_coordinates(part, use) for part, (_, _, use) in
+                                     zip(parts, layers, strict=True)])  # fmt: skip
+            raw.uv_faces = raw.faces
+            self._sample(raw, parts, [use for _, _, use in layers])
+            if any(colors is not None for _, colors, _ in layers):
+                self._tint(raw, parts, layers, numbers)
+        elif any(part.colors is not None for part in parts):
+            raw.vertex_colors = self._encoded(np.concatenate(
+                [_rgb(factor, len(part.vertices)) * (1 if colors is None else colors)
+                 for part, (factor, colors, _) in zip(parts, layers, strict=True)]
+            ))  # fmt: skip
+        elif used:
+            raw.face_colors = self._encoded(np.concatenate(factors))
+
+    def _layers(
+        self, part: Primitive, material: Material | None
+    ) -> tuple[tuple[float, ...], np.ndarray | None, TextureUse | None]:
+        """The linear factor of a part, its linear colours by vertex if they differ, its picture."""
+        factor = np.ones(3) if material is None else material.color[:3]
+        use = None if material is None else material.texture
+        if use is not None and use.texcoord not in part.uv:
+            self.document.note(f"the texture of {part.name}, which has no TEXCOORD_{use.texcoord}")
+            use = None
+        if use is not None and self._picture(use.image) is None:
+            use = None
+        colors = None if part.colors is None else part.colors[:, :3]
+        if colors is not None:
+            first = colors[part.faces[0, 0]]
+            if (colors[part.faces.reshape(-1)] == first).all():
+                factor, colors = factor * first, None
+        return tuple(factor.tolist()), colors, use
+
+    def _picture(self, index: int) -> np.ndarray | None:
+        """A picture, or None if it cannot be read, which is noted."""
+        if index not in self.pictures:
+            try:
+                picture = materials.read_picture(self.document, index, self.read_image)
+            except MissingPackageError:
+                raise
+            except ValueError as error:
+                self.document.note(f"a texture, whose plain colour serves instead: {error}")
+                picture = None
+            self.pictures[index] = picture
+        return self.pictures[index]
+
+    def _image(self, part: Primitive, use: TextureUse | None, factor: tuple[float, ...]) -> int:
+        """The number of a picture times a factor; -1 without."""
+        if use is None:
+            return -1
+        key = use.image, factor
+        if key not in self.numbers:
+            picture = self._picture(use.image)
+            assert picture is not None, part.name
+            held = "display"
+            if factor != WHITE:
+                picture, held = recode(picture, "display", "linear") * factor, "linear"
+            self.numbers[key] = len(self.images)
+            self.images.append(recode(picture, held, self.encoding))
+        return self.numbers[key]
+
+    def _sample(self, raw: RawMesh, parts: list[Primitive], uses: list[TextureUse | None]) -> None:
+        """Says how pictures are read: all alike, or else face by face."""
+        found = [use for use in uses if use is not None]
+        ways = {(*use.wrap, use.filter) for use in found}
+        if len(ways) == 1:
+            (*wrap, raw.filter), = ways  # fmt: skip
+            raw.wrap = wrap[0] if wrap[0] == wrap[1] else (wrap[0], wrap[1])
+            return
+        codes = [
+            [0, 0, 0]
+            if use is None
+            else [*(WRAPS.index(wrap) for wrap in use.wrap), FILTERS.index(use.filter)]
+            for use in uses
+        ]
+        raw.samplers = _by_face(parts, [np.array(code) for code in codes])
+
+    def _tint(
+        self, raw: RawMesh, parts: list[Primitive], layers: list[tuple], numbers: list[int]
+    ) -> None:
+        """Multiplies pictures by colours that differ by vertex; these are all there is without."""
+        tints = []
+        plain = np.array(raw.face_colors)
+        start = 0
+        for part, (factor, colors, _), number in zip(parts, layers, numbers, strict=True):
+            tint = np.ones((len(part.vertices), 3))
+            if colors is not None:
+                if number < 0:
+                    colors = colors * factor
+                    plain[start : start + len(part.faces)] = 1
+                elif self.encoding != "linear":
+                    self.document.note(
+                        "that a picture times colours of vertices is not quite their product in "
+                        "display values: take linear colours"
+                    )
+                tint = self._encoded(colors)
+            tints.append(tint)
+            start += len(part.faces)
+        raw.tint, raw.face_colors = np.concatenate(tints), plain
+
+    def _encoded(self, linear: np.ndarray) -> np.ndarray:
+        """The one place where colours get the encoding that is asked for."""
+        return recode(linear, "linear", self.encoding)
+
+
+def _rgb(factor: tuple[float, ...], count: int) -> np.ndarray:
+    return np.tile(factor, (count, 1))
+
+
+def _by_face(parts: list[Primitive], values: list[np.ndarray]) -> np.ndarray:
+    """One value for each part, as one for each face."""
+    pairs = zip(parts, values, strict=True)
+    return np.concatenate([np.broadcast_to(v, (len(p.faces), *v.shape)) for p, v in pairs])
+
+
+def _coordinates(part: Primitive, use: TextureUse | None) -> np.ndarray:
+    """The texture coordinates of a part, v up; 0 without a picture."""
+    if use is None:
+        return np.zeros((len(part.vertices), 2))
+    moved = part.uv[use.texcoord] @ use.matrix[:, :2].T + use.matrix[:, 2]
+    return np.stack([moved[:, 0], 1 - moved[:, 1]], axis=-1)
+
+
+# Stands in for the module of encodings until that is there.
+def recode(colors: np.ndarray, held: str, wanted: str) -> Any:
+    """Colours of one encoding in another, by the sRGB curve."""
+    if held == wanted:
+        return colors
+    size = np.abs(np.asarray(colors, np.float64))
+    if wanted == "display":
+        curve = np.where(
+            size <= 0.04045 / 12.92,
+            12.92 * size,
+            1.055 * np.maximum(size, 1e-9) ** (1 / 2.4) - 0.055,
+        )
+    else:
+        curve = np.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4)
+    return np.sign(colors) * curve
