@@ -111,9 +111,9 @@ def _check_alike(textures: list[Any]) -> None:
         if kind(texture) != first:
             raise ValueError(
                 "`meshes` must have textures of one kind, with the same channels, texels per side, "
-                f"image size, wrap and filter, all or none with pages, tint and samplers, got {first}"
-                f" in meshes[0] and {kind(texture)} in meshes[{index}]. Resize images, or make "
-                "FaceTexels of them: io.bake_texels."
+                "image size, wrap and filter, all or none with pages, tint and samplers, got "
+                f"{first} in meshes[0] and {kind(texture)} in meshes[{index}]. Resize images, or "
+                "make FaceTexels of them: io.bake_texels."
             )
 
 

@@ -92,7 +92,9 @@ def test_soft_reads_what_hard_reads(kind):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("rasterizer", [None, jr.Soft(sigma=1e-2, gamma=1e-1)], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    "rasterizer", [None, jr.Soft(sigma=1e-2, gamma=1e-1)], ids=["hard", "soft"]
+)
 @pytest.mark.parametrize("kind", TEXTURES)
 def test_gradient(kind, rasterizer):
     texture = jr.UVTexture(picture_of().astype(float), UV.astype(float), FACES, **TEXTURES[kind])
@@ -109,7 +111,9 @@ def test_gradient(kind, rasterizer):
     check_grads(loss, floats, order=1, modes=["rev"], eps=1e-6)
 
 
-@pytest.mark.parametrize("rasterizer", [None, jr.Soft(sigma=1e-3, gamma=1e-2)], ids=["hard", "soft"])
+@pytest.mark.parametrize(
+    "rasterizer", [None, jr.Soft(sigma=1e-3, gamma=1e-2)], ids=["hard", "soft"]
+)
 @pytest.mark.parametrize("shading", ["none", "flat", "gouraud", "phong"])
 def test_a_tinted_white_picture_is_vertex_colours(rasterizer, shading):
     ball = jr.shapes.icosphere(1)
@@ -170,3 +174,18 @@ def test_padding_and_vmap():
     mirror = jr.Mesh(VERTICES, FACES, dataclasses.replace(small, wrap="mirror"))
     with pytest.raises(ValueError, match="wrap 'mirror'"):
         jr.stack_meshes([meshes[0], mirror])
+
+
+def test_saving_says_what_is_lost(tmp_path):
+    pytest.importorskip("imageio")
+    texture = jr.UVTexture(picture_of(), UV, FACES, wrap="mirror")
+    mesh = jr.Mesh(VERTICES, FACES, texture)
+    with pytest.warns(UserWarning, match="MTL cannot say wrap 'mirror'"):
+        io.save_mesh(tmp_path / "a.obj", mesh)
+    changed = dataclasses.replace(texture, wrap="clamp", samplers=codes("clamp", "clamp", "linear"))
+    with pytest.warns(UserWarning, match="MTL cannot say the samplers"):
+        io.save_mesh(tmp_path / "a.obj", dataclasses.replace(mesh, texture=changed))
+    assert io.load_mesh(tmp_path / "a.obj").texture.wrap == "repeat"
+    changed = dataclasses.replace(texture, tint=jnp.ones((3, 3)))
+    with pytest.raises(ValueError, match=r"`mesh\.texture\.tint` is stored by no mesh file"):
+        io.save_mesh(tmp_path / "a.obj", dataclasses.replace(mesh, texture=changed))

@@ -321,7 +321,10 @@ def test_check_accepts_and_converts():
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES[:2]), "one row for each"),
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap="border"), "`texture.wrap`"),
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap=("clamp",)), "tuple of two"),
-        (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap=("clamp", 1)), "tuple of two"),
+        (
+            UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap=("clamp", 1)),
+            "tuple of two",
+        ),
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, filter="cubic"), "texture.filter"),
         (
             UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, tint=np.zeros((4, 3))),

@@ -62,6 +62,22 @@ def read_gltf(
         ValueError: the file is not as the standard says, or needs an extension that we lack.
         MissingPackageError: it is compressed, and the package that decompresses is not installed.
     """
+    try:
+        return _read(path, read_image, encoding, time, animation, scene)
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from error
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"its JSON has another type than it should: {error}") from error
+
+
+def _read(
+    path: Path,
+    read_image: Callable[[bytes | Path], np.ndarray] | None,
+    encoding: str,
+    time: float | None,
+    animation: int | str,
+    scene: int | str | None,
+) -> RawMesh:
     document = Document(path)
     needed = [key for key in document.items("extensionsRequired") if key not in KNOWN]
     if needed:
@@ -71,10 +87,11 @@ def read_gltf(
     if read_image is not None:
         _Painter(document, read_image, encoding).paint(raw, parts)
 
-    unknown = [key for key in document.items("extensionsUsed") if key not in KNOWN]
+    known = {*KNOWN, materials.BASISU}  # which is noted where it is the only picture
+    unknown = [key for key in document.items("extensionsUsed") if key not in known]
     notes = [*document.notes, *(f"the extension {key}" for key in dict.fromkeys(unknown))]
     if notes:
-        warnings.warn(f"{path}: ignores {'; '.join(notes)}", stacklevel=2)
+        warnings.warn(f"{path}: ignores {'; '.join(notes)}", stacklevel=3)
     return raw
 
 
@@ -221,8 +238,8 @@ class _Painter:
                     plain[start : start + len(part.faces)] = 1
                 elif self.encoding != "linear":
                     self.document.note(
-                        "that a picture times colours of vertices is not quite their product in "
-                        "display values: take linear colours"
+                        "the curve of display values where colours of vertices multiply a picture "
+                        "(linear colours are exact)"
                     )
                 tint = self._encoded(colors)
             tints.append(tint)

@@ -58,7 +58,7 @@ class Document:
         self.path = path
         self.notes: dict[str, None] = {}
         self._buffers: dict[int, bytes] = {}
-        self._views: dict[int, bytes] = {}
+        self._views: dict[int, memoryview] = {}
         data = path.read_bytes()
         text, self._chunk = self._chunks(data) if data[:4] == b"glTF" else (data, None)
         self.json = json.loads(text.decode("utf-8-sig"), parse_constant=_reject_constant)
@@ -73,7 +73,7 @@ class Document:
         """Keeps what the final warning is to name, once."""
         self.notes[text] = None
 
-    def items(self, kind: str) -> list[dict[str, Any]]:
+    def items(self, kind: str) -> list[Any]:
         """All top-level objects of a kind, "nodes" say."""
         found = self.json.get(kind, [])
         if not isinstance(found, list):
@@ -119,7 +119,7 @@ class Document:
             raise ValueError(f"{name} is missing: there is no file {decoded}")
         return found
 
-    def view(self, index: Any) -> tuple[bytes, int | None]:
+    def view(self, index: Any) -> tuple[memoryview, int | None]:
         """The bytes of a buffer view, and its stride if it has one."""
         described = self.item("bufferViews", index)
         name = f"bufferViews[{index}]"
@@ -128,9 +128,8 @@ class Document:
             if extension in extensions:
                 described = extensions[extension]
                 if index not in self._views:
-                    self._views[index] = _meshopt(
-                        name, extension, described, self._slice(name, described)
-                    )
+                    packed = self._slice(name, described)
+                    self._views[index] = _meshopt(name, extension, described, packed)
                 return self._views[index], _whole(name, described, "byteStride")
         stride = _whole(name, described, "byteStride") if "byteStride" in described else None
         return self._slice(name, described), stride
@@ -194,7 +193,7 @@ class Document:
             raise ValueError(f"{name} fills place {places.max()}, of {len(values)}")
         values[places] = parts[1]
 
-    def _slice(self, name: str, described: dict[str, Any]) -> bytes:
+    def _slice(self, name: str, described: dict[str, Any]) -> memoryview:
         """The part of a buffer that a view, or its compressed form, names."""
         data = self._buffer(described.get("buffer"))
         offset = _whole(name, described, "byteOffset", 0)
@@ -277,7 +276,7 @@ def finite(name: str, values: np.ndarray) -> np.ndarray:
 
 def _strided(
     name: str,
-    view: bytes,
+    view: memoryview,
     offset: int,
     stride: int | None,
     count: int,
@@ -302,7 +301,7 @@ def _strided(
     return np.ndarray((count, columns, rows), dtype, view, offset, strides).copy()
 
 
-def _meshopt(name: str, extension: str, described: dict[str, Any], data: bytes) -> bytes:
+def _meshopt(name: str, extension: str, described: dict[str, Any], data: memoryview) -> memoryview:
     """Decompresses a buffer view."""
     meshopt = needed_by(extension, "meshopt", package="meshopt")
     count, stride = (_whole(name, described, key) for key in ("count", "byteStride"))
@@ -310,7 +309,7 @@ def _meshopt(name: str, extension: str, described: dict[str, Any], data: bytes) 
         raise ValueError(f"{name} has {count} elements of {stride} bytes once it is decompressed")
     mode, filter = described.get("mode"), described.get("filter", "NONE")
     decoded = meshopt.decode_gltf_buffer(bytes(data), count, stride, mode, filter)
-    return np.ascontiguousarray(decoded).tobytes()
+    return memoryview(np.ascontiguousarray(decoded).tobytes())
 
 
 def _whole(name: str, described: dict[str, Any], key: str, default: int | None = None) -> int:

@@ -58,9 +58,7 @@ def _sample(
         raise ValueError(f"{name} interpolates by {way}, which does not exist")
     parts = 3 if way == "CUBICSPLINE" else 1
     if not len(times) or values.size % (len(times) * parts) or (np.diff(times) < 0).any():
-        raise ValueError(
-            f"{name}: {len(times)} times do not rise, or do not fit {len(values)} values"
-        )
+        raise ValueError(f"{name}: {len(times)} times fall, or do not fit {len(values)} values")
     values = values.reshape(len(times), parts, -1)
     width = {"translation": 3, "rotation": 4, "scale": 3}.get(path, values.shape[2])
     if values.shape[2] != width:

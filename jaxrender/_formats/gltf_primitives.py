@@ -120,9 +120,9 @@ def _arrays(
     arrays, corners = ({}, None) if packed is None else _draco(document, name, described, packed)
     for key, index in described["attributes"].items():
         known = key in ("POSITION", "NORMAL", "COLOR_0")
-        if known or key.startswith(("TEXCOORD_", "JOINTS_", "WEIGHTS_")):
-            if key not in arrays:
-                arrays[key] = _with_width(f"{name}, {key}", key, document.accessor(index))
+        known = known or key.startswith(("TEXCOORD_", "JOINTS_", "WEIGHTS_"))
+        if known and key not in arrays:
+            arrays[key] = _with_width(f"{name}, {key}", key, document.accessor(index))
     if packed is None and "indices" in described:
         corners = document.accessor(described["indices"]).reshape(-1)
         if corners.dtype.kind == "f":

@@ -55,6 +55,8 @@ def read_scene(
             matrices = matrices @ _instances(document, f"nodes[{index}]", extension)
         for primitive in meshes[key]:
             if "skin" in node:
+                if len(matrices) > 1:
+                    document.note(f"{INSTANCES} of a node with a skin")
                 found.append(_skinned(document, primitive, node["skin"], worlds))
             else:
                 found += [_placed(primitive, matrix[None]) for matrix in matrices]
