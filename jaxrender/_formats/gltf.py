@@ -173,10 +173,8 @@ class _Painter:
         if use is not None and self._picture(use.image) is None:
             use = None
         colors = None if part.colors is None else part.colors[:, :3]
-        if colors is not None:
-            first = colors[part.faces[0, 0]]
-            if (colors[part.faces.reshape(-1)] == first).all():
-                factor, colors = factor * first, None
+        if colors is not None and (colors == colors[0]).all():
+            factor, colors = factor * colors[0], None
         return tuple(factor.tolist()), colors, use
 
     def _picture(self, index: int) -> np.ndarray | None:

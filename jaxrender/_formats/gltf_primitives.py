@@ -83,7 +83,7 @@ def read_primitive(
         finite(f"{name}, POSITION", arrays["POSITION"]),
         triangles(corners, mode),
         described.get("material"),
-        None if normals is None else np.nan_to_num(normals, posinf=0, neginf=0),
+        None if normals is None else np.where(np.isfinite(normals), normals, 0),
         {
             int(key[9:]): finite(f"{name}, {key}", values)
             for key, values in arrays.items()

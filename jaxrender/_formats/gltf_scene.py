@@ -161,22 +161,27 @@ def _placed(primitive: Primitive, matrices: np.ndarray) -> Primitive:
     scales too. Where a face is mirrored its corners change places, so that its front stays.
     """
     linear = matrices[:, :3, :3]
-    vertices = np.einsum("vij,vj->vi", np.broadcast_to(linear, (len(primitive.vertices), 3, 3)),
-                         primitive.vertices) + matrices[:, :3, 3]  # fmt: skip
+    vertices = _turned(linear, primitive.vertices) + matrices[:, :3, 3]
     rows = np.moveaxis(linear, 1, 0)
     cofactors = np.stack([np.cross(rows[k - 2], rows[k - 1]) for k in range(3)], axis=1)
-    determinants = (rows[0] * cofactors[:, 0]).sum(-1)
-    signs = np.where(determinants < 0, -1.0, 1.0)
+    signs = np.where((rows[0] * cofactors[:, 0]).sum(-1) < 0, -1.0, 1.0)
     normals = primitive.normals
     if normals is not None:
-        turned = np.einsum("vij,vj->vi", np.broadcast_to(cofactors, (len(normals), 3, 3)), normals)
-        turned = turned * signs[:, None]
-        length = np.linalg.norm(turned, axis=1, keepdims=True)
-        normals = turned / np.where(length > 0, length, 1)
+        normals = _turned(cofactors * signs[:, None, None], normals)
+        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals = normals / np.where(length > 0, length, 1)
 
     # Let two of three corners decide where bones differ.
     faces = primitive.faces
-    signs = np.broadcast_to(signs, len(vertices))
-    mirrored = signs[faces].sum(axis=1) < 0
-    faces = np.where(mirrored[:, None], faces[:, [0, 2, 1]], faces)
+    if (signs < 0).any():
+        mirrored = np.broadcast_to(signs, len(vertices))[faces].sum(axis=1) < 0
+        faces = np.where(mirrored[:, None], faces[:, [0, 2, 1]], faces)
     return dataclasses.replace(primitive, vertices=vertices, faces=faces, normals=normals)
+
+
+def _turned(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Vectors `[V, 3]` times one matrix `[1, 3, 3]`, or each times its own `[V, 3, 3]`."""
+    # Not by `@`: handed to BLAS, so narrow a product takes several times as long.
+    if len(matrices) == 1:
+        return np.einsum("ij,vj->vi", matrices[0], vectors)
+    return np.einsum("vij,vj->vi", matrices, vectors)
