@@ -509,6 +509,18 @@ def test_skin_with_two_joints(tmp_path):
     np.testing.assert_allclose(vertices_of(writer, tmp_path), want, atol=1e-6)
 
 
+def test_animated_joints(tmp_path):
+    writer = skinned([np.zeros((4, 4))], [np.tile([1, 0, 0, 0], (4, 1))])
+    sampler = {
+        "input": writer.accessor(np.float32([0, 2])),
+        "output": writer.accessor(np.float32([[0, 0, 0], [0, 4, 0]])),
+    }
+    channel = {"sampler": 0, "target": {"node": 1, "path": "translation"}}
+    writer.item("animations", samplers=[sampler], channels=[channel])
+    found = vertices_of(writer, tmp_path, time=1.0)
+    np.testing.assert_allclose(found, np.add(SQUARE, [0, 2, 0]), atol=1e-6)
+
+
 def test_skin_with_two_sets(tmp_path):
     one = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     two = np.ones((4, 4))

@@ -9,8 +9,9 @@ taken in linear light; the product then has the encoding that is asked for.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
 from jaxrender._formats.gltf_primitives import DRACO, Primitive
 from jaxrender._formats.gltf_scene import INSTANCES, read_scene
-from jaxrender._formats.raw import MissingPackageError, RawMesh
+from jaxrender._formats.raw import RawMesh
 from jaxrender._textures import FILTERS, WRAPS
 
 KNOWN = {
@@ -34,8 +35,6 @@ KNOWN = {
     DRACO,
     INSTANCES,
 }
-
-WHITE = (1.0, 1.0, 1.0)
 
 
 def read_gltf(
@@ -112,6 +111,25 @@ def _joined(parts: list[Primitive], encoding: str) -> RawMesh:
     return raw
 
 
+@dataclasses.dataclass
+class _Layers:
+    """What multiplies to the colour of a part; colours are linear.
+
+    Attributes:
+        part: the part.
+        factor: `[3]` of its material, and of the colours of its vertices if these are alike.
+        colors: `[V, 3]` of its vertices, if they differ.
+        use: how it reads its picture, if it has one.
+        image: index of the picture times the factor, -1 without.
+    """
+
+    part: Primitive
+    factor: np.ndarray
+    colors: np.ndarray | None
+    use: TextureUse | None
+    image: int = -1
+
+
 class _Painter:
     """Gives a mesh the colours of its parts."""
 
@@ -129,42 +147,29 @@ class _Painter:
         used = sorted({part.material for part in parts if part.material is not None})
         found = {index: materials.read_material(self.document, index) for index in used}
         raw.materials = list(found.values())
-        places = {index: place for place, index in enumerate(used)}
-        raw.face_material = np.concatenate(
-            [np.full(len(p.faces), -1 if p.material is None else places[p.material]) for p in parts]
-        )
+        numbers = [-1 if part.material is None else used.index(part.material) for part in parts]
+        raw.face_material = _by_face(parts, numbers)
 
-        # Take each part apart: a factor, colours that differ by vertex, and a picture.
+        # Choose the richest texture that any part has.
         layers = [
             self._layers(part, None if part.material is None else found[part.material])
             for part in parts
         ]
-        numbers = [self._image(part, use, factor) for part, (factor, _, use) in
-                   zip(parts, layers, strict=True)]  # fmt: skip
-        factors = [_rgb(factor, len(part.faces)) for part, (factor, _, _) in
-                   zip(parts, layers, strict=True)]  # fmt: skip
-        if max(numbers) >= 0:
-            raw.images = self.images
-            raw.face_image = _by_face(parts, [np.array(number) for number in numbers])
-            raw.face_colors = self._encoded(np.concatenate(factors))
-            raw.uv = np.concatenate([_coordinates(part, use) for part, (_, _, use) in
-                                     zip(parts, layers, strict=True)])  # fmt: skip
-            raw.uv_faces = raw.faces
-            self._sample(raw, parts, [use for _, _, use in layers])
-            if any(colors is not None for _, colors, _ in layers):
-                self._tint(raw, parts, layers, numbers)
+        if self.images:
+            self._paint_pictures(raw, parts, layers)
         elif any(part.colors is not None for part in parts):
-            raw.vertex_colors = self._encoded(np.concatenate(
-                [_rgb(factor, len(part.vertices)) * (1 if colors is None else colors)
-                 for part, (factor, colors, _) in zip(parts, layers, strict=True)]
-            ))  # fmt: skip
+            colors = [
+                np.tile(layer.factor, (len(layer.part.vertices), 1))
+                if layer.colors is None
+                else layer.factor * layer.colors
+                for layer in layers
+            ]
+            raw.vertex_colors = self._encoded(np.concatenate(colors))
         elif used:
-            raw.face_colors = self._encoded(np.concatenate(factors))
+            raw.face_colors = self._encoded(_by_face(parts, [layer.factor for layer in layers]))
 
-    def _layers(
-        self, part: Primitive, material: Material | None
-    ) -> tuple[tuple[float, ...], np.ndarray | None, TextureUse | None]:
-        """The linear factor of a part, its linear colours by vertex if they differ, its picture."""
+    def _layers(self, part: Primitive, material: Material | None) -> _Layers:
+        """Takes the colour of a part apart."""
         factor = np.ones(3) if material is None else material.color[:3]
         use = None if material is None else material.texture
         if use is not None and use.texcoord not in part.uv:
@@ -175,96 +180,93 @@ class _Painter:
         colors = None if part.colors is None else part.colors[:, :3]
         if colors is not None and (colors == colors[0]).all():
             factor, colors = factor * colors[0], None
-        return tuple(factor.tolist()), colors, use
+        return _Layers(part, factor, colors, use, -1 if use is None else self._image(use, factor))
 
     def _picture(self, index: int) -> np.ndarray | None:
         """A picture, or None if it cannot be read, which is noted."""
         if index not in self.pictures:
             try:
                 picture = materials.read_picture(self.document, index, self.read_image)
-            except MissingPackageError:
-                raise
             except ValueError as error:
                 self.document.note(f"a texture, whose plain colour serves instead: {error}")
                 picture = None
             self.pictures[index] = picture
         return self.pictures[index]
 
-    def _image(self, part: Primitive, use: TextureUse | None, factor: tuple[float, ...]) -> int:
-        """The number of a picture times a factor; -1 without."""
-        if use is None:
-            return -1
-        key = use.image, factor
+    def _image(self, use: TextureUse, factor: np.ndarray) -> int:
+        """The index of a picture times a factor."""
+        key = use.image, *factor.tolist()
         if key not in self.numbers:
-            picture = self._picture(use.image)
-            assert picture is not None, part.name
-            held = "display"
-            if factor != WHITE:
+            picture, held = self.pictures[use.image], "display"
+            assert picture is not None
+            if (factor != 1).any():
                 picture, held = recode(picture, "display", "linear") * factor, "linear"
             self.numbers[key] = len(self.images)
             self.images.append(recode(picture, held, self.encoding))
         return self.numbers[key]
 
-    def _sample(self, raw: RawMesh, parts: list[Primitive], uses: list[TextureUse | None]) -> None:
-        """Says how pictures are read: all alike, or else face by face."""
-        found = [use for use in uses if use is not None]
-        ways = {(*use.wrap, use.filter) for use in found}
-        if len(ways) == 1:
-            (*wrap, raw.filter), = ways  # fmt: skip
-            raw.wrap = wrap[0] if wrap[0] == wrap[1] else (wrap[0], wrap[1])
-            return
-        codes = [
-            [0, 0, 0]
-            if use is None
-            else [*(WRAPS.index(wrap) for wrap in use.wrap), FILTERS.index(use.filter)]
-            for use in uses
-        ]
-        raw.samplers = _by_face(parts, [np.array(code) for code in codes])
+    def _paint_pictures(self, raw: RawMesh, parts: list[Primitive], layers: list[_Layers]) -> None:
+        """Lets faces read pictures, or plain colours, times what differs by vertex."""
+        raw.images = self.images
+        raw.face_image = _by_face(parts, [layer.image for layer in layers])
+        raw.uv = np.concatenate([_coordinates(layer) for layer in layers])
+        raw.uv_faces = raw.faces
 
-    def _tint(
-        self, raw: RawMesh, parts: list[Primitive], layers: list[tuple], numbers: list[int]
-    ) -> None:
-        """Multiplies pictures by colours that differ by vertex; these are all there is without."""
-        tints = []
-        plain = np.array(raw.face_colors)
-        start = 0
-        for part, (factor, colors, _), number in zip(parts, layers, numbers, strict=True):
-            tint = np.ones((len(part.vertices), 3))
-            if colors is not None:
-                if number < 0:
-                    colors = colors * factor
-                    plain[start : start + len(part.faces)] = 1
-                elif self.encoding != "linear":
-                    self.document.note(
-                        "the curve of display values where colours of vertices multiply a picture "
-                        "(linear colours are exact)"
-                    )
-                tint = self._encoded(colors)
-            tints.append(tint)
-            start += len(part.faces)
-        raw.tint, raw.face_colors = np.concatenate(tints), plain
+        # Say how pictures are read: all alike, or else face by face.
+        uses = [layer.use for layer in layers]
+        ways = {(use.wrap, use.filter) for use in uses if use is not None}
+        if len(ways) == 1:
+            wrap, raw.filter = ways.pop()
+            raw.wrap = wrap[0] if wrap[0] == wrap[1] else wrap
+        else:
+            raw.samplers = _by_face(parts, [_sampler(use) for use in uses])
+
+        # Give parts without a picture all their colour by vertex, where it differs.
+        plain = [
+            layer.factor if layer.colors is None or layer.use is not None else np.ones(3)
+            for layer in layers
+        ]
+        raw.face_colors = self._encoded(_by_face(parts, plain))
+        if any(layer.colors is not None for layer in layers):
+            raw.tint = np.concatenate([self._tint(layer) for layer in layers])
+
+    def _tint(self, layer: _Layers) -> np.ndarray:
+        """What multiplies the picture of a part, `[V, 3]`."""
+        if layer.colors is None:
+            return np.ones((len(layer.part.vertices), 3))
+        if layer.use is None:
+            return self._encoded(layer.colors * layer.factor)
+        if self.encoding != "linear":
+            self.document.note(
+                "the curve of display values where colours of vertices multiply a picture "
+                "(linear colours are exact)"
+            )
+        return self._encoded(layer.colors)
 
     def _encoded(self, linear: np.ndarray) -> np.ndarray:
         """The one place where colours get the encoding that is asked for."""
         return recode(linear, "linear", self.encoding)
 
 
-def _rgb(factor: tuple[float, ...], count: int) -> np.ndarray:
-    return np.tile(factor, (count, 1))
-
-
-def _by_face(parts: list[Primitive], values: list[np.ndarray]) -> np.ndarray:
+def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:
     """One value for each part, as one for each face."""
-    pairs = zip(parts, values, strict=True)
-    return np.concatenate([np.broadcast_to(v, (len(p.faces), *v.shape)) for p, v in pairs])
+    return np.repeat(np.array(values), [len(part.faces) for part in parts], axis=0)
 
 
-def _coordinates(part: Primitive, use: TextureUse | None) -> np.ndarray:
+def _coordinates(layer: _Layers) -> np.ndarray:
     """The texture coordinates of a part, v up; 0 without a picture."""
+    part, use = layer.part, layer.use
     if use is None:
         return np.zeros((len(part.vertices), 2))
     moved = part.uv[use.texcoord] @ use.matrix[:, :2].T + use.matrix[:, 2]
     return np.stack([moved[:, 0], 1 - moved[:, 1]], axis=-1)
+
+
+def _sampler(use: TextureUse | None) -> list[int]:
+    """How a picture is read, in the numbers of `UVTexture.samplers`."""
+    if use is None:
+        return [0, 0, 0]
+    return [*(WRAPS.index(wrap) for wrap in use.wrap), FILTERS.index(use.filter)]
 
 
 # Stands in for the module of encodings until that is there.
