@@ -1,7 +1,7 @@
 """`python -m benchmarks.ahead`: what a GPU would be given, compiled where there is none.
 
 XLA compiles for a card that it has a description of, with the CUDA plugin of JAX installed and no
-card or driver (`pip install "jax[cuda12]"`). So it can be seen, wherever one sits, that our
+card or driver (`pip install '.[cuda12]'`). So it can be seen, wherever one sits, that our
 programs compile for it, how long that takes, which kernels they become, how often each is
 launched, and what those read and write. Nothing is run there: the loops are counted on the CPU,
 by the same schedules.
@@ -167,7 +167,7 @@ def compile_for(
             platform="cuda", target_config=target, topology="1x1x1"
         )
     except NotImplementedError as error:
-        raise RuntimeError('needs the CUDA plugin: pip install "jax[cuda12]"') from error
+        raise RuntimeError("needs the CUDA plugin: pip install '.[cuda12]'") from error
     card = jax.sharding.SingleDeviceSharding(topology.devices[0])
 
     def place(array: Any) -> jax.ShapeDtypeStruct:

@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     record = json.loads(options.runs[-1].read_text())
     record |= {"runs": len(options.runs), "results": results}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(record, indent=2) + "\n")
     return 0
 

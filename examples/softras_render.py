@@ -56,7 +56,7 @@ def swell(limits: tuple[float, float], time: np.ndarray) -> np.ndarray:
 def main(steps: int, size: int, output: Path, mesh: Path | None = None) -> None:
     """Draws `steps` frames of `size`² pixels in three turns, and saves them as a GIF."""
     thing = jr.normalize(jr.load_mesh(mesh)) if mesh else checkered_teapot()
-    lights = jr.make_lights(0.6, [((0.3, 1.0, -0.4), 0.45)])
+    lights = jr.make_lights(0.55, [((0.3, 1.0, -0.4), 0.4)])
 
     @jax.jit
     def draw(azimuth: jax.Array, sigma: jax.Array, gamma: jax.Array) -> jax.Array:

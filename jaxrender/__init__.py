@@ -21,6 +21,7 @@ from jaxrender._camera import (
     project,
     viewpoint,
 )
+from jaxrender._color import to_display, to_linear
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
@@ -94,7 +95,13 @@ __all__ = [
     "skinning",
     "stack_meshes",
     "tconorms",
+    "to_display",
+    "to_linear",
     "vertex_normals",
     "viewpoint",
     "voxelize",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

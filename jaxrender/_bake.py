@@ -20,6 +20,7 @@ from jaxrender._textures import (
     UVTexture,
     VertexColors,
     check_texture,
+    encoding_of,
     mirrored,
     wraps_of,
 )
@@ -50,7 +51,7 @@ def bake_cubes(
             reads with filter "nearest", as long as `wrap` is "texture".
 
     Returns:
-        the mesh with `FaceCubes` `[F, T, T, T, C]`.
+        the mesh with `FaceCubes` `[F, T, T, T, C]`, in the encoding that it had.
 
     Raises:
         ValueError: a texture of another kind, or a wrong `texture_size` or `wrap`.
@@ -71,7 +72,7 @@ def bake_cubes(
         weights = np.full((1, 3), 1 / 3)
     colors = _colors_at(mesh, weights, wrap, bilinear)
     cubes = colors.reshape(colors.shape[0], side, side, side, colors.shape[-1])
-    return dataclasses.replace(mesh, texture=FaceCubes(cubes))
+    return dataclasses.replace(mesh, texture=FaceCubes(cubes, encoding_of(mesh.texture)))
 
 
 def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
@@ -89,7 +90,7 @@ def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
         resolution: R, texels along each side of a face.
 
     Returns:
-        the mesh with `FaceTexels` `[F, R, R, C]`.
+        the mesh with `FaceTexels` `[F, R, R, C]`, in the encoding that it had.
 
     Raises:
         ValueError: a texture of another kind, or a wrong `resolution`.
@@ -110,7 +111,7 @@ def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
     weights = np.stack([w0, w1, 1 - w0 - w1], axis=-1)
     colors = _colors_at(mesh, weights, "texture", bilinear=True)
     texels = colors.reshape(colors.shape[0], side, side, colors.shape[-1])
-    return dataclasses.replace(mesh, texture=FaceTexels(texels))
+    return dataclasses.replace(mesh, texture=FaceTexels(texels, encoding_of(mesh.texture)))
 
 
 def _check_side(name: str, side: int) -> int:

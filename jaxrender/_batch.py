@@ -14,7 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_faces
-from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, check_texture
+from jaxrender._textures import (
+    FaceCubes,
+    FaceTexels,
+    UVTexture,
+    VertexColors,
+    check_texture,
+    encoding_of,
+)
 from jaxrender._types import Mesh
 
 
@@ -27,7 +34,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
 
     Args:
         meshes: at least one; either none has a texture, or all have the same kind, with the same
-            number of channels, texels per side and size of image.
+            encoding, number of channels, texels per side and size of image.
 
     Returns:
         As many meshes; their arrays have the same shapes.
@@ -108,6 +115,14 @@ def _check_alike(textures: list[Any]) -> None:
 
     first = kind(textures[0])
     for index, texture in enumerate(textures):
+        both = texture is not None and textures[0] is not None
+        if both and encoding_of(texture) != encoding_of(textures[0]):
+            raise ValueError(
+                "`meshes` must have textures of one encoding, got "
+                f"{encoding_of(textures[0])!r} in meshes[0] and {encoding_of(texture)!r} in "
+                f"meshes[{index}]. Convert the colours with jaxrender.to_display or "
+                "jaxrender.to_linear and set `encoding`, or load all with the same `colors`."
+            )
         if kind(texture) != first:
             raise ValueError(
                 "`meshes` must have textures of one kind, with the same channels, texels per side, "
@@ -119,11 +134,11 @@ def _check_alike(textures: list[Any]) -> None:
 
 def _pad_texture(texture: Any, vertices: int, faces: int, coordinates: int) -> Any:
     if isinstance(texture, VertexColors):
-        return VertexColors(_pad(texture.colors, vertices))
+        return dataclasses.replace(texture, colors=_pad(texture.colors, vertices))
     if isinstance(texture, FaceTexels):
-        return FaceTexels(_pad(texture.texels, faces))
+        return dataclasses.replace(texture, texels=_pad(texture.texels, faces))
     if isinstance(texture, FaceCubes):
-        return FaceCubes(_pad(texture.cubes, faces))
+        return dataclasses.replace(texture, cubes=_pad(texture.cubes, faces))
     if isinstance(texture, UVTexture):
         pages, tint, samplers = texture.pages, texture.tint, texture.samplers
         return dataclasses.replace(

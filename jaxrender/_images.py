@@ -1,8 +1,8 @@
 """Pictures and animations on disk, through imageio.
 
-Colours are linear floats in [0, 1] here and are written and read as they are: no gamma curve
-is applied in either direction. The writers are the one place in jaxrender where colours are
-clipped and rounded.
+Files hold display-encoded colours (sRGB); where we write, 8 bits of them. Here colours are floats
+in [0, 1], in either encoding. The writers are the one place in jaxrender where colours are clipped
+and rounded.
 """
 
 from __future__ import annotations
@@ -18,52 +18,66 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._formats.raw import eight_bit, optional, unit_colors
+from jaxrender._checks import check_choice
+from jaxrender._color import ENCODINGS, recode_pixels
+from jaxrender._formats.raw import clipped, eight_bit, optional, unit_colors, warn_of_clipping
+from jaxrender._types import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATIONS = (".gif", ".mp4")
+CLIP_HINT = "Divide by the largest, or keep numbers like depth with numpy.save."
 PALETTE_FRAMES = 16  # the palette of a GIF is chosen from about this many of its frames
 
 
-def load_image(path: str | Path) -> jax.Array:
+def load_image(path: str | Path, *, colors: str = "display") -> jax.Array:
     """Reads a picture as floats in [0, 1].
 
-    The numbers are those in the file, divided by the largest of their type; no gamma curve is
-    undone. Of an animation it is the first frame.
+    The numbers are those in the file, divided by the largest of their type, 8 or 16 bits. Files are
+    taken to be display-encoded (sRGB): "linear" decodes grey and colours, as `to_linear` does, and
+    never alpha. Of an animation it is the first frame.
 
     Args:
         path: a picture file.
+        colors: "display", the values of the file, or "linear", in proportion to light.
 
     Returns:
         `[H, W, C]`, row 0 the top; `C` is 1 (grey), 2 (grey, alpha), 3 (rgb) or 4 (rgba).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a picture that can be read.
+        ValueError: the file is not a picture that can be read, or `colors` is neither.
         ImportError: imageio is not installed.
     """
-    return jnp.asarray(read_pixels(Path(path)), jnp.result_type(float))
+    check_choice("colors", colors, ENCODINGS)
+    pixels = recode_pixels(read_pixels(Path(path)), "display", colors)
+    return jnp.asarray(pixels, jnp.result_type(float))
 
 
-def save_image(path: str | Path, image: Any) -> None:
-    """Writes a picture, clipped to [0, 1] and rounded to 8 bits.
+def save_image(path: str | Path, image: Any, *, encoding: str | None = None) -> None:
+    """Writes a picture, display-encoded, clipped to [0, 1] and rounded to 8 bits.
 
-    The linear values are written as they are; no gamma curve is applied. A folder that is not
+    Display values are written as they are, linear ones encoded first, as `to_display` does, but
+    for alpha. Values that are clipped by more than rounding are warned of. A folder that is not
     there is made.
 
     Args:
         path: the extension is the format: .png, .jpg, .bmp, .tif or .webp.
-        image: `[H, W]` or `[H, W, 1]` grey, `[H, W, 3]` rgb or `[H, W, 4]` rgba, row 0 the top.
+        image: `[H, W]` or `[H, W, 1]` grey, `[H, W, 3]` rgb or `[H, W, 4]` rgba, row 0 the top; or
+            an `Image`, whose `rgb` is written.
+        encoding: of an array, "display" (None is that) or "linear"; an `Image` knows its own.
 
     Raises:
-        ValueError: unknown format, wrong shape, whole numbers, NaN or infinity.
+        ValueError: unknown format, wrong shape, whole numbers, NaN or infinity, or an `encoding`
+            that is not the `Image`'s.
         OSError: the file cannot be written.
         ImportError: imageio is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         raise ValueError(_unknown(path, PICTURES, "Write animations with `save_animation`."))
-    pixels = _pixels("image", image)
+    values = _display_values("image", image, encoding)
+    warn_of_clipping(path, [clipped(values)], CLIP_HINT)
+    pixels = _eight_bit(values)
     if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
     imageio = _imageio()
@@ -71,25 +85,28 @@ def save_image(path: str | Path, image: Any) -> None:
     imageio.imwrite(path, pixels, plugin="pillow")
 
 
-def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) -> None:
-    """Writes an animation as GIF or MP4, clipped to [0, 1] and rounded to 8 bits.
+def save_animation(
+    path: str | Path, frames: Iterable[Any] | Image, *, fps: float = 25, encoding: str | None = None
+) -> None:
+    """Writes an animation as GIF or MP4, display-encoded, clipped to [0, 1], rounded to 8 bits.
 
     A GIF repeats for ever. All its frames share one palette of 256 colours without dithering,
     so still parts do not flicker and the file is small. It counts time in hundredths of a
     second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264)
     has even sides: the last row or column of an odd size is repeated once, nothing is scaled.
-    The linear values are written as they are; no gamma curve is applied. A folder that is not
-    there is made.
+    Display values are written as they are, linear ones encoded first. Values that are clipped by
+    more than rounding are warned of, once. A folder that is not there is made.
 
     Args:
         path: ends in .gif or .mp4.
         frames: an array `[N, H, W, C]` or pictures `[H, W]`, `[H, W, 1]` (grey) or `[H, W, 3]`
-            (rgb), all of one size.
+            (rgb), all of one size; or an `Image` of N pictures, or `Image`s.
         fps: frames per second; a GIF shows at most 50.
+        encoding: of arrays, "display" (None is that) or "linear"; an `Image` knows its own.
 
     Raises:
         ValueError: unknown format, no frames, frames of different or wrong shapes, NaN or
-            infinity, or `fps` out of range.
+            infinity, an `encoding` that is not the `Image`'s, or `fps` out of range.
         OSError: the file cannot be written.
         ImportError: pillow (GIF) or imageio-ffmpeg (MP4) is not installed.
     """
@@ -100,7 +117,16 @@ def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) 
     if not 0 < fps <= (50 if extension == ".gif" else 1000):
         most = "50 in a GIF" if extension == ".gif" else "1000"
         raise ValueError(f"`fps` must be more than 0 and at most {most}, got {fps!r}.")
-    pictures = [_rgb_pixels(index, frame) for index, frame in enumerate(frames)]
+    if isinstance(frames, Image):
+        encoding = _encoding("frames", frames, encoding)
+        frames = np.asarray(frames.rgb)
+
+    # Keep no more of each frame than its 8 bits, and of what is clipped the ends.
+    pictures, found = [], []
+    for index, frame in enumerate(frames):
+        values = _display_values(f"frames[{index}]", frame, encoding)
+        found.append(clipped(values))
+        pictures.append(_rgb_pixels(index, values))
     if not pictures:
         raise ValueError("`frames` must hold at least one picture, got none.")
     for index, picture in enumerate(pictures):
@@ -109,6 +135,7 @@ def save_animation(path: str | Path, frames: Iterable[Any], *, fps: float = 25) 
                 f"`frames` must have one size, got {list(pictures[0].shape[:2])} in frame 0 and "
                 f"{list(picture.shape[:2])} in frame {index}."
             )
+    warn_of_clipping(path, found, CLIP_HINT)
     path.parent.mkdir(parents=True, exist_ok=True)
     (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
 
@@ -143,8 +170,21 @@ def _unknown(path: Path, known: tuple[str, ...], hint: str) -> str:
     return f"{path}: unknown format {path.suffix!r}, known are {', '.join(known)}. {hint}"
 
 
-def _pixels(name: str, image: Any) -> np.ndarray:
-    """Checks a picture and makes it 8 bits: `[H, W]`, `[H, W, 3]` or `[H, W, 4]`."""
+def _encoding(name: str, image: Image, encoding: str | None) -> str:
+    """The encoding of an `Image`, which knows its own."""
+    if encoding not in (None, image.encoding):
+        raise ValueError(
+            f"`encoding` must be that of `{name}`, {image.encoding!r}, got {encoding!r}. Pass the "
+            "Image alone, or its `rgb` and the encoding that you know it to have."
+        )
+    return image.encoding
+
+
+def _display_values(name: str, image: Any, encoding: str | None) -> np.ndarray:
+    """Checks a picture, and encodes it where it is linear: `[H, W]` or `[H, W, 1, 3 or 4]`."""
+    check_choice("encoding", encoding, (None, *ENCODINGS))
+    if isinstance(image, Image):
+        encoding, name, image = _encoding(name, image, encoding), f"{name}.rgb", image.rgb
     values = np.asarray(image)
     if values.dtype == bool:
         values = values.astype(np.float32)
@@ -156,13 +196,18 @@ def _pixels(name: str, image: Any) -> np.ndarray:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"`{name}` must be finite, got NaN or infinity. Pass finite numbers.")
+    return recode_pixels(values, encoding or "display", "display")
+
+
+def _eight_bit(values: np.ndarray) -> np.ndarray:
+    """A checked picture in 8 bits: `[H, W]`, `[H, W, 3]` or `[H, W, 4]`."""
     pixels = eight_bit(values)
     return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
 
 
-def _rgb_pixels(index: int, frame: Any) -> np.ndarray:
-    """Checks one frame and makes it 8-bit rgb."""
-    pixels = _pixels(f"frames[{index}]", frame)
+def _rgb_pixels(index: int, values: np.ndarray) -> np.ndarray:
+    """A checked frame as 8-bit rgb."""
+    pixels = _eight_bit(values)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.shape[-1] == 4:

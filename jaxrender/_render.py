@@ -34,7 +34,7 @@ from jaxrender._shading import (
     shade,
 )
 from jaxrender._soft import check_soft, draw_soft, soft_silhouette
-from jaxrender._textures import channels, check_texture
+from jaxrender._textures import channels, check_texture, encoding_of
 from jaxrender._types import (
     Camera,
     Fragments,
@@ -92,7 +92,7 @@ def render(
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
         far: `[]` depth from which nothing is drawn, scene units.
-        background: one number, a colour `[C]`, or a picture `[H, W, C]`.
+        background: one number, a colour `[C]`, or a picture `[H, W, C]`, in the texture's encoding.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
         shading: "flat", "gouraud", "phong" or "none", see `shade`; static.
@@ -101,8 +101,8 @@ def render(
             `Hard()`.
 
     Returns:
-        `rgb` `[H, W, C]` linear colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]`
-        scene units.
+        `rgb` `[H, W, C]` colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]` scene units,
+        and `encoding`, that of the texture ("display" without one).
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, or an index
@@ -311,6 +311,7 @@ def _render(
         rgb=picture[..., :-1],
         alpha=picture[..., -1],
         depth=_pool(fragments.depth, anti_aliasing),
+        encoding=encoding_of(mesh.texture),
     )
 
 

@@ -54,7 +54,7 @@ def _defects(mesh: Mesh) -> dict[str, int]:
 
 
 def _texture(mesh: Mesh) -> str:
-    """Its kind and the shapes of its arrays."""
+    """Its kind, the shapes of its arrays, and how its colours are encoded."""
     if mesh.texture is None:
         return "none"
     arrays = ", ".join(
@@ -62,7 +62,7 @@ def _texture(mesh: Mesh) -> str:
         for field in dataclasses.fields(mesh.texture)
         if hasattr(value := getattr(mesh.texture, field.name), "shape")
     )
-    return f"{type(mesh.texture).__name__} ({arrays})"
+    return f"{type(mesh.texture).__name__} ({arrays}), {mesh.texture.encoding} colours"
 
 
 def _point(point: np.ndarray) -> str:

@@ -154,7 +154,9 @@ def shade(
     with s the shininess and the half vector `h = n(l + v)` (Blinn-Phong), only for lights in
     front of the surface. The `l` of a directional light is not normalised, as in NMR and
     SoftRas: its length scales the light. Point lights do not fall off with distance. There are
-    no shadows. What is evaluated where:
+    no shadows. Light multiplies the texture's values as they are, be they display-encoded or
+    linear: NMR and SoftRas light display values; light adds up as in nature with linear ones
+    (`load_mesh(…, colors="linear")`). What is evaluated where:
 
         "flat"     light per face, at its centroid, with its own normal
         "gouraud"  light per vertex, with `vertex_normals`, interpolated
@@ -179,7 +181,7 @@ def shade(
         two_sided: whether the back of a face is lit as a front; static.
 
     Returns:
-        `[..., C]` linear colours; 0 where there is no face.
+        `[..., C]` colours, in the texture's encoding; 0 where there is no face.
 
     Raises:
         ValueError: a shape, dtype, index or texture is wrong; light on a texture that has not 3

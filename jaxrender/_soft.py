@@ -34,6 +34,7 @@ from jaxrender._textures import (
     channels,
     check_texture,
     cube_taps,
+    encoding_of,
     sample_texture,
     texel_taps,
     uv_taps,
@@ -453,6 +454,7 @@ def draw_soft(
             rgb=jnp.broadcast_to(background.astype(dtype), size),
             alpha=jnp.zeros(image_size, dtype),
             depth=jnp.broadcast_to(far.astype(dtype), image_size),
+            encoding=encoding_of(texture),
         )
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     blend = blend_scene(screen, texture, light, soft, **options)
@@ -466,7 +468,8 @@ def draw_soft(
         rgb, share = blend.rgb, blend.background
         depth = blend.depth + share * far.astype(share.dtype)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
-    return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth)
+    rgb = rgb + share[..., None] * background
+    return Image(rgb=rgb, alpha=alpha, depth=depth, encoding=encoding_of(texture))
 
 
 def _is_empty(screen: ScreenMesh) -> bool:
@@ -603,7 +606,7 @@ def rasterize_soft(
         gamma: `[]` depth temperature, in fractions of `far - near`.
         near: `[]` depth in front of which nothing is drawn, scene units.
         far: `[]` depth behind which nothing is drawn, scene units.
-        background: one number, a colour `[C]`, or a picture `[H, W, C]`.
+        background: one number, a colour `[C]`, or a picture `[H, W, C]`, in the texture's encoding.
         eps: `[]` how far in front of `far` the background counts as, in fractions of `far - near`.
         distance: see above; static.
         aggregate_rgb: see above; static.
@@ -616,7 +619,8 @@ def rasterize_soft(
         squared: see above; static.
 
     Returns:
-        `rgb` `[H, W, C]`, `alpha` `[H, W]` in [0, 1], `depth` `[H, W]` scene units.
+        `rgb` `[H, W, C]`, `alpha` `[H, W]` in [0, 1], `depth` `[H, W]` scene units, and the
+        `encoding` of the texture.
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, an index is

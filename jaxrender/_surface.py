@@ -84,7 +84,7 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     source = faces.reshape(-1)[first]
     texture = mesh.texture
     if isinstance(texture, VertexColors):
-        texture = VertexColors(texture.colors[source])
+        texture = dataclasses.replace(texture, colors=texture.colors[source])
     new_faces = jnp.asarray(vertex.reshape(-1, 3), mesh.faces.dtype)
     return dataclasses.replace(
         mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture

@@ -6,6 +6,10 @@ Every texture is a sparse linear read of a table of colours,
 
 so each kind only says which rows of which table a point of a face reads, and with what weights.
 
+Each says how its colours are encoded: "display", sRGB as in picture files, or "linear". They are
+interpolated, lit and blended as they are, and the picture has the encoding of its texture; see
+`jaxrender.to_display` and `jaxrender.to_linear`. It says nothing of features.
+
 Shape legend: `V` vertices, `F` faces, `C` channels, `R, T` texels per side, `U` texture
 coordinates, `N` rows of a table, `K` taps, `...` any number of points.
 """
@@ -23,6 +27,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._color import ENCODINGS
 from jaxrender._types import Mesh, static, struct
 from jaxrender.ops import ordered
 
@@ -36,10 +41,12 @@ class VertexColors:
     """One colour per vertex, interpolated across each face.
 
     Attributes:
-        colors: `[V, C]` linear colours or features.
+        colors: `[V, C]` colours or features.
+        encoding: of the colours, "display" or "linear"; static.
     """
 
     colors: jax.Array  # [V, C]
+    encoding: str = static(default="display")
 
 
 @struct
@@ -51,10 +58,12 @@ class FaceTexels:
     Unlike in SoftRas, a point on vertex 0 or 1 never reads another face.
 
     Attributes:
-        texels: `[F, R, R, C]` linear colours or features.
+        texels: `[F, R, R, C]` colours or features.
+        encoding: of the colours, "display" or "linear"; static.
     """
 
     texels: jax.Array  # [F, R, R, C]
+    encoding: str = static(default="display")
 
 
 @struct
@@ -64,10 +73,12 @@ class FaceCubes:
     A vertex reads its own texel exactly: vertex 0 reads `cubes[face, T-1, 0, 0]`.
 
     Attributes:
-        cubes: `[F, T, T, T, C]` linear colours or features.
+        cubes: `[F, T, T, T, C]` colours or features.
+        encoding: of the colours, "display" or "linear"; static.
     """
 
     cubes: jax.Array  # [F, T, T, T, C]
+    encoding: str = static(default="display")
 
 
 @struct
@@ -82,7 +93,7 @@ class UVTexture:
     may also differ in how they read: `samplers` says so, in numbers, since it is traced.
 
     Attributes:
-        image: `[H, W, C]` linear colours or features; row 0 is the top.
+        image: `[H, W, C]` colours or features; row 0 is the top.
         uv: `[U, 2]` texture coordinates, normally in [0, 1].
         faces: `[F, 3]` int32 indices into `uv`, one per corner of each face of the mesh.
         pages: `[F, 3]` int32 (first row, height, width) in texels, or None: all of `image`.
@@ -93,6 +104,7 @@ class UVTexture:
         wrap: what lies outside [0, 1]: "repeat", "clamp" (the border texel), "mirror" (back and
             forth), or a pair of them for u and v; static.
         filter: "linear", between four texels, or "nearest"; static.
+        encoding: of the colours, "display" or "linear"; static.
     """
 
     image: jax.Array  # [H, W, C]
@@ -103,6 +115,7 @@ class UVTexture:
     samplers: jax.Array | None = None  # [F, 3]
     wrap: str | tuple[str, str] = static(default="repeat")
     filter: str = static(default="linear")
+    encoding: str = static(default="display")
 
 
 Texture = VertexColors | FaceTexels | FaceCubes | UVTexture | None
@@ -192,6 +205,11 @@ def channels(texture: Texture) -> int:
     return jax.tree.leaves(texture)[0].shape[-1]
 
 
+def encoding_of(texture: Texture) -> str:
+    """How the colours of the texture are encoded; the white of None is "display"."""
+    return "display" if texture is None else texture.encoding
+
+
 def check_texture(texture: Any, mesh: Mesh) -> Texture:
     """Returns the mesh's texture with its arrays in the right shapes and dtypes.
 
@@ -200,23 +218,26 @@ def check_texture(texture: Any, mesh: Mesh) -> Texture:
         mesh: the mesh that wears it; only its numbers of vertices and faces count.
 
     Raises:
-        ValueError: it is no texture, does not fit the mesh, holds 8-bit colours, or an index or
-            page is out of range. Inside jit, where values are not known, an index out of range
-            reads the nearest row that exists.
+        ValueError: it is no texture, does not fit the mesh, holds 8-bit colours, has another
+            encoding, or an index or page is out of range. Inside jit, where values are not known,
+            an index out of range reads the nearest row that exists.
     """
     vertex_count, face_count = mesh.vertices.shape[0], mesh.faces.shape[0]
     if texture is None:
         return None
+    if isinstance(texture, VertexColors | FaceTexels | FaceCubes | UVTexture):
+        check_choice("texture.encoding", texture.encoding, ENCODINGS)
     if isinstance(texture, VertexColors):
-        return VertexColors(_check_colors("colors", texture.colors, (vertex_count, "C")))
+        colors = _check_colors("colors", texture.colors, (vertex_count, "C"))
+        return dataclasses.replace(texture, colors=colors)
     if isinstance(texture, FaceTexels):
         texels = _check_colors("texels", texture.texels, (face_count, "R", "R", "C"))
         _check_side("texels", texels)
-        return FaceTexels(texels)
+        return dataclasses.replace(texture, texels=texels)
     if isinstance(texture, FaceCubes):
         cubes = _check_colors("cubes", texture.cubes, (face_count, "T", "T", "T", "C"))
         _check_side("cubes", cubes)
-        return FaceCubes(cubes)
+        return dataclasses.replace(texture, cubes=cubes)
     if isinstance(texture, UVTexture):
         return _check_uv(texture, face_count)
     raise ValueError(

@@ -125,7 +125,8 @@ class Camera:
 class Lights:
     """Ambient light plus any number of directional and point lights.
 
-    Directions and positions are in world space. Colours are linear rgb times intensity.
+    Directions and positions are in world space. Colours are factors of rgb: they multiply the
+    texture's values as they are, whatever its encoding (see `shade`).
 
     Attributes:
         ambient: `[3]` light from everywhere.
@@ -230,11 +231,13 @@ class Image:
     """A rendered picture. Row 0 is the top.
 
     Attributes:
-        rgb: `[H, W, C]` linear colour (or features), background included.
+        rgb: `[H, W, C]` colour (or features), background included.
         alpha: `[H, W]` in [0, 1], how much of the pixel the mesh covers.
         depth: `[H, W]` camera-space depth, scene units; `far` where there is nothing.
+        encoding: of `rgb`, "display" or "linear", as the texture had it; static.
     """
 
     rgb: jax.Array  # [H, W, C]
     alpha: jax.Array  # [H, W]
     depth: jax.Array  # [H, W]
+    encoding: str = static(default="display")

@@ -26,6 +26,13 @@ from jaxrender._surface import split_creases
 from jaxrender._turntable import Style, draw_frame, frame_mesh, show_depth, show_normals
 from jaxrender._types import Hard, Mesh, Soft
 
+__all__ = ["main"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 SHAPES: dict[str, Callable[[], Mesh]] = {
     "cube": shapes.cube,
     "icosphere": shapes.icosphere,
@@ -44,6 +51,7 @@ COLORS = {
     "cyan": (0.0, 1.0, 1.0),
     "magenta": (1.0, 0.0, 1.0),
 }
+NEARLY_WHITE = 0.98
 TURN = 36  # frames of a turntable, unless told
 
 
@@ -121,14 +129,13 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a picture (.png, .jpg, ...) or a turntable (.gif, .mp4)",
     )
-    add("--size", type=_size, default=(256, 256), metavar="N|HxW", help="pixels")
+    add("--size", type=_size, default="256x256", metavar="N|HxW", help="pixels")
     add(
         "--frames",
         type=_positive(int),
-        default=None,
         metavar="N",
-        help=f"turn the camera once around, in N frames ({TURN} for .gif and .mp4, 1 for a "
-        "picture; more give numbered pictures)",
+        help=f"turn the camera once around, in N frames; several of a picture are numbered "
+        f"(default: {TURN} for .gif and .mp4, 1 for a picture)",
     )
     add("--fps", type=_positive(float), default=15.0, metavar="N", help="frames per second")
     add("--quiet", action="store_true", default=False, help="show no progress")
@@ -180,10 +187,9 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--background",
-        default="white",
         metavar="COLOR",
         help=f"{', '.join(COLORS)}, transparent (.png only), #rrggbb, r,g,b from 0 to 1, "
-        "or a picture file",
+        "or a picture file (default: white; gray behind a white mesh that is not shaded)",
     )
     add(
         "--anti-aliasing", type=_positive(int), default=2, metavar="N", help="N x N samples a pixel"
@@ -275,15 +281,24 @@ def _info(options: argparse.Namespace) -> None:
 def _render(options: argparse.Namespace) -> None:
     """Draws a mesh and writes the pictures."""
     suffix = options.output.suffix.lower()
-    transparent = options.background == "transparent"
+    asked = getattr(options, "background", None)
+    transparent = asked == "transparent"
     if transparent and suffix != ".png":
         raise _UsageError("argument --background: transparent needs a .png file")
     if suffix == ".gif" and options.fps > 50:
         raise _UsageError("argument --fps: a .gif shows at most 50 frames per second")
-    background = 0.0 if transparent else _background(options.background, options.size)
+    background = 0.0 if transparent else _background(asked or "white", options.size)
 
     # Prepare what all frames share.
     mesh = _load(options.mesh)
+    if options.show == "rgb" and options.shading == "none" and _is_white(mesh):
+        if asked is None:
+            background = _background("gray", options.size)
+        elif not transparent and (np.asarray(background) > NEARLY_WHITE).all():
+            warnings.warn(
+                "a white mesh on white is not seen: pass --shading flat, or another --background",
+                stacklevel=2,
+            )
     if options.up == "z":
         x, y, z = mesh.vertices.T
         mesh = dataclasses.replace(mesh, vertices=jnp.stack([x, z, -y], axis=-1))
@@ -312,7 +327,7 @@ def _render(options: argparse.Namespace) -> None:
     )
 
     # Draw one frame after the other with one compiled program.
-    frames = options.frames or (TURN if suffix in ANIMATIONS else 1)
+    frames = getattr(options, "frames", TURN if suffix in ANIMATIONS else 1)
     azimuths = options.azimuth + 360 / frames * np.arange(frames)
     pictures = [
         np.asarray(draw_frame(mesh, framing, azimuth, background, rasterizer, style=style))
@@ -320,6 +335,9 @@ def _render(options: argparse.Namespace) -> None:
     ]
     if options.show == "depth":
         pictures = show_depth(pictures)
+    elif options.show == "rgb":
+        # Let highlights be as bright as a picture can.
+        pictures = [np.clip(picture, 0, 1) for picture in pictures]
     _write(options.output, pictures, options.fps)
 
 
@@ -334,6 +352,12 @@ def _load(name: str) -> Mesh:
     if not Path(name).is_file():
         raise ValueError(f"no such file: {name} (built-in shapes are {', '.join(SHAPES)})")
     return io.load_mesh(name)
+
+
+def _is_white(mesh: Mesh) -> bool:
+    """Whether all of its colours are white, or it has none."""
+    texture = mesh.texture
+    return texture is None or bool((np.asarray(jax.tree.leaves(texture)[0]) > NEARLY_WHITE).all())
 
 
 def _background(text: str, size: tuple[int, int]) -> jax.Array:

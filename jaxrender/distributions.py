@@ -32,6 +32,31 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erf, erfc, gammainc
 
+__all__ = [
+    "DISTRIBUTIONS",
+    "Cdf",
+    "cauchy",
+    "cubic_hermite",
+    "exponential",
+    "gamma",
+    "gaussian",
+    "gudermannian",
+    "gumbel_max",
+    "gumbel_min",
+    "laplace",
+    "levy",
+    "logistic",
+    "reciprocal",
+    "reverse",
+    "uniform",
+    "wigner_semicircle",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Cdf = Callable[[jax.Array], jax.Array]
 
 LEAST_GUMBEL = -7.0  # exp(-exp(7)) is 0 in float64 too

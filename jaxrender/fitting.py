@@ -22,8 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array
+from jaxrender._formats.raw import optional
 
 __all__ = ["Fit", "NotFiniteError", "fit"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -228,8 +233,7 @@ def _programs(
     They are made anew for each fit: a loss may read variables, in a notebook say, that have
     changed since the last.
     """
-    import optax
-
+    optax = optional("optax", package="optax", purpose="Fitting", extra="all")
     optimizer = optax.with_extra_args_support(optimizer)
 
     # Take the schedules too, unused: where they are bound to a device, so is the first state

@@ -1,7 +1,10 @@
 """Meshes and pictures, from files and to files.
 
-Needs `pip install "jaxrender[io]"`: trimesh for meshes, imageio for pictures; they are imported
-when a function first needs them.
+Needs the extra `io` (`pip install '.[io]'` in a checkout): trimesh for meshes, imageio for
+pictures; they are imported when a function first needs them.
+
+Colours are encoded in one of two ways, and textures and pictures say in which: "display", as in
+picture files (sRGB), or "linear", in proportion to light. All colours of a mesh have the same.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import jax.numpy as jnp
 
 from jaxrender._bake import bake_cubes, bake_texels
 from jaxrender._checks import check_array, check_choice
+from jaxrender._color import ENCODINGS
 from jaxrender._formats import gltf, obj, off, others, ply
 from jaxrender._formats.convert import floats, raw_mesh, texture_of, uv_texture
-from jaxrender._formats.raw import MissingPackageError, RawMesh
+from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_rgb, save_animation, save_image
 from jaxrender._types import Mesh
 
@@ -34,6 +38,11 @@ __all__ = [
     "save_mesh",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 FORMATS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
 WRITTEN = (".obj", ".ply", ".stl", ".off", ".glb")
 TEXTURES = ("auto", "uv", "cubes", "texels", "none")
@@ -44,6 +53,7 @@ def load_mesh(
     *,
     texture: str = "auto",
     texture_size: int = 4,
+    colors: str = "display",
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
@@ -62,7 +72,13 @@ def load_mesh(
     The images of several materials become pages of one `UVTexture`. As in NMR and SoftRas an
     image replaces its material's plain colour. Where a texture file is missing, or a face has
     no texture coordinates, a warning says so and the plain colour serves; faces without a
-    material are white. Colours are taken as they are in the file; no gamma curve is undone.
+    material are white.
+
+    Formats mix encodings: pictures, and the vertex and face colours of OBJ, PLY and OFF files, are
+    display-encoded (sRGB); `Kd` of MTL, `baseColorFactor` and vertex colours of GLB are linear.
+    What is not in the encoding that `colors` asks for is converted, so that a mesh has one. Where a
+    GLB file multiplies, it is linear values that are multiplied. A mesh without colours has no
+    texture, so its picture is "display".
 
     Args:
         path: the file; its extension says the format.
@@ -72,6 +88,8 @@ def load_mesh(
             NMR bakes them (`bake_cubes`). "texels": `FaceTexels` as SoftRas bakes them
             (`bake_texels`). "none": no texture, and materials are not read.
         texture_size: texels along each side of a face, for "cubes" and "texels".
+        colors: "display", the values of picture files, or "linear", in proportion to light; it
+            becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
         animation: of a glTF file, its number or name.
         scene: of a glTF file, its number or name; None is the one that the file shows.
@@ -93,24 +111,27 @@ def load_mesh(
     """
     path = Path(path)
     check_choice("texture", texture, TEXTURES)
+    check_choice("colors", colors, ENCODINGS)
     extension = _extension(path)
     if not path.is_file():
         raise FileNotFoundError(f"no mesh file {path}")
     _check_motion(path, time, animation, scene)
     read_image = None if texture == "none" else read_rgb
 
-    def read_gltf(file: Path) -> RawMesh:
-        return gltf.read_gltf(file, read_image, time=time, animation=animation, scene=scene)
+    def read_gltf(file: Path, encoding: str) -> RawMesh:
+        options = {"time": time, "animation": animation, "scene": scene}
+        return gltf.read_gltf(file, read_image, encoding, **options)
 
-    readers: dict[str, Callable[[Path], RawMesh]] = {
-        ".obj": lambda file: obj.read_obj(file, read_image),
+    readers: dict[str, Callable[[Path, str], RawMesh]] = {
+        ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
         ".ply": ply.read_ply,
         ".off": off.read_off,
+        ".stl": others.read_stl,
         ".glb": read_gltf,
         ".gltf": read_gltf,
     }
     try:
-        raw = readers.get(extension, others.read_trimesh)(path)
+        raw = readers[extension](path, colors)
     except (MissingPackageError, MemoryError, Warning):
         raise  # these say more than that the file is bad
     except Exception as error:
@@ -135,8 +156,12 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ stores any of these: a `UVTexture` (beside it an MTL file and a PNG for each page),
     `VertexColors` (behind the coordinates of each vertex) and `FaceTexels` of one texel (as
     materials). PLY and OFF store colours of vertices and of faces, GLB of vertices, STL none.
-    Colours are clipped to [0, 1] and rounded to 8 bits, but not in the text of OBJ and MTL.
-    Coordinates come back exactly in OBJ and OFF, and in single precision from the others.
+    Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
+    text of OBJ and MTL, and not rounded there and in GLB. Each is written as its format defines it,
+    whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
+    display-encoded, `Kd` of MTL and the colours of GLB linear. So `load_mesh` brings the same
+    texture back when its `colors` is that encoding. Coordinates come back exactly in OBJ and OFF,
+    and in single precision from the others. A folder that is not there is made.
 
     Args:
         path: the file to write; its extension says the format.
@@ -145,6 +170,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     Raises:
         ValueError: unknown format, wrong shapes, no faces, or a texture that the format cannot
             store; the message says which can.
+        OSError: the file cannot be written.
         ImportError: trimesh (PLY, STL, GLB) or imageio (texture images) is not installed.
 
     Example:
@@ -164,12 +190,17 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
                 f"{path}: {extension} cannot store {kind}. Write {' or '.join(known)}, or drop the "
                 "texture with dataclasses.replace(mesh, texture=None)."
             )
+    if extension != ".obj":
+        colors = (raw.vertex_colors, raw.face_colors)
+        found = [clipped(values) for values in colors if values is not None]
+        if found:
+            warn_of_clipping(path, found, "Divide the colours by the largest.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if extension == ".obj":
         obj.write_obj(path, raw, save_image)
-    elif extension == ".off":
-        off.write_off(path, raw)
     else:
-        others.write_trimesh(path, raw)
+        writers = {".off": off.write_off, ".glb": others.write_glb}
+        writers.get(extension, others.write_trimesh)(path, raw)
 
 
 def normalize(mesh: Mesh) -> Mesh:

@@ -31,6 +31,22 @@ from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
 from jaxrender.ops.ordered import add_at, take
 
+__all__ = [
+    "MeshTopology",
+    "edge_length",
+    "flatten",
+    "iou",
+    "laplacian",
+    "mesh_topology",
+    "negative_iou",
+    "normal_consistency",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 REDUCTIONS = ("sum", "mean")
 
 FLATTEN_EPS = 1e-6  # keeps SoftRas's flatten loss smooth: a length², or the square of a sine

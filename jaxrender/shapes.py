@@ -15,6 +15,18 @@ import numpy as np
 from jaxrender import _teapot
 from jaxrender._types import Mesh
 
+__all__ = [
+    "cube",
+    "icosphere",
+    "plane",
+    "teapot",
+    "torus",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def cube(size: float = 1.0) -> Mesh:
     """Makes a cube of 8 vertices and 12 faces, centred on the origin.

@@ -31,6 +31,23 @@ from jaxrender._checks import check_array
 from jaxrender._formats import smpl
 from jaxrender._types import static, struct
 
+__all__ = [
+    "BODY_JOINTS",
+    "BODY_SHAPES",
+    "NO_PARENT",
+    "BodyModel",
+    "joints",
+    "load_smpl",
+    "procedural_body",
+    "rotation_matrices",
+    "skin",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 NO_PARENT = -1  # in `BodyModel.parents`: the root
 
 BODY_JOINTS = tuple(_body.JOINTS)  # of `procedural_body`, in the order of its poses

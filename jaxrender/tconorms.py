@@ -46,6 +46,25 @@ from typing import NoReturn
 import jax
 import jax.numpy as jnp
 
+__all__ = [
+    "TCONORMS",
+    "TConorm",
+    "aczel_alsina",
+    "dombi",
+    "einstein",
+    "frank",
+    "hamacher",
+    "maximum",
+    "probabilistic",
+    "schweizer_sklar",
+    "yager",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 # At this thickness 1 - exp(-thickness) is 1, in float64 too.
 OPAQUE = 40.0
 

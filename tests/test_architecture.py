@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import jaxrender as jr
+from jaxrender import cli
 
 PACKAGE = Path(jr.__file__).resolve().parent
 
@@ -20,7 +21,7 @@ FLOORS = [
     {"ops"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
-    {"_camera", "_teapot", "_body"},
+    {"_camera", "_color", "_teapot", "_body"},
     {"_textures", "shapes"},
     {"_batch", "_shading", "_rasterize", "_nmr", "_voxels"},
     {"_soft"},
@@ -129,3 +130,22 @@ def test_public_names_are_documented(name):
         generated = isinstance(thing, type) and text.startswith(f"{thing.__name__}(")
         assert text, f"{name} has no docstring"
         assert not generated, f"{name} has only the docstring that dataclass makes"
+
+
+PUBLIC = [jr, *(thing for thing in map(vars(jr).get, jr.__all__) if inspect.ismodule(thing)), cli]
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_public_modules_list_public_names_only(module):
+    listed = {name for name in dir(module) if not name.startswith("__")}
+    assert listed == set(module.__all__)
+    assert len(module.__all__) == len(listed), "a name is listed twice"
+
+    # What a module defines without an underscore is public, unless it is a constant.
+    own = {
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", None) == module.__name__
+    }
+    assert own <= listed
+    assert all(hasattr(module, name) for name in listed)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import jaxrender as jr
+from benchmarks import __main__ as main
 from benchmarks import ahead, compare, plot, quieter, roofline, scenes, soft, stages
 from benchmarks.harness import Result
 
@@ -28,6 +29,13 @@ CONTESTS = {
     "soft": {"soft, alpha", "soft, rgb, grad"},
     "views": {"views, soft"},
 }
+
+
+@pytest.mark.parametrize("module", [main, ahead, compare, quieter], ids=lambda m: m.__name__)
+def test_help_speaks_no_python(module, capsys):
+    with pytest.raises(SystemExit):
+        module.main(["--help"])
+    assert "None" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", CONTESTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -156,6 +157,34 @@ def test_transparent_background_has_straight_alpha(draw):
     assert (pixels[pixels[..., 3] > 0][:, :3] == 255).all()  # white, at the soft edge too
 
 
+def test_a_white_mesh_that_is_not_shaded_is_seen(draw, tmp_path, capsys):
+    pixels = draw("icosphere", "--shading", "none")
+    assert pixels[12, 12].tolist() == [255, 255, 255]
+    assert pixels[0, 0].tolist() == [128, 128, 128]
+    assert draw("icosphere", "--shading", "none", "--background", "blue")[0, 0, 0] == 0
+    assert draw("icosphere", "--shading", "flat")[0, 0].tolist() == [255, 255, 255]
+
+    # White on white is drawn where it is asked for, with a warning.
+    path = tmp_path / "white.png"
+    command = ["render", "icosphere", "-o", str(path), *FAST, "--shading", "none"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main([*command, "--background", "#ffffff"]) == 0
+    assert "a white mesh on white is not seen" in capsys.readouterr().err
+    assert (imageio.imread(path) == 255).all()
+
+    # Colours are seen on white.
+    vertices, faces = "v 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 0 1 0 1 0 0\n", "f 1 2 3\n"
+    (tmp_path / "red.obj").write_text(vertices + faces)
+    assert draw(str(tmp_path / "red.obj"), "--shading", "none")[0, 0].tolist() == [255, 255, 255]
+
+
+def test_bright_highlights_need_no_warning(draw):
+    with warnings.catch_warnings(record=True) as caught:
+        draw("icosphere", "--shading", "phong", "--background", "black")
+    assert not caught
+
+
 def test_depth_is_bright_where_near(draw):
     pixels = draw("icosphere", "--show", "depth", "--anti-aliasing", "2")
     assert pixels[12, 12] > 240
@@ -297,11 +326,27 @@ def test_info_of_an_open_file_with_defects(capsys, tmp_path):
     facts = _facts(capsys, str(path))
     assert facts["format"] == "PLY"
     assert facts["degenerate"] == "1 faces without area"
-    assert facts["texture"] == "VertexColors (colors [4, 3])"
+    assert facts["texture"] == "VertexColors (colors [4, 3]), display colours"
     assert facts["surface"] == (
         "not closed: 4 boundary edges, 1 edges whose faces are turned against each other"
     )
     assert facts["volume"] == "none, it is not closed"
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", [[], ["info"], ["render"]])
+def test_help_shows_defaults_as_they_are_typed(capsys, command):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "None" not in text
+    assert "SUPPRESS" not in text
+    assert "(default: (" not in text
+    if command == ["render"]:
+        assert "pixels (default: 256x256)" in text
+        assert "(default: 36 for .gif and .mp4, 1 for a picture)" in text
 
 
 # Errors

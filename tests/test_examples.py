@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,16 @@ def load(name: str) -> ModuleType:
 
 def frames(path: Path) -> np.ndarray:
     return np.asarray(imread(path, index=None))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_help_speaks_no_python(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(path), run_name="__main__")
+    text = capsys.readouterr().out
+    assert "usage:" in text
+    assert "None" not in text
 
 
 def test_nmr_1_turntable(tmp_path):

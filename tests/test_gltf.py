@@ -15,9 +15,9 @@ from gltf_writer import CORNERS, SQUARE, Writer
 
 import jaxrender as jr
 from jaxrender import io
+from jaxrender._color import recode
 from jaxrender._formats import gltf
-from jaxrender._formats.convert import floats, texture_of
-from jaxrender._formats.gltf import recode
+from jaxrender._formats.convert import texture_of
 from jaxrender._images import read_rgb
 
 pytest.importorskip("imageio")
@@ -34,8 +34,9 @@ def encoded(linear):
 
 def linear_mesh(path):
     """A mesh with its colours in linear light."""
-    raw = gltf.read_gltf(path, read_rgb, "linear")
-    return jr.Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32), texture_of(raw))
+    mesh = io.load_mesh(path, colors="linear")
+    assert mesh.texture.encoding == "linear"
+    return mesh
 
 
 def color_at(mesh, x, y):

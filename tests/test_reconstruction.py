@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -50,6 +51,16 @@ def room() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reconstruction")
+
+
+@pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed"])
+def test_help_speaks_no_python(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOM / f"{name}.py"), run_name="__main__")
+    text = capsys.readouterr().out
+    assert "usage:" in text
+    assert "None" not in text
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def _shaded(
 ) -> jax.Array:
     """Meshes `[K, V, 3]`, one from each of the views `[K]`, on white: `[K, size, size, 3]`."""
     # What was learned from pictures has the light in it.
-    lights = jr.make_lights(0.4, SUNS) if colors is None else jr.make_lights(1.0)
+    lights = jr.make_lights(0.4, SUNS) if colors is None else jr.make_lights(1.0, [])
 
     def picture(vertices: jax.Array, colors: jax.Array | None, view: jax.Array) -> jax.Array:
         texture = None if colors is None else jr.VertexColors(colors)

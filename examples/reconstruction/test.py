@@ -117,7 +117,7 @@ def main(
         results |= test_baselines(known, tested, chosen)
     for scores in results.values():
         scores["mean"] = float(np.mean(list(scores.values())))
-    (run / "test").mkdir(exist_ok=True)
+    (run / "test").mkdir(parents=True, exist_ok=True)
     (run / "test" / "results.json").write_text(json.dumps({"step": step, **results}, indent=2))
     print(table(results))
     return results

@@ -19,6 +19,7 @@ from jaxrender._textures import (
     VertexColors,
     channels,
     check_texture,
+    encoding_of,
 )
 from jaxrender._types import Mesh
 
@@ -33,9 +34,9 @@ def texture_of(raw: RawMesh) -> Any:
     if raw.face_image is not None and (raw.face_image >= 0).any():
         return uv_texture(raw)
     if raw.vertex_colors is not None:
-        return VertexColors(floats(raw.vertex_colors))
+        return VertexColors(floats(raw.vertex_colors), raw.encoding)
     if raw.face_colors is not None:
-        return FaceTexels(floats(raw.face_colors[:, None, None]))
+        return FaceTexels(floats(raw.face_colors[:, None, None]), raw.encoding)
     return None
 
 
@@ -70,6 +71,7 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         samplers=None if raw.samplers is None else jnp.asarray(raw.samplers, jnp.int32),
         wrap=raw.wrap,
         filter=raw.filter,
+        encoding=raw.encoding,
     )
 
 
@@ -92,6 +94,7 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
         )
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(texture)):
         raise ValueError("`mesh.texture` must be finite, got NaN or infinity.")
+    raw.encoding = encoding_of(texture)
 
     if isinstance(texture, VertexColors):
         raw.vertex_colors = np.asarray(texture.colors)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrender._color import recode
 from jaxrender._formats import gltf_materials as materials
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
@@ -267,20 +268,3 @@ def _sampler(use: TextureUse | None) -> list[int]:
     if use is None:
         return [0, 0, 0]
     return [*(WRAPS.index(wrap) for wrap in use.wrap), FILTERS.index(use.filter)]
-
-
-# Stands in for the module of encodings until that is there.
-def recode(colors: np.ndarray, held: str, wanted: str) -> Any:
-    """Colours of one encoding in another, by the sRGB curve."""
-    if held == wanted:
-        return colors
-    size = np.abs(np.asarray(colors, np.float64))
-    if wanted == "display":
-        curve = np.where(
-            size <= 0.04045 / 12.92,
-            12.92 * size,
-            1.055 * np.maximum(size, 1e-9) ** (1 / 2.4) - 0.055,
-        )
-    else:
-        curve = np.where(size <= 0.04045, size / 12.92, ((size + 0.055) / 1.055) ** 2.4)
-    return np.sign(colors) * curve

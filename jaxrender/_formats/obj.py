@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._color import recode
 from jaxrender._formats.mtl import Material, read_libraries
 from jaxrender._formats.raw import RawMesh, digits, fans, relative
 
@@ -33,8 +34,18 @@ class _Lines:
     libraries: list[str] = dataclasses.field(default_factory=list)
 
 
-def read_obj(path: Path, read_image: Callable[[Path], np.ndarray] | None) -> RawMesh:
-    """Reads an OBJ file, and with `read_image` its materials and their images."""
+def read_obj(
+    path: Path, read_image: Callable[[Path], np.ndarray] | None, encoding: str = "display"
+) -> RawMesh:
+    """Reads an OBJ file, and with `read_image` its materials and their images.
+
+    The file's vertex colours and images are display-encoded, its `Kd` is linear.
+
+    Args:
+        path: the file.
+        read_image: an image as `[H, W, 3]` display values; None reads no materials.
+        encoding: of the colours that are returned.
+    """
     lines = _scan(path)
     numbers = [vertex for vertex in lines.vertices if len(vertex) >= 6]
     colored = len(numbers) == len(lines.vertices) > 0
@@ -43,8 +54,11 @@ def read_obj(path: Path, read_image: Callable[[Path], np.ndarray] | None) -> Raw
     raw = RawMesh(
         vertices=np.array([vertex[:3] for vertex in lines.vertices]).reshape(-1, 3),
         faces=triangles,
-        vertex_colors=np.array([vertex[3:6] for vertex in numbers]) if colored else None,
+        encoding=encoding,
     ).check()
+    if colored:
+        colors = np.array([vertex[3:6] for vertex in numbers])
+        raw.vertex_colors = recode(colors, "display", encoding)
     if lines.uv:
         raw.uv = np.array(lines.uv)
         raw.uv_faces = fans(_flat(lines.uv_faces), sizes)[0]
@@ -136,7 +150,7 @@ def _paint(
                 warnings.warn(message, stacklevel=2)
             continue
         material = materials[name]
-        colors[faces] = material.color
+        colors[faces] = recode(np.array(material.color), "linear", raw.encoding)
         if not material.image:
             continue
 
@@ -147,7 +161,7 @@ def _paint(
             if file is None:
                 raise ValueError(f"texture file {material.image} of material {name!r} is missing")
             if file not in pictures:
-                raw.images.append(read_image(file))
+                raw.images.append(recode(read_image(file), "display", raw.encoding))
                 pictures[file] = len(raw.images) - 1
             raw.face_image[faces] = np.where(textured[faces], pictures[file], -1)
             clamps.add(material.clamp)
@@ -156,7 +170,7 @@ def _paint(
         except ValueError as error:
             problem = str(error)
         if problem:
-            plain = f"its plain colour {list(material.color)}"
+            plain = f"its plain colour {list(material.color)} (linear)"
             warnings.warn(f"{path}: {problem}; {plain} serves instead", stacklevel=2)
 
     if any(name in materials for name in faces_of):
@@ -168,7 +182,10 @@ def _paint(
 
 
 def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray], None]) -> None:
-    """Writes an OBJ file, and beside it the MTL file and PNG images that it needs."""
+    """Writes an OBJ file, and beside it the MTL file and PNG images that it needs.
+
+    Vertex colours and images are written display-encoded, `Kd` linear.
+    """
     lines = []
     materials, names = _materials(path, raw, write_image)
     if materials:
@@ -180,7 +197,8 @@ def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray]
     number = digits(raw.vertices)
     rows = raw.vertices
     if raw.vertex_colors is not None:
-        rows = np.concatenate([rows, raw.vertex_colors], axis=1)
+        colors = recode(raw.vertex_colors, raw.encoding, "display")
+        rows = np.concatenate([rows, colors], axis=1)
     lines += [" ".join(["v", *(number % value for value in row)]) for row in rows.tolist()]
     if raw.uv is not None:
         lines += [f"vt {number % u} {number % v}" for u, v in raw.uv.tolist()]
@@ -214,15 +232,16 @@ def _materials(
         warnings.warn(message, stacklevel=3)
     for index, image in enumerate(raw.images):
         file = path.with_name(f"{path.stem}_{index}.png")
-        write_image(file, image)
+        write_image(file, recode(image, raw.encoding, "display"))
         clamps = raw.wrap == "clamp" and raw.samplers is None
         clamp = "-clamp on " if clamps else ""
         lines += [f"newmtl image_{index}", "Kd 1 1 1", f"map_Kd {clamp}{file.name}"]
     if raw.face_image is not None:
         names = ["" if index < 0 else f"image_{index}" for index in raw.face_image]
     if raw.face_colors is not None:
-        number = digits(raw.face_colors)
         colors, ids = np.unique(raw.face_colors, axis=0, return_inverse=True)
+        colors = recode(colors, raw.encoding, "linear")
+        number = digits(colors)
         plain = [not name for name in names]
         for index in np.unique(ids.reshape(-1)[plain]):
             words = " ".join(number % value for value in colors[index].tolist())

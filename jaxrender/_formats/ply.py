@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, fans, unit_colors
 
 TYPES = {
@@ -55,8 +56,8 @@ class Element:
     properties: list[Property]
 
 
-def read_ply(path: Path) -> RawMesh:
-    """Reads a PLY file, with the colours of its vertices or faces."""
+def read_ply(path: Path, encoding: str = "display") -> RawMesh:
+    """Reads a PLY file, with the colours of its vertices or faces, which are display-encoded."""
     data = path.read_bytes()
     form, elements, start = _header(path, data)
 
@@ -76,12 +77,13 @@ def read_ply(path: Path) -> RawMesh:
         raise ValueError("it has no vertices with x, y and z")
     corners, sizes = face.get("vertex_indices", face.get("vertex_index", (_NONE, _NONE)))
     triangles, owners = fans(corners, sizes)
-    face_colors = _colors(elements, "face", face)
+    face_colors = _colors(elements, "face", face, encoding)
     return RawMesh(
         vertices=np.stack([vertex[axis] for axis in "xyz"], axis=-1).astype(np.float64),
         faces=triangles,
-        vertex_colors=_colors(elements, "vertex", vertex),
+        vertex_colors=_colors(elements, "vertex", vertex, encoding),
         face_colors=None if face_colors is None else face_colors[owners],
+        encoding=encoding,
     ).check()
 
 
@@ -182,7 +184,9 @@ def _number(body: bytes, kind: str, offset: int) -> Any:
     return np.frombuffer(body, kind, 1, offset)[0]
 
 
-def _colors(elements: list[Element], name: str, table: dict[str, Any]) -> np.ndarray | None:
+def _colors(
+    elements: list[Element], name: str, table: dict[str, Any], encoding: str
+) -> np.ndarray | None:
     """The columns red, green and blue as floats."""
     declared = {
         column.name: TYPES[column.type]
@@ -193,6 +197,5 @@ def _colors(elements: list[Element], name: str, table: dict[str, Any]) -> np.nda
     channels = ("red", "green", "blue")
     if not all(channel in table for channel in channels):
         return None
-    return np.stack(
-        [unit_colors(np.asarray(table[c]).astype(declared[c])) for c in channels], axis=-1
-    )
+    values = [unit_colors(np.asarray(table[c]).astype(declared[c])) for c in channels]
+    return recode(np.stack(values, axis=-1), "display", encoding)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
 
 @dataclasses.dataclass
@@ -102,17 +106,49 @@ def eight_bit(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
 
 
+class Clipped(NamedTuple):
+    """How many of how many numbers lie outside [0, 1] by more than rounding, and how far."""
+
+    count: int
+    total: int
+    low: float
+    high: float
+
+
+def clipped(values: np.ndarray) -> Clipped:
+    """What of an array `eight_bit` would clip."""
+    outside = values[(values < -CLIP_SLACK) | (values > 1 + CLIP_SLACK)]
+    low, high = outside.min(initial=np.inf), outside.max(initial=-np.inf)
+    return Clipped(outside.size, values.size, float(low), float(high))
+
+
+def warn_of_clipping(what: object, found: Iterable[Clipped], hint: str) -> None:
+    """Warns once of all that is clipped."""
+    counts, totals, lows, highs = zip(*found, strict=True)
+    if sum(counts):
+        low, high = min(lows), max(highs)
+        span = f"{low:.4g}" if low == high else f"from {low:.4g} to {high:.4g}"
+        message = f"{what}: {sum(counts):,} of {sum(totals):,} values are not in [0, 1] ({span})"
+        warnings.warn(f"{message} and are clipped. {hint}", stacklevel=3)
+
+
 def digits(values: np.ndarray) -> str:
     """The `printf` format that brings floats of this type back exactly."""
     return "%.9g" if values.dtype == np.float32 else "%.17g"
 
 
 class MissingPackageError(ImportError):
-    """A package of the `io` extra is not installed."""
+    """A package of an extra is not installed."""
 
 
-def optional(module: str, *, package: str, purpose: str) -> Any:
-    """Imports a module that only the `io` extra installs.
+def optional(module: str, *, package: str, purpose: str, extra: str = "io") -> Any:
+    """Imports a module that only an extra installs.
+
+    Args:
+        module: what to import.
+        package: what to install.
+        purpose: what needs it.
+        extra: the extra that has it.
 
     Raises:
         MissingPackageError: it is not installed; the message says how to.
@@ -120,8 +156,10 @@ def optional(module: str, *, package: str, purpose: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        message = f'{purpose} needs {package}: pip install "jaxrender[io]"'
-        raise MissingPackageError(message) from error
+        raise MissingPackageError(
+            f"{purpose} needs {package}: pip install '.[{extra}]' in a checkout of jaxrender, or "
+            f"pip install {package}"
+        ) from error
 
 
 def needed_by(extension: str, module: str, *, package: str) -> Any:
