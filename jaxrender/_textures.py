@@ -97,13 +97,13 @@ class UVTexture:
         uv: `[U, 2]` texture coordinates, normally in [0, 1].
         faces: `[F, 3]` int32 indices into `uv`, one per corner of each face of the mesh.
         pages: `[F, 3]` int32 (first row, height, width) in texels, or None: all of `image`.
-        tint: `[U, C]` colours at the texture coordinates, interpolated across each face, that
-            multiply what is read; or None.
-        samplers: `[F, 3]` int32 (wrap of u, wrap of v, filter) as indices into `WRAPS` and
-            `FILTERS`, in place of `wrap` and `filter`; or None.
         wrap: what lies outside [0, 1]: "repeat", "clamp" (the border texel), "mirror" (back and
             forth), or a pair of them for u and v; static.
         filter: "linear", between four texels, or "nearest"; static.
+        tint: `[U, C]` colours at the texture coordinates, interpolated across each face, that
+            multiply what is read; or None.
+        samplers: `[F, 3]` int32 (wrap of u, wrap of v, filter), in place of `wrap` and `filter`:
+            0 repeats, 1 clamps, 2 mirrors; 0 is linear, 1 nearest; or None.
         encoding: of the colours, "display" or "linear"; static.
     """
 
@@ -111,10 +111,10 @@ class UVTexture:
     uv: jax.Array  # [U, 2]
     faces: jax.Array  # [F, 3]
     pages: jax.Array | None = None  # [F, 3]
-    tint: jax.Array | None = None  # [U, C]
-    samplers: jax.Array | None = None  # [F, 3]
     wrap: str | tuple[str, str] = static(default="repeat")
     filter: str = static(default="linear")
+    tint: jax.Array | None = None  # [U, C]
+    samplers: jax.Array | None = None  # [F, 3]
     encoding: str = static(default="display")
 
 

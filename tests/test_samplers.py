@@ -152,15 +152,21 @@ def test_padding_and_vmap():
     tint = jnp.asarray(np.random.default_rng(4).random((3, 3)), jnp.float32)
     other = jnp.concatenate([FACES, FACES[:, ::-1]])
     small = jr.UVTexture(
-        picture_of(), UV, FACES, jnp.array([[1, 3, 2]]), tint, codes("mirror", "clamp", "linear")
+        picture_of(),
+        UV,
+        FACES,
+        jnp.array([[1, 3, 2]]),
+        tint=tint,
+        samplers=codes("mirror", "clamp", "linear"),
     )
+    both = [codes("repeat", "clamp", "nearest"), codes("mirror", "mirror", "linear")]
     large = jr.UVTexture(
         picture_of(),
         jnp.concatenate([UV, UV]),
         other,
         jnp.array([[0, 2, 4], [2, 3, 3]]),
-        jnp.concatenate([tint, tint]),
-        jnp.concatenate([codes("repeat", "clamp", "nearest"), codes("mirror", "mirror", "linear")]),
+        tint=jnp.concatenate([tint, tint]),
+        samplers=jnp.concatenate(both),
     )
     meshes = [jr.Mesh(VERTICES, FACES, small), jr.Mesh(VERTICES, other, large)]
     for rasterizer in (None, jr.Soft(sigma=1e-3, gamma=1e-2)):

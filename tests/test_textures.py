@@ -65,8 +65,8 @@ def textures() -> dict[str, object]:
             uv,
             corners,
             pages,
-            colors(7, 3),
-            jnp.array([[0, 2, 0], [2, 1, 1], [1, 0, 0]], jnp.int32),
+            tint=colors(7, 3),
+            samplers=jnp.array([[0, 2, 0], [2, 1, 1], [1, 0, 0]], jnp.int32),
         ),
     }
 
