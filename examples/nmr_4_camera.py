@@ -34,7 +34,7 @@ def main(steps: int, size: int, output: Path) -> jr.fitting.Fit:
         """The view from there, with the target's outline in red."""
         image = jr.render(teapot, jr.look_at(eye), image_size=(size, size), anti_aliasing=2)
         missed = jnp.abs(target - image.alpha)[..., None] * jnp.array([[[0.5, 0.0, 0.0]]])
-        return image.rgb + missed
+        return jnp.minimum(image.rgb + missed, 1.0)
 
     found = jr.fitting.fit(
         lambda eye: jnp.sum((outline(eye) - target) ** 2),

@@ -287,7 +287,9 @@ def _render(options: argparse.Namespace) -> None:
         raise _UsageError("argument --background: transparent needs a .png file")
     if suffix == ".gif" and options.fps > 50:
         raise _UsageError("argument --fps: a .gif shows at most 50 frames per second")
-    background = 0.0 if transparent else _background(asked or "white", options.size)
+    background = (
+        0.0 if transparent else _background("white" if asked is None else asked, options.size)
+    )
 
     # Prepare what all frames share.
     mesh = _load(options.mesh)

@@ -109,7 +109,7 @@ def eight_bit(values: np.ndarray) -> np.ndarray:
 class Clipped(NamedTuple):
     """How many of how many numbers lie outside [0, 1] by more than rounding, and how far."""
 
-    count: int
+    number: int
     total: int
     low: float
     high: float
@@ -124,11 +124,11 @@ def clipped(values: np.ndarray) -> Clipped:
 
 def warn_of_clipping(what: object, found: Iterable[Clipped], hint: str) -> None:
     """Warns once of all that is clipped."""
-    counts, totals, lows, highs = zip(*found, strict=True)
-    if sum(counts):
+    numbers, totals, lows, highs = zip(*found, strict=True)
+    if sum(numbers):
         low, high = min(lows), max(highs)
         span = f"{low:.4g}" if low == high else f"from {low:.4g} to {high:.4g}"
-        message = f"{what}: {sum(counts):,} of {sum(totals):,} values are not in [0, 1] ({span})"
+        message = f"{what}: {sum(numbers):,} of {sum(totals):,} values are not in [0, 1] ({span})"
         warnings.warn(f"{message} and are clipped. {hint}", stacklevel=3)
 
 
