@@ -13,16 +13,18 @@ import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces
 from jaxrender._textures import (
+    FILTERS,
+    WRAPS,
     FaceCubes,
     FaceTexels,
     UVTexture,
     VertexColors,
     check_texture,
     encoding_of,
+    mirrored,
+    wraps_of,
 )
 from jaxrender._types import Mesh
-
-WRAPS = ("texture", "repeat", "mirror", "clamp")
 
 
 def bake_cubes(
@@ -45,7 +47,8 @@ def bake_cubes(
             says. "repeat", "mirror", "clamp": NMR's rule, which moves a face's three corners
             into the image before it samples between them; its "repeat" also exchanges the
             coordinates 0 and 1.
-        bilinear: between four pixels, or False for the nearest one.
+        bilinear: between four pixels, or False for the nearest one; so is what the texture itself
+            reads with filter "nearest", as long as `wrap` is "texture".
 
     Returns:
         the mesh with `FaceCubes` `[F, T, T, T, C]`, in the encoding that it had.
@@ -62,7 +65,7 @@ def bake_cubes(
         Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566.
     """
     side = _check_side("texture_size", texture_size)
-    check_choice("wrap", wrap, WRAPS)
+    check_choice("wrap", wrap, ("texture", *WRAPS))
     index = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     weights = index / np.maximum(index.sum(axis=1, keepdims=True), 1)
     if side == 1:
@@ -157,14 +160,14 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
         uv = jnp.einsum("nk,fkd->fnd", weights, _wrap_corners(corners, wrap))
     else:
         uv = jnp.einsum("nk,fkd->fnd", weights, corners)
-        inside = (uv >= 0) & (uv <= 1)
-        outside = uv - jnp.floor(uv) if texture.wrap == "repeat" else jnp.clip(uv, 0, 1)
-        uv = jnp.where(inside, uv, outside)
+        uv = _wrap_samples(texture, uv)
 
     # Find the pixels around the point, with the rows counted from the lower edge.
     x, y = uv[..., 0] * (columns - 1), uv[..., 1] * (rows - 1)
-    if not bilinear:
-        x, y = jnp.floor(x + 0.5), jnp.floor(y + 0.5)
+    nearest = jnp.full((1, 1), not bilinear or (wrap == "texture" and texture.filter == "nearest"))
+    if bilinear and wrap == "texture" and texture.samplers is not None:
+        nearest = texture.samplers[:, 2, None] == FILTERS.index("nearest")
+    x, y = (jnp.where(nearest, jnp.floor(way + 0.5), way) for way in (x, y))
     x0, y0 = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
     image = texture.image.reshape(height * width, channels)
 
@@ -176,7 +179,24 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
     fx, fy = (x - x0)[..., None], (y - y0)[..., None]
     below = pixel(0, 0) * (1 - fx) + pixel(1, 0) * fx
     above = pixel(0, 1) * (1 - fx) + pixel(1, 1) * fx
-    return below * (1 - fy) + above * fy
+    colors = below * (1 - fy) + above * fy
+    if texture.tint is None:
+        return colors
+    # Give NMR's texel without barycentrics, which are all 0 there, the mean tint.
+    weights = jnp.where(weights.sum(axis=1, keepdims=True) == 0, 1 / 3, weights)
+    return colors * jnp.einsum("nk,fkc->fnc", weights, texture.tint[texture.faces])
+
+
+def _wrap_samples(texture: UVTexture, uv: jax.Array) -> jax.Array:
+    """Coordinates `[F, N, 2]` brought into [0, 1] as the texture says; those inside stay."""
+    if texture.samplers is None:
+        codes = jnp.array([[WRAPS.index(wrap) for wrap in wraps_of(texture.wrap)]])
+    else:
+        codes = texture.samplers[:, :2]
+    codes = codes[:, None, :]
+    outside = jnp.where(codes == WRAPS.index("clamp"), jnp.clip(uv, 0, 1), uv - jnp.floor(uv))
+    outside = jnp.where(codes == WRAPS.index("mirror"), mirrored(uv), outside)
+    return jnp.where((uv >= 0) & (uv <= 1), uv, outside)
 
 
 def _wrap_corners(uv: jax.Array, wrap: str) -> jax.Array:

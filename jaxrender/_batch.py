@@ -106,7 +106,11 @@ def _check_alike(textures: list[Any]) -> None:
         if texture is None:
             return ("no texture",)
         colors = jax.tree.leaves(texture)[0]
-        fixed = [texture.wrap, texture.pages is None] if isinstance(texture, UVTexture) else []
+        fixed = []
+        if isinstance(texture, UVTexture):
+            parts = ("pages", "tint", "samplers")
+            fixed = [f"wrap {texture.wrap!r}", f"filter {texture.filter!r}"]
+            fixed += [f"no {part}" for part in parts if getattr(texture, part) is None]
         return type(texture).__name__, *colors.shape[padded[type(texture)] :], *fixed
 
     first = kind(textures[0])
@@ -122,8 +126,9 @@ def _check_alike(textures: list[Any]) -> None:
         if kind(texture) != first:
             raise ValueError(
                 "`meshes` must have textures of one kind, with the same channels, texels per side, "
-                f"image size, wrap and pages, got {first} in meshes[0] and {kind(texture)} in "
-                f"meshes[{index}]. Resize images, or make FaceTexels of them: io.bake_texels."
+                "image size, wrap and filter, all or none with pages, tint and samplers, got "
+                f"{first} in meshes[0] and {kind(texture)} in meshes[{index}]. Resize images, or "
+                "make FaceTexels of them: io.bake_texels."
             )
 
 
@@ -135,12 +140,14 @@ def _pad_texture(texture: Any, vertices: int, faces: int, coordinates: int) -> A
     if isinstance(texture, FaceCubes):
         return dataclasses.replace(texture, cubes=_pad(texture.cubes, faces))
     if isinstance(texture, UVTexture):
-        pages = texture.pages
+        pages, tint, samplers = texture.pages, texture.tint, texture.samplers
         return dataclasses.replace(
             texture,
             uv=_pad(texture.uv, coordinates),
             faces=_pad(texture.faces, faces),
             pages=None if pages is None else _pad(pages, faces, repeat=True),
+            tint=None if tint is None else _pad(tint, coordinates),
+            samplers=None if samplers is None else _pad(samplers, faces, repeat=True),
         )
     return texture
 

@@ -140,24 +140,25 @@ def save_animation(
     (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
 
 
-def read_pixels(path: Path) -> np.ndarray:
-    """A picture as floats `[H, W, C]`; see `load_image`."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture file {path}")
+def read_pixels(source: Path | bytes) -> np.ndarray:
+    """A picture, of a file or its bytes, as floats `[H, W, C]`; see `load_image`."""
+    name = f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(f"no picture file {source}")
     imageio = _imageio()
     try:
-        pixels = np.asarray(imageio.imread(path, index=0, plugin="pillow"))
+        pixels = np.asarray(imageio.imread(source, index=0, plugin="pillow"))
     except Exception as error:
-        raise ValueError(f"cannot read the picture {path}: {error}") from error
+        raise ValueError(f"cannot read the picture {name}: {error}") from error
     if pixels.dtype == np.int32:  # how pillow hands over 16-bit grey
         pixels = pixels.astype(np.uint16)
     values = unit_colors(pixels)
     return values[..., None] if values.ndim == 2 else values
 
 
-def read_rgb(path: Path) -> np.ndarray:
+def read_rgb(source: Path | bytes) -> np.ndarray:
     """A picture as `[H, W, 3]`: grey is repeated, alpha dropped."""
-    pixels = read_pixels(path)
+    pixels = read_pixels(source)
     return np.repeat(pixels[..., :1], 3, axis=-1) if pixels.shape[-1] < 3 else pixels[..., :3]
 
 

@@ -148,18 +148,22 @@ def _read_cubes(side: int) -> Callable:
 
 
 @functools.cache
-def _read_uv(width: int, wrap: str) -> Callable:
+def _read_uv(width: int, wrap: str | tuple[str, str], filter: str) -> Callable:
     """Reads `UVTexture` at the texture coordinates that come first."""
-    return lambda places, values: uv_taps(values[0], values[1], places, width, wrap)
+    return lambda places, values: uv_taps(values[0], values[1], places, width, wrap, filter)
 
 
 @functools.cache
 def _mix(first: int, count: int, shine: Callable | None) -> Callable:
-    """Colours: what is read, or else `count` attributes from the `first` on; in light, if any."""
+    """Colours: what is read, times `count` attributes from the `first` on; in light, if any.
+
+    Without the one or the other (`count` is 0) it is the other alone.
+    """
 
     def mix(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
-        colors = texel or values[first : first + count]
-        light = values[first if texel else first + count :]
+        colors, light = values[first : first + count], values[first + count :]
+        if texel:
+            colors = list(map(jnp.multiply, texel, colors)) if count else texel
         return colors if shine is None else shine(colors, light)
 
     return mix
@@ -186,9 +190,8 @@ def _paint(
         The paint, attributes of the corners `[F, 3, K]`, table `[R, C']`, places `[F, I]`.
     """
     count = faces.shape[0]
-    own = jnp.arange(count, dtype=jnp.int32)[:, None]
     table, places, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
-    taps = colors = None
+    taps = colors = tint = None
     if texture is None:
         colors = jnp.ones((count, 3, 3), dtype)
     elif isinstance(texture, VertexColors):
@@ -198,17 +201,21 @@ def _paint(
     elif isinstance(texture, UVTexture):
         coordinates = [take(texture.uv, texture.faces)]
         height, width, _ = texture.image.shape
-        taps, table = _read_uv(width, texture.wrap), texture.image.reshape(height * width, -1)
+        taps = _read_uv(width, texture.wrap, texture.filter)
+        table = texture.image.reshape(height * width, -1)
         places = texture.pages
         if places is None:
             places = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
+        if texture.samplers is not None:
+            places = jnp.concatenate([places, texture.samplers], axis=-1)
+        tint = None if texture.tint is None else take(texture.tint, texture.faces)
     else:
         coordinates = [jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))]
         texels = texture.texels if isinstance(texture, FaceTexels) else texture.cubes
         side = texels.shape[1]
         taps = _read_texels(side) if isinstance(texture, FaceTexels) else _read_cubes(side)
         table = texels.reshape(-1, texels.shape[-1])
-        places = own * (table.shape[0] // max(count, 1))
+        places = jnp.arange(count, dtype=jnp.int32)[:, None] * (table.shape[0] // max(count, 1))
 
     flat = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
     flat = flat and (light is None or light.even)
@@ -217,11 +224,13 @@ def _paint(
     if light is not None and colors is not None and at_corners:
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
         colors, light = jnp.stack(light.shine(*parts), axis=-1), None
-    attributes = coordinates + ([] if colors is None else [colors])
+    own_colors = [part for part in (colors, tint) if part is not None]
+    attributes = coordinates + own_colors
     mix = None
     if light is not None or taps is not None:
         first = sum(part.shape[-1] for part in coordinates)
-        mix = _mix(first, channels(texture), None if light is None else light.shine)
+        own = sum(part.shape[-1] for part in own_colors)
+        mix = _mix(first, own, None if light is None else light.shine)
         attributes = attributes + ([] if light is None else [light.values])
     values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
     return (

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,6 +30,10 @@ from jaxrender._checks import check_array, check_choice, check_faces, is_concret
 from jaxrender._color import ENCODINGS
 from jaxrender._types import Mesh, static, struct
 from jaxrender.ops import ordered
+
+# What `UVTexture.samplers` counts: how a picture goes on outside [0, 1], and how it is read.
+WRAPS = ("repeat", "clamp", "mirror")
+FILTERS = ("linear", "nearest")
 
 
 @struct
@@ -78,20 +83,27 @@ class FaceCubes:
 
 @struct
 class UVTexture:
-    """A picture wrapped around the mesh, bilinear.
+    """A picture wrapped around the mesh.
 
     `u` goes right and `v` UP, (0, 0) is the picture's lower left corner, and the centre of the
     texel in column `i` lies at `u = (i + 1/2) / W`, as in OpenGL.
 
     Several pictures fit in one `image`: stack them vertically, padded on the right, and name in
-    `pages` the rectangle that each face reads. Coordinates then count, and wrap, within it.
+    `pages` the rectangle that each face reads. Coordinates then count, and wrap, within it. Faces
+    may also differ in how they read: `samplers` says so, in numbers, since it is traced.
 
     Attributes:
         image: `[H, W, C]` colours or features; row 0 is the top.
         uv: `[U, 2]` texture coordinates, normally in [0, 1].
         faces: `[F, 3]` int32 indices into `uv`, one per corner of each face of the mesh.
         pages: `[F, 3]` int32 (first row, height, width) in texels, or None: all of `image`.
-        wrap: what lies outside [0, 1]: "repeat" or "clamp" (the border texel); static.
+        wrap: what lies outside [0, 1]: "repeat", "clamp" (the border texel), "mirror" (back and
+            forth), or a pair of them for u and v; static.
+        filter: "linear", between four texels, or "nearest"; static.
+        tint: `[U, C]` colours at the texture coordinates, interpolated across each face, that
+            multiply what is read; or None.
+        samplers: `[F, 3]` int32 (wrap of u, wrap of v, filter), in place of `wrap` and `filter`:
+            0 repeats, 1 clamps, 2 mirrors; 0 is linear, 1 nearest; or None.
         encoding: of the colours, "display" or "linear"; static.
     """
 
@@ -99,7 +111,10 @@ class UVTexture:
     uv: jax.Array  # [U, 2]
     faces: jax.Array  # [F, 3]
     pages: jax.Array | None = None  # [F, 3]
-    wrap: str = static(default="repeat")
+    wrap: str | tuple[str, str] = static(default="repeat")
+    filter: str = static(default="linear")
+    tint: jax.Array | None = None  # [U, C]
+    samplers: jax.Array | None = None  # [F, 3]
     encoding: str = static(default="display")
 
 
@@ -109,10 +124,11 @@ Texture = VertexColors | FaceTexels | FaceCubes | UVTexture | None
 def sample_texture(
     texture: Texture, faces: jax.Array, face: jax.Array, barycentrics: jax.Array
 ) -> jax.Array:
-    """The colour of points on faces: `Σₖ weightₖ · table[indexₖ]`, see `taps`.
+    """The colour of points on faces: `Σₖ weightₖ · table[indexₖ]`, see `taps`, times the tint.
 
-    Gradient: exact to the texture's colours, to `uv`, and to `barycentrics`. `FaceTexels` are
-    constant within a texel: no gradient to `barycentrics`. No face has gradient 0.
+    Gradient: exact to the texture's colours, to `uv`, and to `barycentrics`. `FaceTexels` and
+    pictures of filter "nearest" are constant within a texel: no gradient to `barycentrics` or
+    `uv`. No face has gradient 0.
 
     Args:
         texture: one of the textures; None is white, 3 channels.
@@ -132,8 +148,14 @@ def sample_texture(
     """
     table, indices, weights = taps(texture, faces, face, barycentrics)
     if ordered.is_order_asked_for():
-        return (ordered.take(table, indices) * weights[..., None]).sum(-2)
-    return _blend(table, indices, weights)
+        color = (ordered.take(table, indices) * weights[..., None]).sum(-2)
+    else:
+        color = _blend(table, indices, weights)
+    if isinstance(texture, UVTexture) and texture.tint is not None and faces.shape[0]:
+        corners = ordered.take(texture.tint, texture.faces)
+        tint = ordered.take(corners, jnp.maximum(face, 0)) * barycentrics[..., None]
+        color = color * tint.sum(-2)
+    return color
 
 
 def taps(
@@ -274,19 +296,20 @@ def _cube_taps(cubes: jax.Array, face: jax.Array, barycentrics: jax.Array) -> tu
 
 
 def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tuple:
-    """The four texels around each point; see `UVTexture`."""
+    """The texels around each point; see `UVTexture`."""
     height, width, count = texture.image.shape
 
     # Gather the corners' coordinates once per face, then once per point.
     corners = ordered.take(texture.uv, texture.faces)
     uv = (ordered.take(corners, face) * barycentrics[..., None]).sum(-2)
 
-    # Find the face's rectangle of the image.
-    if texture.pages is None:
-        page = 0, height, width
-    else:
-        page = jnp.moveaxis(jnp.take(texture.pages, face, axis=0, mode="clip"), -1, 0)
-    rows, weights = uv_taps(uv[..., 0], uv[..., 1], page, width, texture.wrap)
+    # Find the face's rectangle of the image, and its sampler.
+    page = [0, height, width]
+    if texture.pages is not None:
+        page = list(jnp.moveaxis(jnp.take(texture.pages, face, axis=0, mode="clip"), -1, 0))
+    if texture.samplers is not None:
+        page += list(jnp.moveaxis(jnp.take(texture.samplers, face, axis=0, mode="clip"), -1, 0))
+    rows, weights = uv_taps(uv[..., 0], uv[..., 1], page, width, texture.wrap, texture.filter)
     return texture.image.reshape(-1, count), jnp.stack(rows, -1), jnp.stack(weights, -1)
 
 
@@ -329,31 +352,69 @@ def cube_taps(first: jax.Array, barycentrics: list[jax.Array], side: int) -> tup
     return rows, weights
 
 
-def uv_taps(u: jax.Array, v: jax.Array, page: Any, width: int, wrap: str) -> tuple[list, list]:
-    """The rows of the four texels around points of an image, and their weights.
+def uv_taps(
+    u: jax.Array,
+    v: jax.Array,
+    page: Sequence[Any],
+    width: int,
+    wrap: str | tuple[str, str],
+    filter: str,
+) -> tuple[list, list]:
+    """The rows of the four texels around points of an image, or of the nearest; their weights.
 
     Args:
         u: to the right.
         v: up.
-        page: first row, height and width of the rectangle that is read; numbers or arrays.
+        page: first row, height and width of the rectangle that is read, and where samplers differ
+            also the sampler, as in `UVTexture.samplers`; numbers or arrays.
         width: of the whole image.
-        wrap: what lies outside [0, 1]: "repeat" or "clamp".
+        wrap: as in `UVTexture`, unless `page` has a sampler.
+        filter: likewise.
     """
     # Find the neighbours on either side, right and down.
-    first, height, across = page
-    left, right, x = _wrapped_neighbours(u, across, wrap)
-    upper, lower, y = _wrapped_neighbours(1 - v, height, wrap)
+    first, height, across, *sampler = page
+    along_u, along_v = sampler[:2] or wraps_of(wrap)
+    left, right, x = _wrapped_neighbours(u, across, along_u)
+    upper, lower, y = _wrapped_neighbours(1 - v, height, along_v)
+
+    # Go all the way to the nearer one, where that is asked for.
+    if sampler:
+        nearest = sampler[2] == FILTERS.index("nearest")
+        x, y = (jnp.where(nearest, (way >= 0.5).astype(way.dtype), way) for way in (x, y))
+    elif filter == "nearest":
+        column, row = jnp.where(x < 0.5, left, right), jnp.where(y < 0.5, upper, lower)
+        return [(first + row) * width + column], [jnp.ones_like(u)]
 
     top, bottom = (first + upper) * width, (first + lower) * width
     rows = [top + left, top + right, bottom + left, bottom + right]
     return rows, [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]
 
 
+def wraps_of(wrap: str | tuple[str, str]) -> tuple[str, str]:
+    """How a picture goes on along u and along v."""
+    return (wrap, wrap) if isinstance(wrap, str) else wrap
+
+
+def mirrored(coordinate: jax.Array) -> jax.Array:
+    """The triangle wave of period 2 that is the identity on [0, 1]."""
+    ahead = coordinate - 2 * jnp.floor(coordinate / 2)
+    return jnp.where(ahead < 1, ahead, 2 - ahead)
+
+
 def _wrapped_neighbours(
-    coordinate: jax.Array, size: jax.Array | int, wrap: str
+    coordinate: jax.Array, size: jax.Array | int, wrap: str | jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The texels on both sides of a coordinate in [0, 1], and how far from the first it is."""
-    if wrap == "clamp":
+    if not isinstance(wrap, str):
+        # Find both, and choose: the ends of a mirrored picture are those of a clamped one.
+        folded = jnp.where(wrap == WRAPS.index("mirror"), mirrored(coordinate), coordinate)
+        repeated = _wrapped_neighbours(coordinate, size, "repeat")
+        clamped = _wrapped_neighbours(folded, size, "clamp")
+        repeats = wrap == WRAPS.index("repeat")
+        return tuple(jnp.where(repeats, *pair) for pair in zip(repeated, clamped, strict=True))
+    if wrap == "mirror":
+        coordinate = mirrored(coordinate)
+    if wrap != "repeat":
         return _neighbours(_limit(coordinate * size - 0.5, size - 1), size)
     position = (coordinate - jnp.floor(coordinate)) * size - 0.5
     low = jnp.floor(position).astype(jnp.int32)
@@ -420,7 +481,7 @@ def _check_uv(texture: UVTexture, face_count: int) -> UVTexture:
             f"`texture.faces` must have one row for each of the mesh's {face_count} faces, got "
             f"{faces.shape[0]}. Pass the texture coordinates of each face's corners."
         )
-    check_choice("texture.wrap", texture.wrap, ("repeat", "clamp"))
+    _check_sampler(texture)
     if 0 in image.shape:
         raise ValueError(
             f"`texture.image` must have at least one texel, got {list(image.shape)}. "
@@ -434,4 +495,35 @@ def _check_uv(texture: UVTexture, face_count: int) -> UVTexture:
         if is_concrete(pages) and face_count:
             _check_inside(np.asarray(pages), image.shape[0], image.shape[1], hint)
         pages = pages.astype(jnp.int32)
-    return dataclasses.replace(texture, image=image, uv=uv, faces=faces, pages=pages)
+
+    tint, samplers = texture.tint, texture.samplers
+    if tint is not None:
+        tint = _check_colors("tint", tint, (uv.shape[0], image.shape[2]))
+    if samplers is not None:
+        samplers = check_array("texture.samplers", samplers, (face_count, 3), kind="int")
+        if is_concrete(samplers) and face_count:
+            most = np.array([len(WRAPS), len(WRAPS), len(FILTERS)])
+            known = np.asarray(samplers)
+            bad = np.flatnonzero(((known < 0) | (known >= most)).any(1))
+            if len(bad):
+                raise ValueError(
+                    f"`texture.samplers` must be (wrap of u, wrap of v, filter) as indices into "
+                    f"{WRAPS} and {FILTERS}, got {known[bad[0]].tolist()} for face {bad[0]}."
+                )
+        samplers = samplers.astype(jnp.int32)
+    return dataclasses.replace(
+        texture, image=image, uv=uv, faces=faces, pages=pages, tint=tint, samplers=samplers
+    )
+
+
+def _check_sampler(texture: UVTexture) -> None:
+    """Rejects a wrap and a filter that do not exist."""
+    wrap = texture.wrap
+    known = wrap in WRAPS if isinstance(wrap, str) else isinstance(wrap, tuple) and len(wrap) == 2
+    if not known or not set(wraps_of(wrap)) <= set(WRAPS):
+        options = ", ".join(map(repr, WRAPS))
+        raise ValueError(
+            f"`texture.wrap` must be one of {options}, or a tuple of two of them for u and v, got "
+            f"{wrap!r}."
+        )
+    check_choice("texture.filter", texture.filter, FILTERS)

@@ -10,15 +10,18 @@ picture files (sRGB), or "linear", in proportion to light. All colours of a mesh
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
 from jaxrender._bake import bake_cubes, bake_texels
 from jaxrender._checks import check_array, check_choice
 from jaxrender._color import ENCODINGS
-from jaxrender._formats import obj, off, others, ply
+from jaxrender._formats import gltf, obj, off, others, ply
 from jaxrender._formats.convert import floats, raw_mesh, texture_of, uv_texture
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_rgb, save_animation, save_image
@@ -40,19 +43,31 @@ def __dir__() -> list[str]:
     return __all__
 
 
-FORMATS = (".obj", ".ply", ".stl", ".off", ".glb")
+FORMATS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
+WRITTEN = (".obj", ".ply", ".stl", ".off", ".glb")
 TEXTURES = ("auto", "uv", "cubes", "texels", "none")
 
 
 def load_mesh(
-    path: str | Path, *, texture: str = "auto", texture_size: int = 4, colors: str = "display"
+    path: str | Path,
+    *,
+    texture: str = "auto",
+    texture_size: int = 4,
+    colors: str = "display",
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
 ) -> Mesh:
-    """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF or GLB file.
+    """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
     a texture (whose coordinates have their own face indices); polygons become fans. An STL file,
-    which repeats each face's corners, is welded where they are exactly equal. A GLB file's
-    objects become one mesh in the scene's frame.
+    which repeats each face's corners, is welded where they are exactly equal.
+
+    A glTF file's objects become one mesh in the scene's frame, in the order of its nodes, morphed
+    and bent by their skeletons as the file has them, or as an animation has them at `time`. Factors
+    and colours of vertices, which are linear there, multiply its pictures in linear light. What is
+    not drawn (alpha, light of its own, maps of normals...) or not known is warned of by name.
 
     The images of several materials become pages of one `UVTexture`. As in NMR and SoftRas an
     image replaces its material's plain colour. Where a texture file is missing, or a face has
@@ -75,6 +90,9 @@ def load_mesh(
         texture_size: texels along each side of a face, for "cubes" and "texels".
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
+        time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
+        animation: of a glTF file, its number or name.
+        scene: of a glTF file, its number or name; None is the one that the file shows.
 
     Returns:
         the mesh, in JAX's default float type.
@@ -83,7 +101,8 @@ def load_mesh(
         FileNotFoundError: there is no such file.
         ValueError: unknown format, unreadable file, no faces, non-finite vertices, or
             `texture="uv"` for a file that has no colours of faces.
-        ImportError: trimesh (STL, GLB) or imageio (texture images) is not installed.
+        ImportError: trimesh (STL), imageio (texture images), or what a compressed glTF file needs
+            (DracoPy or meshopt) is not installed.
 
     Example:
         >>> mesh = load_mesh("spot.obj")  # doctest: +SKIP
@@ -96,13 +115,20 @@ def load_mesh(
     extension = _extension(path)
     if not path.is_file():
         raise FileNotFoundError(f"no mesh file {path}")
+    _check_motion(path, time, animation, scene)
     read_image = None if texture == "none" else read_rgb
+
+    def read_gltf(file: Path, encoding: str) -> RawMesh:
+        options = {"time": time, "animation": animation, "scene": scene}
+        return gltf.read_gltf(file, read_image, encoding, **options)
+
     readers: dict[str, Callable[[Path, str], RawMesh]] = {
         ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
         ".ply": ply.read_ply,
         ".off": off.read_off,
         ".stl": others.read_stl,
-        ".glb": others.read_glb,
+        ".glb": read_gltf,
+        ".gltf": read_gltf,
     }
     try:
         raw = readers[extension](path, colors)
@@ -152,7 +178,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         >>> save_mesh("teapot.obj", teapot())  # doctest: +SKIP
     """
     path = Path(path)
-    extension = _extension(path)
+    extension = _extension(path, WRITTEN)
     raw = raw_mesh(mesh)
     for kind, stored, known in (
         ("texture images", bool(raw.images), (".obj",)),
@@ -212,10 +238,26 @@ def normalize(mesh: Mesh) -> Mesh:
     return dataclasses.replace(mesh, vertices=moved)
 
 
-def _extension(path: Path) -> str:
+def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
+    """Rejects a time, animation or scene that is none, or is asked of a format without."""
+    if time is not None and not (isinstance(time, numbers.Real) and math.isfinite(time)):
+        raise ValueError(f"`time` must be seconds, a finite number, got {time!r}. Pass 0.0.")
+    for name, value in (("animation", animation), ("scene", scene)):
+        allowed = isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)
+        if not allowed:
+            raise ValueError(f"`{name}` must be a number or a name, got {value!r}. Pass 0.")
+    asked = {"time": time is not None, "animation": animation != 0, "scene": scene is not None}
+    for name, given in asked.items():
+        if given and path.suffix.lower() not in (".glb", ".gltf"):
+            raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
+    if asked["animation"] and time is None:
+        raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
+
+
+def _extension(path: Path, known: tuple[str, ...] = FORMATS) -> str:
     extension = path.suffix.lower()
-    if extension not in FORMATS:
+    if extension not in known:
         raise ValueError(
-            f"{path}: unknown mesh format {path.suffix!r}. Known are {', '.join(FORMATS)}."
+            f"{path}: unknown mesh format {path.suffix!r}. Known are {', '.join(known)}."
         )
     return extension

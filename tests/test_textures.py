@@ -11,6 +11,8 @@ import pytest
 from jax.test_util import check_grads
 
 from jaxrender._textures import (
+    FILTERS,
+    WRAPS,
     FaceCubes,
     FaceTexels,
     UVTexture,
@@ -50,6 +52,22 @@ def textures() -> dict[str, object]:
         "uv_clamp": UVTexture(colors(6, 5, 3), uv, corners, wrap="clamp"),
         "uv_pages": UVTexture(colors(8, 6, 3), uv, corners, pages),
         "uv_pages_clamp": UVTexture(colors(8, 6, 3), uv, corners, pages, wrap="clamp"),
+        "uv_mirror": UVTexture(colors(6, 5, 3), uv, corners, wrap="mirror"),
+        "uv_nearest": UVTexture(colors(6, 5, 3), uv, corners, filter="nearest"),
+        "uv_axes": UVTexture(
+            colors(8, 6, 3), uv, corners, pages, wrap=("mirror", "clamp"), filter="nearest"
+        ),
+        "uv_tint": UVTexture(
+            colors(6, 5, 3), uv, corners, tint=colors(7, 3), wrap=("clamp", "mirror")
+        ),
+        "uv_samplers": UVTexture(
+            colors(8, 6, 3),
+            uv,
+            corners,
+            pages,
+            tint=colors(7, 3),
+            samplers=jnp.array([[0, 2, 0], [2, 1, 1], [1, 0, 0]], jnp.int32),
+        ),
     }
 
 
@@ -81,23 +99,36 @@ def sample_slowly(texture, face: int, w: np.ndarray) -> np.ndarray:
             tent = np.maximum(0, 1 - np.abs(w * (side - 1) - index)).prod()
             total += tent * np.asarray(texture.cubes[face][index])
         return total
-    # Bilinear: a sum of tents around every texel of the page, repeated or continued.
+    # Bilinear: a sum of tents around every texel of the page, repeated, continued or turned back.
     image = np.asarray(texture.image)
     if texture.pages is not None:
         first, rows, columns = np.asarray(texture.pages[face])
         image = image[first : first + rows, :columns]
-    u, v = w @ np.float64(texture.uv)[np.asarray(texture.faces[face])]
+    corners = np.asarray(texture.faces[face])
+    u, v = w @ np.float64(texture.uv)[corners]
     rows, columns = image.shape[:2]
     x, y = u * columns - 0.5, (1 - v) * rows - 0.5
     total = np.zeros(3)
+    wraps = (texture.wrap,) * 2 if isinstance(texture.wrap, str) else texture.wrap
+    filter = texture.filter
+    if texture.samplers is not None:
+        along_u, along_v, way = np.asarray(texture.samplers[face])
+        wraps, filter = (WRAPS[along_u], WRAPS[along_v]), FILTERS[way]
+    if filter == "nearest":
+        x, y = np.floor(x + 0.5), np.floor(y + 0.5)
+
+    def inside(place, size, wrap):
+        if wrap == "clamp":
+            return np.clip(place, 0, size - 1)
+        if wrap == "repeat":
+            return place % size
+        return min(place % (2 * size), 2 * size - 1 - place % (2 * size))
+
     for i in range(int(np.floor(y)), int(np.floor(y)) + 2):
         for j in range(int(np.floor(x)), int(np.floor(x)) + 2):
             tent = (1 - abs(y - i)) * (1 - abs(x - j))
-            if texture.wrap == "repeat":
-                total += tent * image[i % rows, j % columns]
-            else:
-                total += tent * image[np.clip(i, 0, rows - 1), np.clip(j, 0, columns - 1)]
-    return total
+            total += tent * image[inside(i, rows, wraps[1]), inside(j, columns, wraps[0])]
+    return total if texture.tint is None else total * (w @ np.float64(texture.tint)[corners])
 
 
 @pytest.mark.parametrize("kind", textures())
@@ -213,12 +244,11 @@ def test_gradient(kind):
     )
     # Indices are no parameters.
     leaves, structure = jax.tree.flatten(texture)
-    floats = [leaf for leaf in leaves if leaf.dtype == jnp.float64]
-    ints = leaves[len(floats) :]
+    floats = {k: leaf for k, leaf in enumerate(leaves) if leaf.dtype == jnp.float64}
 
     @jax.jit
     def seen(floats, barycentrics):
-        rebuilt = jax.tree.unflatten(structure, [*floats, *ints])
+        rebuilt = jax.tree.unflatten(structure, [floats.get(k, x) for k, x in enumerate(leaves)])
         return sample_texture(rebuilt, jnp.asarray(FACES), face, barycentrics)
 
     assert seen(floats, barycentrics).dtype == jnp.float64
@@ -289,7 +319,25 @@ def test_check_accepts_and_converts():
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((4, 2)), FACES), "must index 4"),
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 3)), FACES), "`texture.uv` must be"),
         (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES[:2]), "one row for each"),
-        (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap="mirror"), "wrap"),
+        (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap="border"), "`texture.wrap`"),
+        (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap=("clamp",)), "tuple of two"),
+        (
+            UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, wrap=("clamp", 1)),
+            "tuple of two",
+        ),
+        (UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, filter="cubic"), "texture.filter"),
+        (
+            UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, tint=np.zeros((4, 3))),
+            "`texture.tint` must be",
+        ),
+        (
+            UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, samplers=np.full((F, 3), 2)),
+            r"`texture.samplers` must be .* got \[2, 2, 2\] for face 0",
+        ),
+        (
+            UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, samplers=np.zeros((F, 2), int)),
+            "`texture.samplers` must be",
+        ),
         (
             UVTexture(np.zeros((2, 2, 3)), np.zeros((5, 2)), FACES, np.full((F, 3), 2)),
             "within the image",

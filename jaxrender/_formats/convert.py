@@ -67,7 +67,10 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         uv=floats(uv),
         faces=jnp.asarray(faces, jnp.int32),
         pages=None if len(images) == 1 else jnp.asarray(page[face_page], jnp.int32),
+        tint=None if raw.tint is None else floats(raw.tint),
+        samplers=None if raw.samplers is None else jnp.asarray(raw.samplers, jnp.int32),
         wrap=raw.wrap,
+        filter=raw.filter,
         encoding=raw.encoding,
     )
 
@@ -110,8 +113,16 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
 
 def _take_pages(raw: RawMesh, texture: UVTexture) -> None:
     """Cuts the image of a texture into its pages; those of one pixel become plain colours."""
+    if texture.tint is not None:
+        raise ValueError(
+            "`mesh.texture.tint` is stored by no mesh file. Multiply the image by it, or drop it "
+            "with dataclasses.replace(texture, tint=None)."
+        )
     image = np.asarray(texture.image)
     raw.uv, raw.uv_faces, raw.wrap = np.asarray(texture.uv), np.asarray(texture.faces), texture.wrap
+    raw.filter = texture.filter
+    if texture.samplers is not None:
+        raw.samplers = np.asarray(texture.samplers)
     if texture.pages is None:
         pages = np.tile([0, *image.shape[:2]], (len(raw.faces), 1))
     else:

@@ -224,10 +224,17 @@ def _materials(
     """The lines of the MTL file, and the name of each face's material."""
     lines: list[str] = []
     names = [""] * len(raw.faces)
+    if raw.images and (raw.wrap not in ("repeat", "clamp") or raw.filter != "linear"):
+        told = f"wrap {raw.wrap!r} and filter {raw.filter!r}"
+        warnings.warn(f"{path}: MTL cannot say {told}; all will repeat, linearly", stacklevel=3)
+    if raw.images and raw.samplers is not None:
+        message = f"{path}: MTL cannot say the samplers of faces; all will repeat, linearly"
+        warnings.warn(message, stacklevel=3)
     for index, image in enumerate(raw.images):
         file = path.with_name(f"{path.stem}_{index}.png")
         write_image(file, recode(image, raw.encoding, "display"))
-        clamp = "-clamp on " if raw.wrap == "clamp" else ""
+        clamps = raw.wrap == "clamp" and raw.samplers is None
+        clamp = "-clamp on " if clamps else ""
         lines += [f"newmtl image_{index}", "Kd 1 1 1", f"map_Kd {clamp}{file.name}"]
     if raw.face_image is not None:
         names = ["" if index < 0 else f"image_{index}" for index in raw.face_image]

@@ -30,8 +30,14 @@ class RawMesh:
         face_image: `[F]` index into `images`, -1 where a face has its plain colour.
         uv: `[U, 2]` texture coordinates, v up.
         uv_faces: `[F, 3]` indices into `uv`, -1 where a corner has none.
-        wrap: "repeat" or "clamp".
-        encoding: of all its colours, "display" or "linear".
+        wrap: how pictures go on outside [0, 1], as in `UVTexture`.
+        filter: how they are read between texels, likewise.
+        samplers: `[F, 3]` where faces differ in both, likewise.
+        tint: `[U, 3]` colours that multiply the pictures, likewise.
+        normals: `[V, 3]` unit normals of the vertices, 0 where the file has none; or None.
+        materials: what the format says of surfaces, beyond colours.
+        face_material: `[F]` index into `materials`, -1 for none.
+        encoding: of all colours, "display" or "linear".
     """
 
     vertices: np.ndarray
@@ -42,7 +48,13 @@ class RawMesh:
     face_image: np.ndarray | None = None
     uv: np.ndarray | None = None
     uv_faces: np.ndarray | None = None
-    wrap: str = "repeat"
+    wrap: str | tuple[str, str] = "repeat"
+    filter: str = "linear"
+    samplers: np.ndarray | None = None
+    tint: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    materials: list[Any] = dataclasses.field(default_factory=list)
+    face_material: np.ndarray | None = None
     encoding: str = "display"
 
     def check(self) -> RawMesh:
@@ -148,6 +160,18 @@ def optional(module: str, *, package: str, purpose: str, extra: str = "io") -> A
             f"{purpose} needs {package}: pip install '.[{extra}]' in a checkout of jaxrender, or "
             f"pip install {package}"
         ) from error
+
+
+def needed_by(extension: str, module: str, *, package: str) -> Any:
+    """Imports a module that only files with a certain glTF extension need.
+
+    Raises:
+        MissingPackageError: it is not installed; the message says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(f"{extension} needs {package}: pip install {package}") from error
 
 
 def relative(path: Path, name: str) -> Path | None:

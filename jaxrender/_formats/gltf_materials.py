@@ -1,0 +1,198 @@
+"""The materials, textures and pictures of glTF files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrender._formats.gltf_accessors import Document, numbers
+
+# Where else a texture may name its picture, the better format first.
+PICTURES = ("EXT_texture_webp", "EXT_texture_avif")
+BASISU = "KHR_texture_basisu"
+TRANSFORM = "KHR_texture_transform"
+GLOSSINESS = "KHR_materials_pbrSpecularGlossiness"
+UNLIT = "KHR_materials_unlit"
+
+REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
+WRAPS = {REPEAT: "repeat", CLAMP: "clamp", MIRROR: "mirror"}
+NEAREST = 9728
+
+
+@dataclasses.dataclass
+class TextureUse:
+    """A picture as a material reads it.
+
+    Attributes:
+        image: index of the picture.
+        texcoord: which set of texture coordinates.
+        matrix: `[2, 3]` that takes (u, v, 1) of the file, v down, to where the picture is read.
+        wrap: how it goes on along u and v, as in `UVTexture`.
+        filter: how it is read where it is enlarged, likewise; smaller levels are not kept.
+    """
+
+    image: int
+    texcoord: int
+    matrix: np.ndarray
+    wrap: tuple[str, str]
+    filter: str
+
+
+@dataclasses.dataclass
+class Material:
+    """What a glTF file says of a surface; colours are linear.
+
+    Attributes:
+        name: of the material.
+        color: `[4]` base colour and alpha, which multiply the picture; of specular and glossy
+            materials the diffuse colour.
+        texture: its picture.
+        alpha_mode: "OPAQUE", "MASK" or "BLEND".
+        alpha_cutoff: below which MASK shows nothing.
+        emissive: `[3]` light that it sends out, times its picture.
+        emissive_texture: that picture.
+        unlit: whether light does not count.
+        double_sided: whether its back is seen.
+        metallic: times the blue of its picture.
+        roughness: times the green of it.
+        metallic_roughness_texture: that picture.
+        normal_texture: tangent-space normals.
+        normal_scale: of their x and y.
+        occlusion_texture: how much ambient light arrives, in its red.
+        occlusion_strength: how much that counts.
+    """
+
+    name: str
+    color: np.ndarray
+    texture: TextureUse | None
+    alpha_mode: str
+    alpha_cutoff: float
+    emissive: np.ndarray
+    emissive_texture: TextureUse | None
+    unlit: bool
+    double_sided: bool
+    metallic: float
+    roughness: float
+    metallic_roughness_texture: TextureUse | None
+    normal_texture: TextureUse | None
+    normal_scale: float
+    occlusion_texture: TextureUse | None
+    occlusion_strength: float
+
+
+def read_material(document: Document, index: int) -> Material:
+    """Reads a material, and notes what of it is not drawn.
+
+    Raises:
+        ValueError: it is not as the standard says.
+    """
+    described = document.item("materials", index)
+    name = f"materials[{index}]"
+    extensions = described.get("extensions", {})
+    metal = described.get("pbrMetallicRoughness", {})
+    gloss = extensions.get(GLOSSINESS)
+    color, texture = metal.get("baseColorFactor"), metal.get("baseColorTexture")
+    if gloss is not None:
+        color, texture = gloss.get("diffuseFactor"), gloss.get("diffuseTexture")
+
+    def number(key: str, holder: dict[str, Any], default: float) -> float:
+        return float(numbers(f"{name}.{key}", holder.get(key, default), ()))
+
+    def use(key: str, holder: dict[str, Any]) -> TextureUse | None:
+        return read_use(document, f"{name}.{key}", holder.get(key))
+
+    normal = described.get("normalTexture") or {}
+    occlusion = described.get("occlusionTexture") or {}
+    material = Material(
+        name=str(described.get("name", name)),
+        color=numbers(f"{name}.baseColorFactor", [1] * 4 if color is None else color, (4,)),
+        texture=read_use(document, f"{name}.baseColorTexture", texture),
+        alpha_mode=str(described.get("alphaMode", "OPAQUE")),
+        alpha_cutoff=number("alphaCutoff", described, 0.5),
+        emissive=numbers(f"{name}.emissiveFactor", described.get("emissiveFactor", [0] * 3), (3,)),
+        emissive_texture=use("emissiveTexture", described),
+        unlit=UNLIT in extensions,
+        double_sided=bool(described.get("doubleSided", False)),
+        metallic=number("metallicFactor", metal, 1.0),
+        roughness=number("roughnessFactor", metal, 1.0),
+        metallic_roughness_texture=use("metallicRoughnessTexture", metal),
+        normal_texture=use("normalTexture", described),
+        normal_scale=number("scale", normal, 1.0),
+        occlusion_texture=use("occlusionTexture", described),
+        occlusion_strength=number("strength", occlusion, 1.0),
+    )
+
+    # Say what is not drawn. Metal by default says nothing: most writers mean none by it.
+    not_drawn = {
+        f"alphaMode {material.alpha_mode}": material.alpha_mode != "OPAQUE",
+        "emissive light": material.emissive.any(),
+        "metallic surfaces": metal.get("metallicFactor", 0) > 0 and not material.unlit,
+        "a metallic and roughness map": material.metallic_roughness_texture is not None,
+        "a normal map": material.normal_texture is not None,
+        "an occlusion map": material.occlusion_texture is not None,
+        "specular colour and glossiness": gloss is not None and len(gloss) > 0 and any(
+            key in gloss for key in ("specularFactor", "specularGlossinessTexture")
+        ),
+    }  # fmt: skip
+    for feature, there in not_drawn.items():
+        if there:
+            document.note(feature)
+    return material
+
+
+def read_use(document: Document, name: str, described: dict[str, Any] | None) -> TextureUse | None:
+    """How a material reads a picture; None if it reads none, or one of a kind that we cannot."""
+    if described is None:
+        return None
+    texture = document.item("textures", described.get("index"))
+    extensions = texture.get("extensions", {})
+    sources = [extensions[key].get("source") for key in PICTURES if key in extensions]
+    source = [*sources, texture.get("source")][0]
+    if source is None:
+        kinds = ", ".join(extensions) or "no picture"
+        document.note(f"a texture of {kinds}")
+        return None
+    document.item("images", source)
+
+    # Shrink, turn and move coordinates: "counter-clockwise" is as seen with v down.
+    transform = described.get("extensions", {}).get(TRANSFORM, {})
+    offset = numbers(f"{name}.offset", transform.get("offset", [0, 0]), (2,))
+    scale = numbers(f"{name}.scale", transform.get("scale", [1, 1]), (2,))
+    angle = float(numbers(f"{name}.rotation", transform.get("rotation", 0), ()))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    sampler = document.item("samplers", texture["sampler"]) if "sampler" in texture else {}
+    wraps = [sampler.get(key, REPEAT) for key in ("wrapS", "wrapT")]
+    if not set(wraps) <= set(WRAPS):
+        raise ValueError(f"samplers[{texture['sampler']}] wraps by {wraps}, which do not exist")
+    return TextureUse(
+        image=source,
+        texcoord=int(transform.get("texCoord", described.get("texCoord", 0))),
+        matrix=np.concatenate([turn * scale, offset[:, None]], axis=1),
+        wrap=(WRAPS[wraps[0]], WRAPS[wraps[1]]),
+        filter="nearest" if sampler.get("magFilter") == NEAREST else "linear",
+    )
+
+
+def read_picture(
+    document: Document, index: int, read_image: Callable[[bytes | Path], np.ndarray]
+) -> np.ndarray:
+    """A picture `[H, W, 3]` as it is encoded: grey is repeated, alpha left out.
+
+    Raises:
+        ValueError: it is missing, or cannot be read.
+    """
+    described = document.item("images", index)
+    name = f"images[{index}]"
+    if "uri" in described:
+        source = document.resource(name, described["uri"])
+    else:
+        source = bytes(document.view(described.get("bufferView"))[0])
+    try:
+        return read_image(source)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
