@@ -26,6 +26,7 @@ from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
+from jaxrender._subdivide import subdivide
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
 from jaxrender._types import (
     NO_FACE,
@@ -93,6 +94,7 @@ __all__ = [
     "silhouette",
     "skinning",
     "stack_meshes",
+    "subdivide",
     "tconorms",
     "vertex_normals",
     "viewpoint",
