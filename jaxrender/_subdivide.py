@@ -80,23 +80,30 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
     if not isinstance(times, int | np.integer) or isinstance(times, bool) or times < 0:
         raise ValueError(f"`times` must be a whole number from 0, got {times!r}. Pass 1 or 2.")
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
-    _check_known("mesh.faces", mesh.faces)
-    faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+    faces = _known_faces("mesh.faces", mesh.faces, vertices.shape[0])
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
     if isinstance(texture, UVTexture):
-        _check_known("mesh.texture.faces", mesh.texture.faces)
+        known = _known_faces("mesh.texture.faces", mesh.texture.faces, texture.uv.shape[0])
+        texture = dataclasses.replace(texture, faces=known)
     mesh = Mesh(vertices, faces, texture)
     for _ in range(times):
         mesh = _subdivide(mesh)
     return mesh
 
 
-def _check_known(name: str, faces: Any) -> None:
+def _known_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
+    """Returns faces with values, also where the surroundings are being traced.
+
+    Raises:
+        ValueError: they are traced themselves, or are no faces.
+    """
     if not is_concrete(faces):
         raise ValueError(
             f"`{name}` must be known, got a traced value. Subdivide outside of jax.jit and "
             "jax.vmap, or close over the faces instead of passing them as an argument."
         )
+    with jax.ensure_compile_time_eval():
+        return check_faces(name, faces, vertex_count)
 
 
 def _subdivide(mesh: Mesh) -> Mesh:
@@ -165,10 +172,9 @@ def _cut_cubes(cubes: jax.Array, corners: np.ndarray) -> jax.Array:
     side = cubes.shape[1]
     half = side // 2 + 1 if side % 2 else side
 
-    # Along one axis of the face a quarter's own barycentric w moves from 1 to 1/2, or from 0 to
-    # 1/2, or from 1/2 to 0 in the middle: read there, between two texels at most.
+    # Each barycentric of the face depends on one of the quarter's own: it goes from 1/2 to 1, from
+    # 0 to 1/2, or in the middle from 1/2 to 0. Read the cube there, between two texels at most.
     for axis in range(3):
-        # An axis belongs to the corner that it moves most towards, or away from.
         start, stop = _span(corners[:, axis])
         position = (start + (stop - start) * np.linspace(0, 1, half)) * (side - 1)
         low = np.minimum(np.floor(position).astype(int), max(side - 2, 0))
@@ -183,7 +189,8 @@ def _cut_cubes(cubes: jax.Array, corners: np.ndarray) -> jax.Array:
 
 def _own_axis(values: np.ndarray) -> int:
     """Which of a quarter's own barycentrics alone moves one barycentric of the face."""
-    return int(np.argmax([(np.delete(values, k) == np.delete(values, k)[0]).all() for k in range(3)]))
+    alike = [values[k - 2] == values[k - 1] for k in range(3)]
+    return alike.index(True)
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

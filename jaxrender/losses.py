@@ -159,9 +159,7 @@ def pad_topologies(topologies: Iterable[MeshTopology]) -> list[MeshTopology]:
     def padded(part: jax.Array, size: int) -> jax.Array:
         return jnp.pad(part, ((0, size - len(part)), *((0, 0),) * (part.ndim - 1)))
 
-    return [
-        MeshTopology(*map(padded, jax.tree.leaves(topology), sizes)) for topology in topologies
-    ]
+    return [MeshTopology(*map(padded, jax.tree.leaves(topology), sizes)) for topology in topologies]
 
 
 def stack_topologies(topologies: Iterable[MeshTopology]) -> MeshTopology:

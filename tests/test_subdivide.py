@@ -43,10 +43,14 @@ def ball() -> jr.Mesh:
     return dataclasses.replace(mesh, vertices=mesh.vertices * random.astype(np.float32))
 
 
+BALL = ball()
+
+
 def subdivided_slowly(vertices, faces):
     """One edge after the other."""
     vertices, middles, finer = [*np.float64(vertices)], {}, []
-    edges = sorted({(min(i, j), max(i, j)) for f in faces for i, j in zip(f, np.roll(f, -1), strict=True)})
+    sides = np.asarray(faces)[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
+    edges = sorted({(min(i, j), max(i, j)) for i, j in sides.tolist()})
     for edge in edges:
         middles[edge] = len(vertices)
         vertices.append((vertices[edge[0]] + vertices[edge[1]]) / 2)
@@ -86,9 +90,7 @@ def test_the_surface_looks_the_same(kind):
     coarse = np.linalg.solve(corners.transpose(0, 2, 1), points[..., None])[..., 0]
     np.testing.assert_allclose(coarse.sum(1), 1, atol=1e-5)
     got = jr.sample_texture(fine.texture, fine.faces, face, jnp.asarray(inside, jnp.float32))
-    want = jr.sample_texture(
-        mesh.texture, mesh.faces, face // 16, jnp.asarray(coarse, jnp.float32)
-    )
+    want = jr.sample_texture(mesh.texture, mesh.faces, face // 16, jnp.asarray(coarse, jnp.float32))
     # Texels jump at their edges, where rounding decides.
     off = np.abs(got - want).max(1) > 1e-4
     assert off.mean() <= (1e-3 if "texels" in kind else 0)
@@ -125,13 +127,13 @@ def test_gradient(kind):
     def fine(vertices, *leaves):
         dressed = type(texture)(*leaves, *([] if known is None else [known]))
         found = jr.subdivide(jr.Mesh(vertices, mesh.faces, dressed))
-        return jax.tree.leaves((found.vertices, jax.tree.leaves(found.texture)[: len(leaves)]))
+        return [found.vertices, *jax.tree.leaves(found.texture)[: len(leaves)]]
 
     args = jnp.asarray(mesh.vertices, float), *leaves
     for got, want in zip(jax.jit(fine)(*args), fine(*args), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-12)
         assert got.dtype == np.float64
-    check_grads(jit(fine), args, order=1, modes=["fwd", "rev"], rtol=1e-6)
+    check_grads(jax.jit(fine), args, order=1, modes=["fwd", "rev"], rtol=1e-6)
     many = jnp.stack([args[0], 2 * args[0]])
     together = jax.vmap(lambda vertices: fine(vertices, *leaves)[0])(many)
     np.testing.assert_allclose(together[1], 2 * together[0])
@@ -156,9 +158,9 @@ def test_empty_and_degenerate_meshes():
         (lambda: jax.jit(jr.subdivide)(ball()), "`mesh.faces` must be known"),
         (lambda: jr.subdivide(jr.Mesh(jnp.zeros((3, 3)), [[0, 1, 3]])), "must index 3 vertices"),
         (
-            lambda: jax.jit(
-                lambda uv: jr.subdivide(dataclasses.replace(ball(), texture=uv))
-            )(textures(ball())["uv"]),
+            lambda: jax.jit(lambda uv: jr.subdivide(dataclasses.replace(BALL, texture=uv)))(
+                textures(BALL)["uv"]
+            ),
             "`mesh.texture.faces` must be known",
         ),
     ],
