@@ -27,6 +27,8 @@ from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
+from jaxrender._subdivide import subdivide
+from jaxrender._surface import orient_faces
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
 from jaxrender._types import (
     NO_FACE,
@@ -78,6 +80,7 @@ __all__ = [
     "make_lights",
     "nmr_gradient",
     "normalize",
+    "orient_faces",
     "orthographic",
     "pad_meshes",
     "perspective",
@@ -94,6 +97,7 @@ __all__ = [
     "silhouette",
     "skinning",
     "stack_meshes",
+    "subdivide",
     "tconorms",
     "to_display",
     "to_linear",

@@ -42,7 +42,7 @@ def report(mesh: Mesh) -> dict[str, str]:
 
 def _defects(mesh: Mesh) -> dict[str, int]:
     """How many edges do not have exactly two faces that agree on which side is out."""
-    edge, degree, low, high = edges(mesh)
+    edge, degree, low, high = edges(np.asarray(mesh.vertices), np.asarray(mesh.faces))
 
     # Count how often each edge is walked upwards; once, if its two faces agree.
     ups = np.bincount(edge, weights=high == low // 3 * 3 + (low + 1) % 3, minlength=len(degree))

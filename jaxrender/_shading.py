@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from jaxrender._camera import NO_LENGTH, Vector, same_float, unit, unit3
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._surface import outward_signs
 from jaxrender._textures import Texture, VertexColors, channels, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
 from jaxrender.ops.ordered import add_at, take
@@ -106,31 +107,41 @@ def face_normals(vertices: ArrayLike, faces: ArrayLike) -> jax.Array:
     return unit(_area_vectors(vertices, faces), NO_AREA)
 
 
-def vertex_normals(vertices: ArrayLike, faces: ArrayLike) -> jax.Array:
+def vertex_normals(vertices: ArrayLike, faces: ArrayLike, *, orient: bool = False) -> jax.Array:
     """Unit normals at the vertices: the sum of their faces' normals, weighted by area.
 
     The side is that of `face_normals`. The weights are SoftRas's.
+
+    Where neighbouring faces are wound against each other, as in many files, their normals cancel
+    out, and "gouraud" and "phong" shading show dark patches. `orient` turns the normals of faces
+    so that neighbours agree, as `orient_faces` turns the faces themselves. To draw such a mesh,
+    call `orient_faces` once, which also sets culling right.
 
     Gradient: exact to `vertices`; 0 from a vertex whose faces have no area.
 
     Args:
         vertices: `[V, 3]` positions.
         faces: `[F, 3]` int32 vertex indices.
+        orient: whether neighbouring faces are first made to agree; static. Vertices and faces
+            must then be known, not traced.
 
     Returns:
         `[V, 3]`; 0 at a vertex in no face with an area.
 
     Raises:
-        ValueError: a shape, dtype or index is wrong.
+        ValueError: a shape, dtype or index is wrong; `orient` inside `jax.jit` or `jax.grad`.
 
     Example:
         >>> import jaxrender as jr
         >>> jr.vertex_normals([[0, 0, 0], [2, 0, 0], [0, 2, 0]], [[0, 1, 2]])[1].tolist()
         [0.0, 0.0, 1.0]
     """
+    signs = outward_signs(vertices, faces) if orient else None
     vertices = check_array("vertices", vertices, ("V", 3))
     faces = check_faces("faces", faces, vertices.shape[0])
     areas = _area_vectors(vertices, faces)
+    if signs is not None:
+        areas = areas * jnp.asarray(signs, areas.dtype)[:, None]
     corners = jnp.broadcast_to(areas[:, None], (*faces.shape, 3))
     return unit(add_at(jnp.zeros_like(vertices), faces, corners), NO_AREA)
 
@@ -165,7 +176,8 @@ def shade(
 
     With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
     normal, as `face_normals` gives it, is flipped. Without, its own normal counts whatever
-    side is seen, as in NMR and SoftRas.
+    side is seen, as in NMR and SoftRas. Interpolated normals need faces that are wound alike: see
+    `orient_faces`.
 
     Gradient: exact to textures, lights, `eye`, the mesh's vertices (through normals and
     positions) and barycentrics. Which face is seen, and from which side, has none.

@@ -40,7 +40,7 @@ from jaxrender._textures import (
     texel_taps,
     uv_taps,
 )
-from jaxrender._types import Image, Mesh, ScreenMesh, Soft
+from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
 from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.ordered import take
@@ -314,14 +314,15 @@ def _conorm(chosen: str | TConorm) -> TConorm:
     return TCONORMS["probabilistic" if chosen == "prod" else chosen]
 
 
-def _alpha(total: jax.Array, soft: Soft, face_count: int) -> jax.Array:
+def _alpha(total: jax.Array, soft: Soft, faces: jax.Array) -> jax.Array:
     """Alpha, from what was added up."""
     conorm = soft.aggregate_alpha
     if conorm == "hard":
         covered = jax.lax.stop_gradient(jnp.minimum(total, 1))
         return covered + (total - jax.lax.stop_gradient(total))
     if conorm == "sum":
-        return total / max(face_count, 1)
+        count = jnp.count_nonzero(~is_padding(faces))
+        return total / jnp.maximum(count, 1).astype(total.dtype)
     if conorm in ("prod", "probabilistic"):
         return -jnp.expm1(-total)
     conorm = _conorm(conorm)
@@ -505,7 +506,7 @@ def draw_soft(
         return image, image.alpha
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     blend = blend_scene(screen, texture, light, soft, **options)
-    alpha = _alpha(blend.total, soft, screen.faces.shape[0])
+    alpha = _alpha(blend.total, soft, screen.faces)
     if soft.aggregate_rgb == "hard":
         rgb, share, depth = _nearest_colors(screen, texture, light, soft, **options)
         drawn = 1 - share
@@ -549,7 +550,7 @@ def soft_silhouette(
     uncolored = dataclasses.replace(soft, aggregate_rgb=None)
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     blend = blend_scene(screen, None, None, uncolored, **options)
-    return _alpha(blend.total, soft, screen.faces.shape[0])
+    return _alpha(blend.total, soft, screen.faces)
 
 
 def _nearest_colors(

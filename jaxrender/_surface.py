@@ -1,4 +1,4 @@
-"""The surface that faces make together: which vertices are one point, which edges are sharp.
+"""The surface that faces make together: which edges they share, which are sharp, which side is out.
 
 In NumPy, on meshes of known values. Shape legend: `V` vertices, `F` faces, `E` edges, `S` sides of
 faces. The corners of all faces are numbered from 0 to 3F - 1, face by face.
@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from jaxrender._textures import VertexColors
+from jaxrender._checks import check_array, check_faces, is_concrete
+from jaxrender._textures import (
+    FaceCubes,
+    FaceTexels,
+    Texture,
+    UVTexture,
+    VertexColors,
+    check_texture,
+)
 from jaxrender._types import Mesh
 
 
@@ -33,10 +43,10 @@ class Edges(NamedTuple):
     high: np.ndarray
 
 
-def edges(mesh: Mesh) -> Edges:
+def edges(vertices: np.ndarray, faces: np.ndarray) -> Edges:
     """Finds the edges; vertices at the same place, which many files repeat at seams, are one."""
-    _, point = np.unique(np.asarray(mesh.vertices), axis=0, return_inverse=True)
-    points = point.reshape(-1)[np.asarray(mesh.faces)]
+    _, point = np.unique(vertices, axis=0, return_inverse=True)
+    points = point.reshape(-1)[faces]
 
     # Walk around each face: a side goes from its corner to the next.
     start = np.arange(points.size).reshape(-1, 3)
@@ -69,7 +79,7 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-300)
 
     # Pair the two sides of each ordinary edge, and keep the smooth ones.
-    edge, degree, low, high = edges(mesh)
+    edge, degree, low, high = edges(vertices, faces)
     sides = np.argsort(edge, kind="stable")
     one, other = sides[degree[edge[sides]] == 2].reshape(-1, 2).T
     cosine = (normals[low[one] // 3] * normals[low[other] // 3]).sum(-1)
@@ -89,3 +99,151 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     return dataclasses.replace(
         mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture
     )
+
+
+def orient_faces(mesh: Mesh) -> Mesh:
+    """Turns faces so that neighbours agree about which side is the front.
+
+    Files often mix both windings: smooth normals then cancel out where they meet, and show as
+    dark patches, and `cull` makes holes. From face to face across their edges, all are wound
+    alike; vertices at the same place are one, as at seams. Edges of three and more faces lead
+    nowhere, and a one-sided surface (a Möbius strip) stays torn along some of its edges.
+
+    Of both ways to wind a connected part, a closed one gets that with its front outside, where the
+    world is right-handed, and an open one that of most of its faces. A room, or a cavity, has its
+    front outside as well; light that is `two_sided` does not mind.
+
+    A face is turned by exchanging its first two corners; its texture turns with it. Faces keep
+    their order, vertices are untouched.
+
+    Args:
+        mesh: with known vertices and faces; the texture may be traced.
+
+    Returns:
+        The mesh with turned faces.
+
+    Raises:
+        ValueError: the mesh is not valid, or is traced by `jax.jit`, `jax.grad` or `jax.vmap`:
+            call this once, outside.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> cube = jr.shapes.cube()
+        >>> mixed = jr.Mesh(cube.vertices, cube.faces.at[::3, :2].set(cube.faces[::3, 1::-1]))
+        >>> (jr.orient_faces(mixed).faces == cube.faces).all().item()
+        True
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
+        )
+    vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces)
+    texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), jnp.asarray(faces)))
+    turned = turned_faces(vertices, faces)
+    with jax.ensure_compile_time_eval():
+        wound = jnp.asarray(_turn(faces, turned), jnp.int32)
+    return dataclasses.replace(mesh, faces=wound, texture=_turned_texture(texture, turned))
+
+
+def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:
+    """-1 for each face `[F]` that `orient_faces` turns, 1 for the others.
+
+    Raises:
+        ValueError: as of `orient_faces`.
+    """
+    return np.where(turned_faces(*_known("vertices", "faces", vertices, faces)), -1, 1)
+
+
+def _known(
+    vertices_name: str, faces_name: str, vertices: ArrayLike, faces: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and faces as NumPy's, checked.
+
+    Raises:
+        ValueError: they are traced, or wrong.
+    """
+    if not is_concrete(vertices, faces):
+        raise ValueError(
+            f"`{vertices_name}` and `{faces_name}` must be known to orient faces, got traced "
+            "values. Call orient_faces(mesh) once, outside of jax.jit, jax.grad and jax.vmap, and "
+            "go on with its faces."
+        )
+    with jax.ensure_compile_time_eval():
+        checked = check_array(vertices_name, vertices, ("V", 3), finite=True)
+        return np.asarray(checked), np.asarray(check_faces(faces_name, faces, checked.shape[0]))
+
+
+def turned_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Which faces `[F]` are to be turned, see `orient_faces`."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+    if not len(faces):
+        return np.zeros(0, bool)
+
+    # Pair the two sides of each ordinary edge; faces that walk it the same way disagree.
+    count = len(faces)
+    edge, degree, low, high = edges(vertices, faces)
+    order = np.argsort(edge, kind="stable")
+    one, other = order[degree[edge[order]] == 2].reshape(-1, 2).T
+    forward = low % 3 == (high + 2) % 3
+    first, second = low[one] // 3, low[other] // 3
+    disagree = forward[one] == forward[other]
+
+    # Walk from the first face of each part to all others, by way of a face that is none.
+    pairs = np.concatenate([first, second]), np.concatenate([second, first])
+    graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(count, count)).tocsr()
+    parts, part = connected_components(graph, directed=False)
+    _, root = np.unique(part, return_index=True)
+    walk = np.concatenate([pairs[0], np.full(parts, count)]), np.concatenate([pairs[1], root])
+    graph = coo_array((np.ones(len(walk[0])), walk), shape=(count + 1, count + 1)).tocsr()
+    order, before = breadth_first_order(graph, count)
+
+    # Hand on from each to the next whether it is turned, by what one of their edges says.
+    names = pairs[0].astype(np.int64) * count + pairs[1]
+    names, said = np.unique(names, return_index=True)
+    steps = order[1:].astype(np.int64)
+    inner = before[steps] < count
+    known = np.zeros(count, bool)
+    known[steps[inner]] = np.concatenate([disagree, disagree])[
+        said[np.searchsorted(names, before[steps[inner]] * count + steps[inner])]
+    ]
+    turned = np.zeros(count + 1, bool)
+    for face, source in zip(steps.tolist(), before[steps].tolist(), strict=True):
+        turned[face] = turned[source] ^ known[face]
+    turned = turned[:count]
+
+    # Choose of both ways: a positive volume where a part is closed, else that of most faces.
+    corners = vertices[faces].astype(np.float64)
+    middle = np.zeros((parts, 3))
+    np.add.at(middle, part, corners.mean(1))
+    sizes = np.bincount(part, minlength=parts)
+    corners -= (middle / np.maximum(sizes, 1)[:, None])[part][:, None]
+    volume = (np.cross(corners[:, 0], corners[:, 1]) * corners[:, 2]).sum(-1)
+    volume = np.bincount(part, np.where(turned, -volume, volume), minlength=parts)
+    open_part = np.zeros(parts, bool)
+    open_part[part[low[degree[edge] != 2] // 3]] = True
+    by_most = 2 * np.bincount(part, turned, minlength=parts) > sizes
+    return turned ^ np.where(open_part | (volume == 0), by_most, volume < 0)[part]
+
+
+def _turn(faces: Any, turned: np.ndarray) -> Any:
+    """Faces `[F, 3]` with the first two corners of those that are turned exchanged."""
+    return np.where(turned[:, None], np.asarray(faces)[:, [1, 0, 2]], faces)
+
+
+def _turned_texture(texture: Texture, turned: np.ndarray) -> Texture:
+    """The texture of faces whose first two corners are exchanged."""
+    if isinstance(texture, FaceTexels):
+        swapped = texture.texels.swapaxes(1, 2)
+        texels = jnp.where(turned[:, None, None, None], swapped, texture.texels)
+        return dataclasses.replace(texture, texels=texels)
+    if isinstance(texture, FaceCubes):
+        swapped = texture.cubes.swapaxes(1, 2)
+        cubes = jnp.where(turned[:, None, None, None, None], swapped, texture.cubes)
+        return dataclasses.replace(texture, cubes=cubes)
+    if isinstance(texture, UVTexture):
+        swapped = texture.faces[:, np.array([1, 0, 2])]
+        faces = jnp.where(turned[:, None], swapped, texture.faces)
+        return dataclasses.replace(texture, faces=faces)
+    return texture

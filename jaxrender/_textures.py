@@ -327,7 +327,8 @@ def texel_taps(first: jax.Array, w0: jax.Array, w1: jax.Array, side: int) -> tup
     ix, iy = (jnp.clip(position.astype(jnp.int32), 0, side - 1) for position in (x, y))
     # Beyond the edge from vertex 0 to 1 the two add up to 1; rounding must not choose there.
     iy = jnp.minimum(iy, side - 1 - ix)
-    lower = ((x - ix) + (y - iy) <= 1) | (ix + iy == side - 1)
+    within = (x - ix.astype(x.dtype)) + (y - iy.astype(y.dtype))
+    lower = (within <= 1) | (ix + iy == side - 1)
     ix, iy = jnp.where(lower, ix, side - 1 - ix), jnp.where(lower, iy, side - 1 - iy)
     return [first + iy * side + ix], [jnp.ones_like(w0)]
 
@@ -414,12 +415,14 @@ def _wrapped_neighbours(
         return tuple(jnp.where(repeats, *pair) for pair in zip(repeated, clamped, strict=True))
     if wrap == "mirror":
         coordinate = mirrored(coordinate)
+    span = jnp.asarray(size, coordinate.dtype)
     if wrap != "repeat":
-        return _neighbours(_limit(coordinate * size - 0.5, size - 1), size)
-    position = (coordinate - jnp.floor(coordinate)) * size - 0.5
-    low = jnp.floor(position).astype(jnp.int32)
+        return _neighbours(_limit(coordinate * span - 0.5, span - 1), size)
+    position = (coordinate - jnp.floor(coordinate)) * span - 0.5
+    low = jnp.floor(position)
+    fraction, low = position - low, low.astype(jnp.int32)
     high = jnp.where(low + 1 >= size, 0, low + 1)
-    return jnp.where(low < 0, size - 1, low), high, position - low
+    return jnp.where(low < 0, size - 1, low), high, fraction
 
 
 def _neighbours(
@@ -427,7 +430,7 @@ def _neighbours(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The texels on both sides of a position in [0, size - 1], and the way from the first."""
     low = jnp.clip(position.astype(jnp.int32), 0, jnp.maximum(size - 2, 0))
-    return low, jnp.minimum(low + 1, size - 1), position - low
+    return low, jnp.minimum(low + 1, size - 1), position - low.astype(position.dtype)
 
 
 def _limit(position: jax.Array, top: jax.Array | int) -> jax.Array:

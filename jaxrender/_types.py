@@ -65,6 +65,11 @@ class Mesh:
     texture: Any = None
 
 
+def is_padding(faces: jax.Array) -> jax.Array:
+    """Which faces `[F]` name one vertex three times, as `pad_meshes` appends them."""
+    return (faces[:, 0] == faces[:, 1]) & (faces[:, 1] == faces[:, 2])
+
+
 @struct
 class Perspective:
     """A symmetric perspective projection.

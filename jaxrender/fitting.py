@@ -258,14 +258,16 @@ def _programs(
                 project(params),
             )
         (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        update, inner = optimizer.update(
-            gradient,
-            state.optimizer,
-            params,
-            value=value,
-            grad=gradient,
-            value_fn=lambda params: objective(params)[0],
-        )
+        # Optimisers mix dtypes of their own, whatever jax is told to think of that.
+        with jax.numpy_dtype_promotion("standard"):
+            update, inner = optimizer.update(
+                gradient,
+                state.optimizer,
+                params,
+                value=value,
+                grad=gradient,
+                value_fn=lambda params: objective(params)[0],
+            )
         better = jnp.isfinite(value) & (value < state.best_loss)
         best, best_loss = jax.tree.map(
             functools.partial(jnp.where, better),

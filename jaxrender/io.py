@@ -19,13 +19,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxrender._bake import bake_cubes, bake_texels
-from jaxrender._checks import check_array, check_choice
+from jaxrender._checks import check_array, check_choice, check_faces
 from jaxrender._color import ENCODINGS
 from jaxrender._formats import gltf, obj, off, others, ply
 from jaxrender._formats.convert import floats, raw_mesh, texture_of, uv_texture
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_rgb, save_animation, save_image
-from jaxrender._types import Mesh
+from jaxrender._types import Mesh, is_padding
 
 __all__ = [
     "bake_cubes",
@@ -208,20 +208,21 @@ def normalize(mesh: Mesh) -> Mesh:
 
     With `b` the lower and `B` the upper corner of the mesh's bounding box, a vertex `v` becomes
     `(2 v - b - B) / max(B - b)`: the longest side is then 2 long. A mesh without extent moves
-    to the origin.
+    to the origin. Vertices of no face, as padding has them, move along, but the box is that of
+    the others; without faces it is that of all.
 
     Gradient: exact where one vertex holds each side of the box, and shared evenly among those
     that tie.
 
     Args:
-        mesh: `[V, 3]` vertices in any unit.
+        mesh: `[V, 3]` vertices in any unit, `[F, 3]` faces.
 
     Returns:
         the mesh with new vertices.
 
     Raises:
-        ValueError: the vertices are not `[V, 3]` finite floats. Inside `jax.jit` a vertex that is
-            not finite is left out of the box.
+        ValueError: the vertices are not `[V, 3]` finite floats, or the faces do not fit them.
+            Inside `jax.jit` a vertex that is not finite is left out of the box.
 
     Example:
         >>> from jaxrender.shapes import cube
@@ -229,9 +230,14 @@ def normalize(mesh: Mesh) -> Mesh:
         [-1.0, -1.0, -1.0]
     """
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
-    finite = jnp.isfinite(vertices).all(axis=1, keepdims=True)
-    low = jnp.min(vertices, axis=0, initial=jnp.inf, where=finite)
-    high = jnp.max(vertices, axis=0, initial=-jnp.inf, where=finite)
+    faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+
+    # Find the box of the vertices that faces use.
+    corners = jnp.where(is_padding(faces)[:, None], vertices.shape[0], faces)
+    used = jnp.zeros(vertices.shape[0], bool).at[corners].set(True, mode="drop")
+    counts = jnp.isfinite(vertices).all(axis=1) & (used | ~used.any())
+    low = jnp.min(vertices, axis=0, initial=jnp.inf, where=counts[:, None])
+    high = jnp.max(vertices, axis=0, initial=-jnp.inf, where=counts[:, None])
     extent = jnp.max(high - low)
     scale = jnp.where(extent > 0, 2 / jnp.where(extent > 0, extent, 1), 1)
     moved = (vertices - low[None]) * scale - (high - low)[None] * scale / 2

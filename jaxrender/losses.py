@@ -9,15 +9,24 @@ Each takes one mesh or one view and returns a scalar. For a batch take `jax.vmap
     jnp.mean(jax.vmap(negative_iou)(silhouettes, targets))
     jnp.mean(jax.vmap(laplacian, in_axes=(0, None))(vertices, topology))
 
+Meshes of different sizes are padded: `stack_meshes` their vertices, `stack_topologies` their
+topologies. Padding counts for nothing, in sums and in means, so each loss is that of its mesh
+alone:
+
+    vertices = stack_meshes(meshes).vertices
+    topologies = stack_topologies(mesh_topology(m.faces, len(m.vertices)) for m in meshes)
+    jnp.mean(jax.vmap(laplacian)(vertices, topologies))
+
 Values and gradients are finite for degenerate and empty meshes, as long as squared lengths fit
 the dtype. A vertex that is not finite is an error where its value is known; inside jit its edges
 and hinges count as if they had no extent, and nothing is moved by them.
 
-Shape legend: `V` vertices, `F` faces, `E` edges, `K` hinges, `H, W` image.
+Shape legend: `N` meshes, `V` vertices, `F` faces, `E` edges, `K` hinges, `H, W` image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -62,6 +71,9 @@ class MeshTopology:
         hinges: `[K, 4]` int32 for each edge that belongs to exactly two faces its ends, then
             the third corner of either face.
         valence: `[V]` int32 how many neighbours each vertex has.
+
+    Where it is padded (see `pad_topologies`), an edge or hinge goes from a vertex to itself, and
+    a vertex has no neighbours.
     """
 
     edges: jax.Array  # [E, 2]
@@ -82,7 +94,7 @@ def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
 
     Args:
         faces: `[F, 3]` vertex indices; known values, not traced ones.
-        vertex_count: V; may be more than the faces use.
+        vertex_count: V; may be more than the faces use, as that of a padded mesh is.
 
     Returns:
         The topology.
@@ -132,21 +144,82 @@ def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
         return MeshTopology(*(jnp.asarray(part, jnp.int32) for part in (edges, hinges, valence)))
 
 
+def pad_topologies(topologies: Iterable[MeshTopology]) -> list[MeshTopology]:
+    """Pads topologies to the same numbers of vertices, edges and hinges.
+
+    They then fit the vertices of the padded meshes, see `pad_meshes`. Losses leave padding out,
+    also of their means.
+
+    Args:
+        topologies: at least one, of `mesh_topology`.
+
+    Returns:
+        As many topologies; their arrays have the same shapes.
+
+    Raises:
+        ValueError: there is none, or one is no topology.
+
+    Example:
+        >>> triangle = mesh_topology([[0, 1, 2]], 3)
+        >>> square = mesh_topology([[0, 1, 2], [2, 1, 3]], 4)
+        >>> pad_topologies([triangle, square])[0].edges.tolist()
+        [[0, 1], [0, 2], [1, 2], [0, 0], [0, 0]]
+    """
+    topologies = list(topologies)
+    if not topologies:
+        raise ValueError("`topologies` must hold at least one topology, got none.")
+    for index, topology in enumerate(topologies):
+        _check_topology(f"topologies[{index}]", topology)
+    sizes = [max(map(len, parts)) for parts in zip(*map(jax.tree.leaves, topologies), strict=True)]
+
+    def padded(part: jax.Array, size: int) -> jax.Array:
+        return jnp.pad(part, ((0, size - len(part)), *((0, 0),) * (part.ndim - 1)))
+
+    return [MeshTopology(*map(padded, jax.tree.leaves(topology), sizes)) for topology in topologies]
+
+
+def stack_topologies(topologies: Iterable[MeshTopology]) -> MeshTopology:
+    """Pads topologies as `pad_topologies` does, and stacks them: arrays get a leading axis `[N]`.
+
+    Args:
+        topologies: as for `pad_topologies`.
+
+    Returns:
+        One topology to be mapped over, with `edges` `[N, E, 2]`, `hinges` `[N, K, 4]` and
+        `valence` `[N, V]`.
+
+    Raises:
+        ValueError: as for `pad_topologies`.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> meshes = [jr.shapes.cube(), jr.shapes.icosphere(1)]
+        >>> both = stack_topologies(mesh_topology(m.faces, len(m.vertices)) for m in meshes)
+        >>> losses = jax.vmap(edge_length)(jr.stack_meshes(meshes).vertices, both)
+        >>> losses.shape
+        (2,)
+    """
+    return jax.tree.map(lambda *parts: jnp.stack(parts), *pad_topologies(topologies))
+
+
 def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
-    """How far vertices are from the middle of their neighbours.
+    """How far vertices are from the middle of their neighbours, squared.
 
     With `N(i)` the distinct neighbours of vertex i, the loss is the sum (or mean) over i of
 
         |xᵢ - Σⱼ xⱼ / |N(i)||²,   j in N(i)
 
-    The sum is SoftRas's `LaplacianLoss`. A vertex without neighbours adds 0.
+    The sum is SoftRas's `LaplacianLoss`. A vertex without neighbours, as padding has none, adds
+    0, and does not count in the mean. PyTorch3D's `mesh_laplacian_smoothing(method="uniform")` is
+    another loss: the mean of the lengths `|…|`, not of their squares, over all vertices; its
+    gradient does not fade as the mesh gets smooth.
 
     Gradient: exact to `vertices`.
 
     Args:
         vertices: `[V, 3]` positions, scene units.
         topology: of the same mesh; see `mesh_topology`.
-        reduction: "sum" as in SoftRas, or "mean" over the V vertices; static.
+        reduction: "sum" as in SoftRas, or "mean" over the vertices that have neighbours; static.
 
     Returns:
         `[]` squared scene units.
@@ -171,7 +244,7 @@ def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "
     side = _sides(vertices, topology.edges)[:, 0]
     offsets = add_at(add_at(jnp.zeros_like(vertices), a, -side), b, side)
     offsets = offsets / jnp.maximum(topology.valence, 1).astype(vertices.dtype)[:, None]
-    return _reduce((offsets**2).sum(1), reduction)
+    return _reduce((offsets**2).sum(1), topology.valence > 0, reduction)
 
 
 def flatten(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
@@ -185,7 +258,8 @@ def flatten(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "su
         h = b - a (a·b) / (a·a + e),   l = |b| sin β,   cos θ = h₁·h₂ / (l₁ l₂ + e)
 
     The sum is SoftRas's `FlattenLoss`, which fails on meshes with a boundary; here edges that do
-    not have exactly two faces add nothing.
+    not have exactly two faces add nothing. PyTorch3D has no such loss; `normal_consistency` is
+    its own, `1 + cos θ`, neither squared nor softened by e.
 
     Gradient: exact to `vertices`.
 
@@ -222,7 +296,7 @@ def flatten(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "su
     # Drop b and c onto the edge, and compare the directions of the two perpendiculars.
     (h1, l1), (h2, l2) = _perpendicular(a, b, e), _perpendicular(a, c, e)
     cos = _dot(h1, h2) / (l1 * l2 + e)
-    return _reduce((cos + 1) ** 2, reduction)
+    return _reduce((cos + 1) ** 2, _is_there(topology.hinges), reduction)
 
 
 def _perpendicular(a: jax.Array, b: jax.Array, e: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -246,8 +320,9 @@ def edge_length(
 ) -> jax.Array:
     """How far the lengths of edges are from a target.
 
-    The mean (or sum) over edges of `(|xₐ - x_b| - target)²`; the mean is PyTorch3D's
-    `mesh_edge_loss`.
+    The mean (or sum) over edges of `(|xₐ - x_b| - target)²`: deviations are squared. The mean is
+    PyTorch3D's `mesh_edge_loss` of one mesh. (Its loss of a batch is the mean of the meshes'
+    means, as `jnp.mean` of ours under `jax.vmap`.)
 
     Gradient: exact to `vertices` and `target`; an edge of no length has no direction, and 0.
 
@@ -277,7 +352,7 @@ def edge_length(
 
     # The length is v·n(v): unlike a square root it has a gradient, 0, where v is 0.
     lengths = _dot(side, unit(side))
-    return _reduce((lengths - target) ** 2, reduction)
+    return _reduce((lengths - target) ** 2, _is_there(topology.edges), reduction)
 
 
 def normal_consistency(
@@ -285,10 +360,11 @@ def normal_consistency(
 ) -> jax.Array:
     """How much the normals of neighbouring faces differ: 0 for a flat mesh.
 
-    The mean (or sum) over hinges of `1 - n₁·n₂`, with the unit normals of the two faces on one
-    side of the surface, however they are wound. The mean is PyTorch3D's
-    `mesh_normal_consistency`, where no edge has more than two faces. As there, a face without
-    area has the normal 0: its hinges add 1.
+    The mean (or sum) over hinges of `1 - n₁·n₂` (1 minus the cosine, not an angle, not squared),
+    with the unit normals of the two faces on one side of the surface, however they are wound. The
+    mean is PyTorch3D's `mesh_normal_consistency` of one mesh, where no edge has more than two
+    faces; there, each pair of the faces at such an edge counts, here none does. As there, a face
+    without area has the normal 0: its hinges add 1.
 
     Gradient: exact to `vertices`; 0 from a face without area.
 
@@ -316,7 +392,7 @@ def normal_consistency(
     # Lengths do not matter: with units, no product overflows or vanishes.
     a, b, c = jnp.moveaxis(unit(_sides(vertices, topology.hinges)), 1, 0)
     cos = _dot(unit(jnp.cross(a, b), NO_AREA), unit(jnp.cross(c, a), NO_AREA))
-    return _reduce(1 - cos, reduction)
+    return _reduce(1 - cos, _is_there(topology.hinges), reduction)
 
 
 def negative_iou(silhouette: ArrayLike, target: ArrayLike) -> jax.Array:
@@ -381,18 +457,27 @@ def iou(predicted: ArrayLike, target: ArrayLike) -> jax.Array:
                 f"`{name}` must be a boolean array {list(grids[0].shape)}, "
                 f"got {grid.dtype.name}{list(grid.shape)}. Pass for example alpha > 0.5."
             )
-    intersection, union = (grids[0] & grids[1]).sum(), (grids[0] | grids[1]).sum()
-    return jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1)
+    both, either = (
+        found.sum().astype(jnp.result_type(float))
+        for found in (grids[0] & grids[1], grids[0] | grids[1])
+    )
+    return jnp.where(either > 0, both / jnp.maximum(either, 1), 1)
 
 
 def _dot(u: jax.Array, v: jax.Array) -> jax.Array:
     return (u * v).sum(-1)
 
 
-def _reduce(terms: jax.Array, reduction: str) -> jax.Array:
-    """The sum or mean of all terms; 0 where there are none."""
+def _reduce(terms: jax.Array, there: jax.Array, reduction: str) -> jax.Array:
+    """The sum or mean of the terms that are there, not padding; 0 where there are none."""
     check_choice("reduction", reduction, REDUCTIONS)
-    return terms.sum() / (max(terms.size, 1) if reduction == "mean" else 1)
+    total = jnp.where(there, terms, 0).sum()
+    return total / jnp.maximum(there.sum(), 1).astype(total.dtype) if reduction == "mean" else total
+
+
+def _is_there(corners: jax.Array) -> jax.Array:
+    """Which edges or hinges `[K, n]` are no padding: their ends are two vertices."""
+    return corners[:, 0] != corners[:, 1]
 
 
 def _sides(vertices: jax.Array, corners: jax.Array) -> jax.Array:
@@ -411,14 +496,18 @@ def _check_mesh(vertices: ArrayLike, topology: Any) -> tuple[jax.Array, MeshTopo
     Raises:
         ValueError: it does not, or is not finite.
     """
-    if not isinstance(topology, MeshTopology):
-        raise ValueError(
-            f"`topology` must be a MeshTopology, got {type(topology).__name__}. "
-            "Pass mesh_topology(faces, vertices.shape[0])."
-        )
+    _check_topology("topology", topology)
     shape = (*topology.valence.shape, 3)
     hint = "One row per vertex of the topology; for a batch use jax.vmap."
     return check_array("vertices", vertices, shape, finite=True, hint=hint), topology
+
+
+def _check_topology(name: str, topology: Any) -> None:
+    if not isinstance(topology, MeshTopology):
+        raise ValueError(
+            f"`{name}` must be a MeshTopology, got {type(topology).__name__}. "
+            "Pass mesh_topology(faces, vertices.shape[0])."
+        )
 
 
 def _check_coverage(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> jax.Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender import _teapot
+from jaxrender._topology import quarter_faces
 from jaxrender._types import Mesh
 
 __all__ = [
@@ -95,7 +96,8 @@ def icosphere(subdivisions: int = 3, radius: float = 1.0) -> Mesh:
     )
 
     for _ in range(subdivisions):
-        vertices, faces = _subdivide(vertices, faces)
+        ends, faces = quarter_faces(faces, len(vertices))
+        vertices = np.concatenate([vertices, vertices[ends].mean(1)])
         vertices /= np.linalg.norm(vertices, axis=1, keepdims=True)
     return _mesh(radius * vertices, faces)
 
@@ -218,20 +220,6 @@ def _grid_quads(ids: np.ndarray) -> np.ndarray:
 def _split(quads: np.ndarray) -> np.ndarray:
     """Cuts quads `[Q, 4]` along their first diagonal into triangles `[2 Q, 3]`."""
     return quads[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
-
-
-def _subdivide(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts every triangle in four at the middles of its edges."""
-    # Give each edge, opposite corners 2, 0 and 1, one new vertex; a packed key sorts fast.
-    ends = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2).astype(np.int64), axis=1)
-    keys, ids = np.unique(ends[:, 0] * len(vertices) + ends[:, 1], return_inverse=True)
-    middles = (vertices[keys // len(vertices)] + vertices[keys % len(vertices)]) / 2
-
-    a, b, c = faces.T
-    ab, bc, ca = ids.reshape(-1, 3).T + len(vertices)
-    parts = [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-    split = np.stack([np.stack(part, axis=-1) for part in parts], axis=1)
-    return np.concatenate([vertices, middles]), split.reshape(-1, 3)
 
 
 def _positive(name: str, value: float) -> float:

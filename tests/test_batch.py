@@ -88,6 +88,35 @@ def test_padding_has_no_gradient(name):
         assert (got[count:] == 0).all()
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+def test_what_counts_faces_or_corners_leaves_padding_out(kind):
+    """Also where the first vertex, which padding repeats, is in no face."""
+    alone = jr.shapes.cube()
+    if kind:
+        vertices = jnp.concatenate([jnp.full((1, 3), 0.45), 0.5 * alone.vertices])
+        alone = jr.Mesh(vertices, alone.faces + 1)
+    padded, _ = jr.pad_meshes([alone, jr.shapes.icosphere(1)])
+    count = len(alone.vertices)
+
+    def normalized(vertices, faces):
+        weights = jnp.arange(3.0 * count).reshape(count, 3)
+        return jnp.sum(jr.normalize(jr.Mesh(vertices, faces)).vertices[:count] ** 2 * weights)
+
+    def covered(mesh):
+        soft = jr.Soft(sigma=1e-3, aggregate_alpha="sum")
+        camera = jr.look_at((0.7, 1.0, -2.5))
+        return jr.silhouette(mesh, camera, image_size=SIZE, rasterizer=soft)
+
+    for function in (covered, lambda mesh: jr.voxelize(mesh.vertices, mesh.faces, resolution=8)):
+        np.testing.assert_allclose(jit(function)(padded), jit(function)(alone), atol=1e-6)
+    normals = jit(lambda mesh: jr.vertex_normals(mesh.vertices, mesh.faces))
+    np.testing.assert_allclose(normals(padded)[:count], normals(alone), atol=1e-6)
+    slope = jit(jax.value_and_grad(normalized))
+    found = (slope(mesh.vertices, mesh.faces) for mesh in (padded, alone))
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got[:count] if got.ndim else got, want, rtol=1e-5, atol=1e-5)
+
+
 def test_a_mesh_without_faces_fits_in():
     nothing = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
     padded, cube = jr.pad_meshes([nothing, jr.shapes.cube()])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxrender import losses, shapes
+from jaxrender import Mesh, losses, shapes, stack_meshes
 from jaxrender.losses import mesh_topology
 
 # Three hinges, one edge of three faces (0 to 4), a boundary, a vertex without neighbours (7), a
@@ -79,8 +81,9 @@ def losses_slowly(vertices, faces, target=0.7, reduction="sum") -> np.ndarray:
         return v / max(np.linalg.norm(v), 1e-30)
 
     smooth = [
-        np.sum((x[i] - np.mean([x[j] for j in near], axis=0)) ** 2) if near else 0.0
+        np.sum((x[i] - np.mean([x[j] for j in near], axis=0)) ** 2)
         for i, near in enumerate(neighbours)
+        if near
     ]
     lengths = [(np.linalg.norm(x[i] - x[j]) - target) ** 2 for i, j in opposite]
     folds, turns = [], []
@@ -363,6 +366,64 @@ def test_iou():
     np.testing.assert_allclose(many, [both / either, 1, 1], rtol=1e-6)
 
 
+# --- padding ----------------------------------------------------------------------------------
+
+
+def test_padding_counts_for_nothing():
+    """Values and gradients of meshes of different sizes are those of each alone."""
+    random = np.random.default_rng(5)
+    cube, ball = shapes.cube(), shapes.icosphere(2)
+    odd = Mesh(jnp.asarray(some_vertices()), jnp.asarray(FACES))
+    meshes = [
+        dataclasses.replace(
+            mesh, vertices=mesh.vertices + 0.1 * random.normal(size=mesh.vertices.shape)
+        )
+        for mesh in (cube, ball, odd)
+    ]
+    padded = stack_meshes(meshes)
+    alone = [mesh_topology(mesh.faces, len(mesh.vertices)) for mesh in meshes]
+    topologies = losses.stack_topologies(alone)
+    assert {len(part) for part in jax.tree.leaves(topologies)} == {3}
+    assert padded.vertices.shape[1] == topologies.valence.shape[1]
+
+    for reduction in losses.REDUCTIONS:
+
+        def differentiated(vertices, topology, reduction=reduction):
+            values, pull = jax.vjp(
+                lambda vertices: all_losses(vertices, topology, reduction=reduction), vertices
+            )
+            return values, jax.vmap(pull)(jnp.eye(4))[0]
+
+        found = jax.jit(jax.vmap(differentiated))(padded.vertices, topologies)
+        for index, (mesh, topology) in enumerate(zip(meshes, alone, strict=True)):
+            count = len(mesh.vertices)
+            values, slopes = jax.jit(differentiated)(mesh.vertices, topology)
+            np.testing.assert_allclose(found[0][index], values, rtol=1e-5)
+            np.testing.assert_allclose(found[1][index][:, :count], slopes, rtol=1e-3, atol=1e-5)
+            assert (found[1][index][:, count:] == 0).all()
+
+            # Of the padded mesh's own faces one finds the same topology.
+            own = mesh_topology(padded.faces[index], padded.vertices.shape[1])
+            assert own.edges.shape == topology.edges.shape
+            np.testing.assert_allclose(
+                losses_quickly(padded.vertices[index], own, reduction=reduction), values, rtol=1e-5
+            )
+
+
+def test_padded_topologies():
+    triangle, square = mesh_topology([[0, 1, 2]], 3), mesh_topology([[0, 1, 2], [2, 1, 3]], 4)
+    first, second = losses.pad_topologies([triangle, square])
+    for got, want in zip(jax.tree.leaves(second), jax.tree.leaves(square), strict=True):
+        np.testing.assert_array_equal(got, want)
+        assert got.dtype == np.int32
+    assert first.edges.tolist() == [[0, 1], [0, 2], [1, 2], [0, 0], [0, 0]]
+    assert first.hinges.tolist() == [[0] * 4]
+    assert first.valence.tolist() == [2, 2, 2, 0]
+    empty = mesh_topology(np.zeros((0, 3), int), 0)
+    none = losses.pad_topologies([empty, square])[0]
+    np.testing.assert_array_equal(losses_quickly(some_vertices()[:4], none), 0)
+
+
 # --- bad input --------------------------------------------------------------------------------
 
 
@@ -374,6 +435,8 @@ def test_iou():
         (lambda t: mesh_topology([[0, 1, 3]], 3), "`faces` must index 3 vertices"),
         (lambda t: mesh_topology([[0, 1, 2]], -1), "`vertex_count` must be a whole number"),
         (lambda t: mesh_topology([[0, 1, 2]], 3.0), "`vertex_count` must be a whole number"),
+        (lambda t: losses.pad_topologies([]), "at least one topology"),
+        (lambda t: losses.stack_topologies([t, 3]), r"`topologies\[1\]` must be a MeshTopology"),
         (lambda t: losses.laplacian(np.zeros((V, 2)), t), "`vertices` must be"),
         (lambda t: losses.laplacian(np.zeros((V + 1, 3)), t), "per vertex of the topology"),
         (lambda t: losses.flatten(np.zeros((2, V, 3)), t), "use jax.vmap"),

@@ -1304,3 +1304,60 @@ class TestErrors:
                 jax.jacfwd(lambda x: jr.rasterize_soft(self.screen, image_size=(4, 4), sigma=x)),
                 1e-3,
             )
+
+
+# --- more losses than views -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "alpha"), [("vertex", "max"), ("uv", "prod")])
+def test_many_losses_of_one_view(kind, alpha):
+    """`vmap` over what only the loss depends on, and `jax.jacrev`, are loops."""
+    random = np.random.default_rng(0)
+    corners = random.uniform((-0.8, -0.8, 2), (0.8, 0.8, 4), (3, 3, 3))
+    vertices, faces = separate(np.float32(corners))
+    options = {"image_size": (5, 6), "sigma": 1e-2, "gamma": 1e-1, "aggregate_alpha": alpha}
+    targets = jnp.asarray(random.uniform(size=(3, 5, 6, 4)), jnp.float32)
+    backgrounds = jnp.asarray(random.uniform(size=(2, 3)), jnp.float32)
+    texture = some_texture(kind, faces)
+    table, *rest = jax.tree.leaves(texture)
+
+    def picture(vertices, table, background):
+        image = jr.rasterize_soft(
+            jr.ScreenMesh(vertices, faces),
+            type(texture)(table, *rest),
+            background=background,
+            **options,
+        )
+        return jnp.concatenate([image.rgb, image.alpha[..., None]], -1)
+
+    def loss(vertices, table, background, target):
+        return (picture(vertices, table, background) * target).sum()
+
+    slope = jax.grad(loss, (0, 1, 2))
+    over_targets = jax.vmap(slope, (None, None, None, 0))
+    some = vertices, table, backgrounds[0]
+    many = jit(over_targets)(*some, targets)
+    nested = jit(jax.vmap(over_targets, (None, None, 0, None)))(*some[:2], backgrounds, targets)
+    jacobian = jit(jax.jacrev(picture, (0, 1, 2)))(*some)
+
+    # The gradient of a weighted picture is the weighted sum of the Jacobian's rows.
+    def agrees(got, want):
+        size = np.abs(want).max()
+        assert size > 1e-3
+        np.testing.assert_allclose(got, want, atol=2e-5 * size)
+
+    alone = jit(slope)
+    for index, target in enumerate(targets):
+        want = alone(*some, target)
+        other = alone(vertices, table, backgrounds[1], target)
+        for k, part in enumerate(want):
+            agrees(many[k][index], part)
+            agrees(nested[k][0, index], part)
+            agrees(nested[k][1, index], other[k])
+            agrees(np.tensordot(target, jacobian[k], axes=3), part)
+
+    # Of two views with three losses each, either knows its own highest triangle.
+    views = jnp.stack([vertices, vertices[::-1]])
+    both = jit(jax.vmap(over_targets, (0, None, None, None)))(views, *some[1:], targets)
+    for got, part in zip(both, alone(views[1], *some[1:], targets[2]), strict=True):
+        agrees(got[1, 2], part)

@@ -192,7 +192,8 @@ def _sweep_all(
     views, height, width, _ = image.shape
     faces, dtype = is_cut.shape[0], edges.start.dtype
     lines = Lines(as_lines(image.astype(dtype)), as_lines(upstream.astype(dtype)))
-    table = jnp.concatenate([*(points.reshape(6, -1) for points in edges), is_cut[None]])
+    points = [points.reshape(6, -1) for points in edges]
+    table = jnp.concatenate([*points, is_cut[None].astype(dtype)])
 
     # List the visible pixels.
     face = face[:, ::-1].reshape(-1)
@@ -233,7 +234,8 @@ def _sweep_all(
             # Push them out, from the pixels right inside them, over all beyond.
             rows = max(1, min(schedule.swept // lines.image.shape[2], u.size // 8))
             chosen, chosen_count = list_places(
-                (crossing.valid & (v == crossing.inner)).reshape(-1), u.size + rows
+                (crossing.valid & (v == crossing.inner.astype(v.dtype))).reshape(-1),
+                u.size + rows,
             )
             chosen_place = (line * lines.image.shape[2] + v).reshape(-1)[chosen]
             every = jax.tree.map(lambda array: jnp.broadcast_to(array, u.shape).reshape(-1), this)
@@ -303,6 +305,7 @@ def _is_inside(
     # The far side of a face that is cut may be the cut.
     limit = jnp.where(is_cut, -crossing.outward * jnp.inf, limit)
     low, high = jnp.minimum(crossing.inner, limit), jnp.maximum(crossing.inner, limit)
+    v = v.astype(low.dtype)
     return (low <= v) & (v <= high)
 
 
@@ -316,12 +319,12 @@ def _pull_in(
     size: jax.Array,
 ) -> list[jax.Array]:
     """The terms `[P]` of pixels that the face may give up, for either end."""
-    outer = jnp.clip(crossing.inner + crossing.outward, 0, size - 1).astype(jnp.int32)
-    fall = lines.fall(line, v, outer)
+    outer = (crossing.inner + crossing.outward).astype(jnp.int32)
+    fall = lines.fall(line, v, jnp.clip(outer, 0, size - 1))
     counts = crossing.valid & inside & (fall > 0)
     pulls = []
     for lever, moves in zip(crossing.levers, crossing.moves, strict=True):
-        distance = (v - crossing.at) * lever
+        distance = (v.astype(lever.dtype) - crossing.at) * lever
         distance += jnp.where(distance > 0, sweep.eps, -sweep.eps)
         pulls.append(jnp.where(counts & moves, -fall / distance, 0))
     return pulls
@@ -341,7 +344,8 @@ def _push_out(lines: Lines, place: jax.Array, sweep: Sweep, crossing: Crossing) 
     lever = jnp.concatenate(crossing.levers)[:, None]
     fall = lines.fall_along(place)
     along = jnp.arange(length, dtype=fall.dtype)[None]
-    beyond = (along - lax.rem(place, jnp.int32(length))[:, None]) * outward > 0
+    inner = lax.rem(place, jnp.int32(length)).astype(fall.dtype)
+    beyond = (along - inner[:, None]) * outward > 0
     fall = jnp.where(beyond & (fall > 0), fall, 0)
     distance = (along - at) * outward * jnp.abs(lever) + eps
 

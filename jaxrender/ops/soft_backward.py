@@ -42,9 +42,11 @@ def blend_backward(
     scene, scales, blend = Scene(*take(5)), Scales(*take(7)), Blend(*take(6))
     saved, upstream = Saved(*take(2)), Blend(*take(6))
     settings = settings._replace(window=schedule.backward)
-    setup = set_up(scene, scales, settings)
+    # What is differentiated may have more views than the scene, as in `jax.jacrev` of one picture.
+    views = max(array.shape[0] for array in args)
+    setup = set_up(scene, scales, settings, views)
     rates = Scales(*setup.scales[:, :, None, None])
-    views, count, dtype = setup.views, setup.triangles, scene.corners.dtype
+    count, dtype = setup.triangles, scene.corners.dtype
 
     # Lay out what each pixel tells the triangles that reach it.
     planes, by_background = [upstream.total], jnp.zeros((views, 1, 1), dtype)
@@ -110,7 +112,7 @@ def _fold_back(
     told = read_pixels(told, slots, settings)
     if winner is not None:
         won = read_pixels(winner, slots, settings)
-        own = (won == slots.windows.face[:, None])[:, None]
+        own = (won == slots.triangle[:, None])[:, None]
         told = jnp.concatenate([jnp.where(own, told[:, :1], 0), told[:, 1:]], axis=1)
 
     # Find the sides, and the closest point of the boundary.

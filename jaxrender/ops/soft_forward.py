@@ -37,7 +37,9 @@ def blend_forward(
 ) -> tuple[Blend, Saved]:
     """The two scans; all arguments have a leading axis `[B or 1]`."""
     settings = settings._replace(window=schedule.forward)
-    setup = set_up(Scene(corners, part, attributes, table, places), Scales(*scales), settings)
+    scene = Scene(corners, part, attributes, table, places)
+    views = max(array.shape[0] for array in (*scene, *scales))
+    setup = set_up(scene, Scales(*scales), settings, views)
     tall, cut_out = tall_picture(setup.views, settings)
     rates = Scales(*setup.scales[:, :, None, None])
     dtype = corners.dtype
@@ -119,7 +121,8 @@ def _add_tally(
     highest = read_pixels(total, slots, settings)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
     hit = (tally == highest) & (tally > 0)
-    offer = jnp.where(hit, slots.windows.face[:, None], NO_OFFER)
+    # Winners are numbered within their view, since `vmap` may make several views of it later.
+    offer = jnp.where(hit, slots.triangle[:, None], NO_OFFER)
     return total, write_pixels(lax.scatter_min, winner, slots, offer, settings)
 
 

@@ -39,6 +39,7 @@ class Slots(NamedTuple):
 
     windows: Windows
     view: jax.Array  # [P]
+    triangle: jax.Array  # [P] within its view
     footprints: jax.Array  # [16, P]
     colored: jax.Array  # [P] bool
     attributes: jax.Array  # [3 K, P]
@@ -49,9 +50,8 @@ class Slots(NamedTuple):
     origin: jax.Array  # [P, 2] of the windows in the tall picture
 
 
-def set_up(scene: Scene, scales: Scales, settings: Settings) -> Setup:
-    """Arranges the views' triangles; every array has a leading axis `[B or 1]`."""
-    views = max(array.shape[0] for array in (*scene, *scales))
+def set_up(scene: Scene, scales: Scales, settings: Settings, views: int) -> Setup:
+    """Arranges the triangles of so many views; every array has a leading axis `[B or 1]`."""
     count = scene.corners.shape[1]
     rates = jnp.stack([jnp.broadcast_to(scale, (views,)) for scale in scales])
     corners = jnp.broadcast_to(scene.corners, (views, count, 3, 3)).reshape(-1, 3, 3)
@@ -101,6 +101,7 @@ def take_slots(setup: Setup, windows: Windows, settings: Settings) -> Slots:
     return Slots(
         windows,
         view,
+        local,
         setup.footprints[:, face],
         setup.colored[face],
         setup.attributes[:, face if setup.attributes.shape[1] > setup.triangles else local],
