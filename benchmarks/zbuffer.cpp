@@ -2,12 +2,14 @@
 //
 // Faces are looped over; within a face's pixel bounds its three edge functions are evaluated
 // row by row, LANES pixels at a time, and 1/z, which is linear on screen, is compared with the
-// nearest so far. Both sides of a face are drawn, edges belong to their face, and the lower
-// face id wins a tie: the rules of jaxrender's `rasterize_hard`, without near plane clipping.
+// nearest so far. Both sides of a face are drawn, edges belong to their face, and of faces that tie
+// the one that looks at the camera is seen, then the one of lower id: the rules of jaxrender's
+// `rasterize_hard`, without near plane clipping.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -23,6 +25,22 @@ inline void pixel_bounds(float a, float b, float c, int size, int& low, int& hig
   high = static_cast<int>(std::floor(std::clamp(most, -1.0f, static_cast<float>(size - 1))));
 }
 
+// Sorts the corners of a face by where they lie, so that its copies in another order get the same
+// bits; returns whether they go round the other way then.
+inline bool sort_corners(float x[3], float y[3], float z[3]) {
+  bool turned = false;
+  for (const int a : {0, 1, 0}) {
+    const int b = a + 1;
+    const bool apart = z[a] < z[b] || (z[a] == z[b] && (x[a] > x[b] || (x[a] == x[b] && y[a] > y[b])));
+    if (!apart) continue;
+    std::swap(x[a], x[b]);
+    std::swap(y[a], y[b]);
+    std::swap(z[a], z[b]);
+    turned = !turned;
+  }
+  return turned;
+}
+
 }  // namespace
 
 // Rasterises one mesh in screen space.
@@ -35,13 +53,14 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
                         int width, float near, float far, std::int32_t* face, float* depth) {
   // Clear the padded buffers; they are kept from call to call.
   thread_local std::vector<float> nearest;
-  thread_local std::vector<std::int32_t> ids;
+  thread_local std::vector<std::int32_t> ids, backs;
   const int stride = (width + LANES - 1) / LANES * LANES;
   const float limit = 1.0f / near;
   nearest.assign(static_cast<std::size_t>(stride) * height, 1.0f / far);
   ids.assign(static_cast<std::size_t>(stride) * height, NO_FACE);
 
-  for (int f = 0; f < face_count; ++f) {
+  // Draws a face if it turns that side to the camera; returns whether it has another.
+  const auto draw = [&](const int f, const bool fronts) {
     // Move the corners to pixel coordinates: the centre of pixel (i, j) is (j, i), y down.
     float x[3], y[3], z[3];
     for (int k = 0; k < 3; ++k) {
@@ -50,13 +69,15 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
       y[k] = 0.5f * (height - 1 - v[1] * height);
       z[k] = v[2];
     }
+    const bool turned = sort_corners(x, y, z);
 
     // Find the rows and columns of pixels that the face can touch.
     int left, right, top, bottom;
     pixel_bounds(x[0], x[1], x[2], width, left, right);
     pixel_bounds(y[0], y[1], y[2], height, top, bottom);
     const float area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]);
-    if (left > right || top > bottom || area == 0.0f) continue;
+    if (left > right || top > bottom || area == 0.0f) return false;
+    if (((area < 0.0f) != turned) != fronts) return true;
     left = left / LANES * LANES;
 
     // Divide once per face: edge k, from corner k, weighs the corner after its end.
@@ -90,7 +111,15 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
         }
       }
     }
+    return false;
+  };
+
+  // Draw the fronts, then the backs, each from the first on: who comes later must be nearer.
+  backs.clear();
+  for (int f = 0; f < face_count; ++f) {
+    if (draw(f, true)) backs.push_back(f);
   }
+  for (const int f : backs) draw(f, false);
 
   // Convert 1/z to depth and drop the padding.
   for (int row = 0; row < height; ++row) {

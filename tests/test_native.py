@@ -166,7 +166,8 @@ class TestWalk:
 
         def count(state: tuple, window: Window) -> tuple:
             met, latest, order = state
-            x, y = window.pixels(jnp.float32)
+            x, y = window.pixels(image_size, jnp.float32)
+            x, y = x + (width - 1) / 2, y + (height - 1) / 2
             face = window.face
             inside = (x >= bounds.left[face]) & (x <= bounds.right[face])
             inside &= (y >= bounds.top[face]) & (y <= bounds.bottom[face])

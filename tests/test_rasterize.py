@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +151,171 @@ class TestGolden:
         )
 
 
+OTHER_ORDERS = [(1, 2, 0), (2, 0, 1), (2, 1, 0), (1, 0, 2), (0, 2, 1)]  # two rotated, three turned
+
+
+def close_views(vertices: np.ndarray, perspective: bool) -> np.ndarray:
+    """The mesh on screen `[3, V, 3]` from three sides, in one of them cut by the near plane."""
+    projection = jr.perspective(60.0) if perspective else jr.orthographic(2.5)
+    eyes = [(1.2, 0.8, -2.2), (0.3, 2.0, 1.5), (0.2, 0.1, -0.9)]
+    cameras = [jr.look_at(eye, projection=projection) for eye in eyes]
+    return np.stack([jr.project(vertices, camera) for camera in cameras])
+
+
+class TestTies:
+    """Of faces at the same depth a front is seen before a back, then the lowest index."""
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    @pytest.mark.parametrize("perspective", [True, False])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_copies_in_other_orders(self, request, schedule, perspective, dtype):
+        """All six orders of the corners of each face: one bit of difference would show a copy."""
+        if dtype == np.float64:
+            request.getfixturevalue("x64")
+        plain = dtype == np.float32 and perspective
+        mesh = jr.shapes.teapot() if plain else jr.shapes.icosphere(2)
+        count, faces = len(mesh.faces), np.asarray(mesh.faces)
+        orders = [faces, *(faces[:, order] for order in OTHER_ORDERS)]
+        views = jnp.asarray(close_views(np.asarray(mesh.vertices, dtype), perspective), dtype)
+        assert (views[2, :, 2] < 0.5).any()  # across the near plane
+
+        @jax.jit
+        def seen(views, faces):
+            see = functools.partial(
+                hard.nearest_faces,
+                image_size=(61, 80),
+                perspective=perspective,
+                schedule=schedule,
+            )
+            near, far = jnp.asarray(0.5, dtype), jnp.asarray(100.0, dtype)
+            return jax.vmap(see, (0, None, None, None))(views, faces, near, far)
+
+        face, _, depth = map(np.asarray, seen(views, np.concatenate(orders)))
+        assert depth.dtype == dtype
+        assert (face >= 0).mean() > 0.1
+        # Only the given faces and the first turned copies have a right to be seen.
+        assert set(np.unique(face[face >= 0] // count)) == {0, 3}
+        np.testing.assert_array_equal(depth, seen(views, np.tile(faces, (6, 1)))[2])
+
+        # With the turned copies before the others the same sides of the same faces are seen.
+        turned = np.asarray(seen(views, np.concatenate(orders[::-1]))[0])
+        np.testing.assert_array_equal(turned >= 0, face >= 0)
+        np.testing.assert_array_equal(turned % count, face % count)
+        np.testing.assert_array_equal((turned // count)[face // count == 0], 3)
+        np.testing.assert_array_equal((turned // count)[face // count == 3], 0)
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_soup(self, schedule):
+        """Faces as hostile as they come, also across the camera plane, in all six orders."""
+        vertices, faces = soup(4, 200)
+        copies = np.concatenate([faces, *(faces[:, order] for order in OTHER_ORDERS)])
+        see = functools.partial(NEAREST, image_size=(50, 40), schedule=schedule)
+        face, _, depth = see(jnp.array(vertices), jnp.array(copies), 0.1, 100.0)
+        once = see(jnp.array(vertices), jnp.array(np.tile(faces, (6, 1))), 0.1, 100.0)
+        assert set(np.unique(face[face >= 0] // 200)) == {0, 3}
+        np.testing.assert_array_equal(face % 200, jnp.where(face < 0, 199, once[0]))
+        np.testing.assert_array_equal(depth, once[2])
+
+    def test_turned_copies_are_culled_backs(self):
+        """As NMR fills backs: with copies, nothing culled and all backs culled are one picture."""
+        mesh = jr.shapes.teapot()
+        faces = jnp.concatenate([mesh.faces, mesh.faces[:, ::-1]])
+        for vertices in close_views(mesh.vertices, True):
+            for these in (faces, faces[::-1]):
+                screen = jr.ScreenMesh(jnp.asarray(vertices), these)
+                seen = draw(screen, 0.5, image_size=(64, 64))
+                culled = draw(screen, 0.5, image_size=(64, 64), cull="back")
+                assert len(np.unique(seen.face)) > 100
+                for one, other in zip(*map(jax.tree.leaves, (seen, culled)), strict=True):
+                    np.testing.assert_array_equal(one, other)
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_backs_among_themselves(self, schedule):
+        """Two fronts and two backs in every order of four: the first front, or the first back."""
+        corners = jnp.array([[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]])
+        sides = np.array([[0, 1, 2], [2, 1, 0]])
+        for which in ((0, 0, 1, 1), (0, 1, 0, 1), (1, 0, 0, 1), (1, 1, 0, 0), (1, 1, 1, 1)):
+            args = corners, jnp.array(sides[list(which)]), 0.1, 9.0
+            face = NEAREST(*args, image_size=(20, 20), schedule=schedule)[0]
+            assert (face == which.index(min(which))).all()
+
+    def test_index_alone(self):
+        """As SoftRas has it."""
+        corners = jnp.array([[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]])
+        args = corners, jnp.array([[2, 1, 0], [0, 1, 2]]), jnp.float32(0.1), jnp.float32(9.0)
+        for schedule in SCHEDULES:
+            see = functools.partial(hard.nearest_faces, image_size=(9, 9), schedule=schedule)
+            assert (see(*args)[0] == 1).all()
+            assert (see(*args, facing_first=False)[0] == 0).all()
+
+
+def slivers(seed: int, count: int, least: float, most: float) -> np.ndarray:
+    """Thin triangles across the picture, their heights between two screen units: `[F, 3, 3]`."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(-1, 1, (2, count, 2))
+    across = (b - a)[:, ::-1] * [-1, 1] / np.linalg.norm(b - a, axis=-1, keepdims=True)
+    height = np.exp(rng.uniform(np.log(least), np.log(most), (count, 1)))
+    c = a + (b - a) * rng.uniform(0, 1, (count, 1)) + height * across
+    z = rng.uniform(2, 3, (count, 3, 1))
+    return np.concatenate([np.stack([a, b, c], 1), z], -1).astype(np.float32)
+
+
+def depth_by_areas(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Depth `[N]` where pixels at `points` `[N, 2]` see triangles, in the numbers' own precision.
+
+    The plain way: areas over the area of the whole, made to add up to one. Inside alone; else NaN.
+    """
+
+    def area(a, b, c):
+        return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+
+    (a, b, c), z = corners[..., :2].swapaxes(0, 1), corners[..., 2].T
+    weights = np.stack([area(points, b, c), area(a, points, c), area(a, b, points)])
+    weights = weights / area(a, b, c)
+    over_z = weights / z
+    inside = (weights >= 0).all(0)
+    return np.where(inside, weights.sum(0) / over_z.sum(0), np.nan)
+
+
+class TestSlivers:
+    # Of heights in screen units: the largest error of depth that PyTorch3D makes in float32.
+    LARGEST: ClassVar = {(1e-6, 1e-5): 4.5e-3, (1e-5, 1e-4): 1.9e-3, (1e-2, 1e-1): 1.2e-5}
+
+    @pytest.mark.parametrize("image_size", [(256, 256), (150, 230)])
+    def test_depth(self, image_size):
+        """Relative to float64 and the same float32 corners; as good as the plain way, or better."""
+        height, width = image_size
+        x = (2 * np.arange(width) + 1 - width) / width
+        y = -(2 * np.arange(height) + 1 - height) / height
+        centres = np.stack(np.broadcast_arrays(x[None], y[:, None]), -1)
+        for least in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
+            ours, plain = [], []
+            for seed in range(2 if least < 1e-4 else 1):
+                corners = slivers(seed, 4000, least, 10 * least)
+                screen = to_screen(corners.reshape(-1, 3), np.arange(12000).reshape(-1, 3))
+                seen = draw(screen, image_size=image_size)
+                where = np.asarray(seen.face) >= 0
+                corners, points = corners[np.asarray(seen.face)[where]], centres[where]
+                exact = depth_by_areas(corners.astype(np.longdouble), points.astype(np.longdouble))
+                sure = np.isfinite(exact)
+                assert sure.mean() > 0.98
+                ours.append((np.abs(np.asarray(seen.depth)[where] - exact) / exact)[sure])
+                depth = depth_by_areas(corners, points.astype(np.float32))
+                plain.append((np.abs(depth - exact) / exact)[sure & np.isfinite(depth)])
+            ours, plain = map(np.concatenate, (ours, plain))
+            assert ours.max() < self.LARGEST.get((least, 10 * least), np.inf), least
+            assert ours.max() < 1.5 * plain.max(), least
+            assert np.median(ours) < 1.1 * np.median(plain), least
+
+    def test_small_coordinates_keep_their_digits(self):
+        """A triangle in the middle of the picture, far smaller than the rounding of a pixel."""
+        for size, face in ((1e-5, 0), (1e-6, jr.NO_FACE)):
+            corners = size * np.array([[-1, -1, 0], [1, -1, 0], [0, 2, 0.0]]) + [0, 0, 2]
+            seen = draw(to_screen(corners.astype(np.float32), [[0, 1, 2]]), image_size=(9, 9))
+            assert seen.face[4, 4] == face  # its area is above 1e-10 square pixels, or below
+            assert (np.delete(seen.face.ravel(), 40) == jr.NO_FACE).all()
+
+
 class TestExactness:
     def test_lowest_index_wins_ties(self):
         corners = [[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]]
@@ -208,7 +374,8 @@ class TestExactness:
         hard._single_view.cache_clear()
 
     def test_number_of_slots_changes_nothing(self, monkeypatch):
-        vertices, faces = soup(3, 700)
+        vertices, faces = soup(3, 350)
+        faces = np.concatenate([faces[:, ::-1], faces])
         results = []
         for slots in (1, 7, hard_passes.MOST_SLOTS):
             monkeypatch.setattr(hard_passes, "MOST_SLOTS", slots)

@@ -89,27 +89,31 @@ def _find_shares(
     perspective: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """The walk that finds the shares of the first two corners where a face is seen."""
-    ranks = corner_order(corners).ranks()
+    # Find the edges opposite those corners, and what turns their weights into shares.
+    ranks = corner_order(corners).ranks()[:2]
     scale = inverse_area(signed_area(corners))[None]
-    scale = jnp.broadcast_to(scale / jnp.abs(corners.z) if perspective else scale, ranks.shape)
+    scale = scale / jnp.abs(corners.z[:2]) if perspective else scale
+    fields = (edges.x, edges.y, edges.dx, edges.dy)
+    x_end, y_end, dx, dy = (
+        jnp.where(ranks == 0, field[:1], jnp.where(ranks == 1, field[1:2], field[2:]))
+        for field in fields
+    )
+    own = x_end, y_end, dx * scale, dy * scale
 
     def fold(shares: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
         x, y = window.pixels(strips.image_size, edges.x.dtype)
+        x_end, y_end, dx, dy = (piece(field, (0, window.face), (2, 1)) for field in own)
         seen = window.read(face) == window.face
-        written = []
-        for corner, share in enumerate(shares):
-            rank = number(ranks, corner, window.face)
-            weight = _edges_of_face(edges, window.face, rank, 1).weights(x[None], y[None])[0]
-            found = weight * number(scale, corner, window.face)
-            written.append(window.write(share, jnp.where(seen, found, window.read(share))))
+        found = (y[None] - y_end) * dx - (x[None] - x_end) * dy
+        written = [
+            window.write(share, jnp.where(seen, found[m], window.read(share)))
+            for m, share in enumerate(shares)
+        ]
         return written[0], written[1]
 
     nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
     return walk(fold, vary_like(nothing, face), bounds, strips)
 
 
-def _edges_of_face(
-    edges: Edges, face: jax.Array, first: int | jax.Array = 0, count: int = 3
-) -> Edges:
-    """Of one face so many corners from the `first` on, each `[count, 1]`."""
-    return Edges(*(piece(field, (first, face), (count, 1)) for field in edges))
+def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:
+    return Edges(*(piece(field, (0, face), (3, 1)) for field in edges))
