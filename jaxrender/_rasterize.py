@@ -39,15 +39,16 @@ def rasterize_hard(
 
         depth = 1 / Σₖ (wₖ / zₖ)        barycentrics bₖ = depth wₖ / zₖ
 
-    are perspective-correct. Of all faces with `near < depth < far`, or `near < depth` where
-    `far` is None, it keeps the nearest. Of faces at the same depth it keeps one that looks at the camera (a front, see `cull`) before one that
-    looks away, and among those the one of lowest index. The depth of a triangle has the same bits
-    in whatever order its corners come, so of a mesh that has each face twice, once reversed, the
-    side that looks at the camera is seen. Faces that share an edge leave no crack along it. A face
-    across the near plane or the camera plane is cut there, exactly, and keeps its index and
-    barycentrics. There is no limit on the number of faces per pixel or per region. A face counts
-    as edge-on, and is not drawn even over a pixel centre, where two of its edges span no more than
-    1e-10 square pixels. Without `screen.perspective`, depth is linear on screen and b = w.
+    are perspective-correct. Of all faces with `near < depth < far`, or `near < depth` where `far`
+    is None, it keeps the nearest. Of faces at the same depth it keeps one that looks at the camera
+    (a front, see `cull`) before one that looks away, and among those the one of lowest index. The
+    depth of a triangle has the same bits in whatever order its corners come, so of a mesh that has
+    each face twice, once reversed, the side that looks at the camera is seen. Faces that share an
+    edge leave no crack along it. A face across the near plane or the camera plane is cut there,
+    exactly, and keeps its index and barycentrics. There is no limit on the number of faces per
+    pixel or per region. A face counts as edge-on, and is not drawn even over a pixel centre, where
+    two of its edges span no more than 1e-10 square pixels. Without `screen.perspective`, depth is
+    linear on screen and b = w.
 
     Gradient: exact, inside the face that a pixel sees, of barycentrics and depth to
     `screen.vertices`, and of the depth of empty pixels to `far`. Which face is seen has none:

@@ -177,7 +177,7 @@ def test_axes_of_look_at():
 
 @pytest.mark.parametrize("right_handed", [True, False])
 def test_azimuths(right_handed):
-    """At azimuth 0 `look` sees the origin by default; from 90, on the +x side, so does `look_at`."""
+    """At azimuth 0 `look` sees the origin by default; from 90, the +x side, so does `look_at`."""
     hand = {"right_handed": right_handed}
     front = points_from_angles(3.0, 0.0, 0.0, **hand)
     side = 3.0 if right_handed else -3.0
