@@ -199,7 +199,7 @@ def test_every_distribution(name, numbers):
         tconorms.dombi(2.0),
         tconorms.schweizer_sklar(-2.0),
     ],
-    ids=str,
+    ids=lambda conorm: getattr(conorm, "name", conorm),
 )
 def test_every_tconorm(conorm, numbers):
     floats, _ = numbers
