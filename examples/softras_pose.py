@@ -33,7 +33,7 @@ import numpy as np
 import optax
 
 import jaxrender as jr
-from jaxrender.skinning import rotation_matrices
+from jaxrender.rotations import angle_between, from_axis_angle
 
 # Of -x, x, -y, y, -z, z: opposite faces differ most, and all as much from the background.
 COLORS = 0.1 + 0.8 * jnp.array(
@@ -83,14 +83,13 @@ def random_poses(seed: int, count: int) -> tuple[jax.Array, jax.Array]:
     truth = jnp.asarray(q * np.linalg.det(q)[:, None, None], jnp.float32)
     axis = random.normal(size=(count, 3))
     axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
-    away = rotation_matrices(jnp.asarray(axis * random.uniform(0, np.pi, (count, 1)), jnp.float32))
+    away = from_axis_angle(jnp.asarray(axis * random.uniform(0, np.pi, (count, 1)), jnp.float32))
     return truth, away @ truth
 
 
 def errors(rotations: jax.Array, truth: jax.Array) -> np.ndarray:
     """The angles between rotations and the true ones, degrees."""
-    cosine = (jnp.sum(rotations * truth, axis=(-2, -1)) - 1) / 2
-    return np.degrees(np.arccos(np.clip(np.asarray(cosine), -1, 1)))
+    return np.asarray(angle_between(rotations, truth))
 
 
 def rasterizer(sigma: jax.Array | None = None, gamma: jax.Array | None = None) -> jr.Hard | jr.Soft:
@@ -115,7 +114,7 @@ def solve(
 
     def loss(turns: jax.Array, **blur: jax.Array) -> jax.Array:
         def mismatch(turn: jax.Array, start: jax.Array, picture: jax.Array) -> jax.Array:
-            seen = draw(rotation_matrices(turn) @ start, size, rasterizer(**blur))
+            seen = draw(from_axis_angle(turn) @ start, size, rasterizer(**blur))
             return jnp.mean((seen - picture) ** 2)
 
         return jnp.sum(jax.vmap(mismatch)(turns, starts, pictures))
@@ -133,7 +132,7 @@ def solve(
         optax.adam(optax.cosine_decay_schedule(rate, steps), *MOMENTS),
         steps=steps,
         schedules=schedules,
-        snapshot=lambda turns: rotation_matrices(turns) @ starts,
+        snapshot=lambda turns: from_axis_angle(turns) @ starts,
         snapshot_every=max(steps // 40, 1),
         progress=method,
     )
@@ -148,8 +147,8 @@ def landscape(truth: jax.Array, size: int, cells: int) -> np.ndarray:
     """
     angles = jnp.radians(jnp.linspace(-ANGLES, ANGLES, cells))
     zero = jnp.zeros_like(angles)
-    pitch = rotation_matrices(jnp.stack([angles, zero, zero], 1))
-    yaw = rotation_matrices(jnp.stack([zero, angles, zero], 1))
+    pitch = from_axis_angle(jnp.stack([angles, zero, zero], 1))
+    yaw = from_axis_angle(jnp.stack([zero, angles, zero], 1))
     picture = draw(truth, size)
     colors = np.array([[20, 20, 90], [30, 110, 150], [90, 180, 120], [250, 230, 80]]) / 255
 

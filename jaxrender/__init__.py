@@ -6,7 +6,7 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import distributions, fitting, io, losses, shapes, skinning, tconorms
+from jaxrender import distributions, fitting, io, losses, rotations, shapes, skinning, tconorms
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._camera import (
     camera_position,
@@ -22,6 +22,7 @@ from jaxrender._camera import (
     viewpoint,
 )
 from jaxrender._color import to_display, to_linear
+from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
@@ -67,6 +68,7 @@ __all__ = [
     "UVTexture",
     "VertexColors",
     "camera_position",
+    "distort",
     "distributions",
     "face_normals",
     "fitting",
@@ -90,6 +92,7 @@ __all__ = [
     "rasterize_hard",
     "rasterize_soft",
     "render",
+    "rotations",
     "sample_texture",
     "save_mesh",
     "shade",
@@ -101,6 +104,8 @@ __all__ = [
     "tconorms",
     "to_display",
     "to_linear",
+    "undistort",
+    "undistorted_camera",
     "vertex_normals",
     "viewpoint",
     "voxelize",

@@ -15,8 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_image_size, is_concrete
+from jaxrender._checks import (
+    check_array,
+    check_image_size,
+    check_rotation,
+    is_concrete,
+    same_float,
+)
+from jaxrender._distortion import bend
 from jaxrender._types import Camera, Orthographic, Perspective, Pinhole
+from jaxrender.rotations import from_axis_angle
 
 # Vectors shorter than this have no direction.
 NO_LENGTH = 1e-12
@@ -25,8 +33,9 @@ NO_LENGTH = 1e-12
 # large enough that 1/z² and x/z² are finite in float32.
 TINY_DEPTH = 1e-12
 
-# Fields of view stay this far, in degrees, from 0 and 180.
-FOV_MARGIN = 1e-3
+# No field of view is narrower than this, in degrees: the square of its scale is finite in float32,
+# also times the place of a point near the camera plane.
+TINY_FOV = 1e-6
 
 Vector = tuple[jax.Array, jax.Array, jax.Array]  # components x, y, z
 
@@ -41,26 +50,28 @@ def perspective(fov: ArrayLike = 60.0) -> Perspective:
     Gradient: exact to `fov`.
 
     Args:
-        fov: `[]` the full vertical field of view, degrees, between 0 and 180.
+        fov: `[]` the full vertical field of view, degrees, from 1e-6 to less than 180.
 
     Returns:
         The projection, for `look_at` or `look`.
 
     Raises:
-        ValueError: `fov` is not one number between 0 and 180. Inside jit, where the value is
-            not known, `project` clamps it to [0.001, 179.999].
+        ValueError: `fov` is not one number from 1e-6 to less than 180. Inside jit, where the
+            value is not known, `project` clamps it to [1e-6, 180].
 
     Example:
         >>> import jaxrender as jr
         >>> camera = jr.look_at((0, 0, 3), projection=jr.perspective(fov=45.0))
     """
     fov = check_array("fov", fov, (), finite=True, hint="Pass degrees, for example 60.")
-    if is_concrete(fov) and not 0 < float(fov) < 180:
+    (fov,) = same_float(fov)
+    if is_concrete(fov) and not np.asarray(TINY_FOV, fov.dtype) <= np.asarray(fov) < 180:
         raise ValueError(
-            f"`fov` must lie between 0 and 180 degrees, got {float(fov)}. "
-            "Pass the full vertical field of view, for example 60."
+            f"`fov` must lie between 0 (1e-6) and 180 degrees, got {float(fov)}. "
+            "Pass the full vertical field of view, for example 60; for parallel rays, "
+            "`orthographic`."
         )
-    return Perspective(*same_float(fov))
+    return Perspective(fov)
 
 
 def orthographic(height: ArrayLike = 2.0) -> Orthographic:
@@ -214,11 +225,17 @@ def pinhole(
 
     and `(u, v, 1) = K (x'', y'', 1)` is its place in pixels, `v` down, with (0, 0) the upper
     left corner of the picture. (`from_opencv` takes K with (0, 0) at the first pixel's centre.)
-    The polynomial is only followed as far from the axis as it grows with `r`, and not beyond
-    r = 10; from there on it is continued linearly. So points outside the lens's field are not
-    folded back into the picture, and points near the camera plane stay finite.
+    The polynomial in r is followed as far from the axis as it grows, and not beyond r = 10; from
+    there on it is continued along its tangent, and the parts with p1 and p2 stay as they are. So
+    points outside the lens's field are not folded back into the picture: they lie on the border
+    of what the lens shows, in their direction, and outside of it from r = 10 on.
 
-    Gradient: exact to the four arrays.
+    The lens moves the VERTICES of a mesh; edges between them stay straight on screen, and depth
+    goes straight inside triangles. That is wrong for large triangles near the picture's border
+    (a wall of two triangles was 8.5 pixels off, one of 16 x 16 squares 0.2): `subdivide` the
+    mesh, or draw exactly, without the lens, and move the pixels: see `distort`.
+
+    Gradient: exact to the four arrays; outside of the field with its border held.
 
     Args:
         matrix: `[3, 3]` K, pixels, last row (0, 0, 1).
@@ -258,7 +275,7 @@ def pinhole(
     )
     size = check_image_size(image_size)
     _check_last_row("matrix", matrix)
-    _check_rotation("rotation", rotation)
+    check_rotation("rotation", rotation, proper=True)
     flip = jnp.asarray([1, -1, 1], rotation.dtype)
     return Camera(rotation * flip[:, None], translation * flip, Pinhole(matrix, distortion, size))
 
@@ -274,27 +291,57 @@ def from_opencv(
     """A camera calibrated by OpenCV, where whole pixel coordinates are pixel CENTRES.
 
     The same as `pinhole` with K's principal point moved by half a pixel, to where (0, 0) is the
-    upper left corner of the picture.
+    upper left corner of the picture. It takes what `cv2.calibrateCamera` and `cv2.solvePnP`
+    return as it is: rows or columns of numbers, and rotation vectors.
 
     Gradient: exact to the four arrays.
 
     Args:
         matrix: `[3, 3]` OpenCV's camera matrix, pixels, last row (0, 0, 1).
-        rotation: `[3, 3]` from the world to x right, y down, z forward (of a rotation vector:
-            `cv2.Rodrigues`).
-        translation: `[3]` scene units.
-        distortion: `[5]` k1, k2, p1, p2, k3; None is no distortion.
+        rotation: `[3, 3]` from the world to x right, y down, z forward; or the rotation vector,
+            `[3]`, `[3, 1]` or `[1, 3]`, radians.
+        translation: `[3]`, `[3, 1]` or `[1, 3]` scene units.
+        distortion: k1, k2, p1, p2 and, unless it is 0, k3: `[4]` or `[5]`, or a row or column of
+            them; None is no distortion.
         image_size: `(H, W)` of the calibrated picture; static. OpenCV says (W, H).
 
     Returns:
         The camera.
 
     Raises:
-        ValueError: as `pinhole`.
+        ValueError: as `pinhole`; or there are 8, 12 or 14 distortion coefficients.
+
+    Example:
+        >>> import jaxrender as jr, numpy as np
+        >>> K = [[100.0, 0.0, 31.5], [0.0, 100.0, 23.5], [0.0, 0.0, 1.0]]
+        >>> rvec, tvec, coefficients = np.zeros((3, 1)), [[0.0], [0.0], [4.0]], np.zeros((1, 5))
+        >>> camera = jr.from_opencv(K, rvec, tvec, coefficients, image_size=(48, 64))
+        >>> jr.project([[0.0, 0.0, 0.0]], camera).tolist()
+        [[0.0, 0.0, 4.0]]
     """
     matrix = check_array("matrix", matrix, (3, 3), finite=True, hint="Pass K, in pixels.")
+    (matrix,) = same_float(matrix)
     centre = jnp.asarray([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]], matrix.dtype)
-    return pinhole(matrix + centre, rotation, translation, distortion, image_size=image_size)
+    translation = _flat("translation", translation, (3,), "Pass tvec.")
+    turn = check_array("rotation", rotation, ("...",), finite=True)
+    if turn.shape != (3, 3):
+        hint = "Pass a matrix [3, 3], or a rotation vector."
+        turn = from_axis_angle(_flat("rotation", turn, (3,), hint))
+
+    # Give no k3 for 0, but do not cut off coefficients that stand in a denominator.
+    if distortion is not None:
+        distortion = check_array("distortion", distortion, ("...",), finite=True)
+        if distortion.size in (8, 12, 14):
+            raise ValueError(
+                f"`distortion` must be the 4 or 5 coefficients k1, k2, p1, p2, k3, got "
+                f"{distortion.size}, of OpenCV's rational, thin prism or tilted model. Do not cut "
+                "them: the first five are fitted together with the others, and alone were up to "
+                "5.4 pixels off. Undistort the pictures with cv2.undistort and pass None, or "
+                "calibrate without those models."
+            )
+        distortion = _flat("distortion", distortion, (4, 5), "Pass k1, k2, p1, p2, k3.")
+        distortion = jnp.pad(distortion, (0, 5 - distortion.size))
+    return pinhole(matrix + centre, turn, translation, distortion, image_size=image_size)
 
 
 def from_opengl(view: ArrayLike, projection: ArrayLike, *, image_size: tuple[int, int]) -> Camera:
@@ -335,7 +382,7 @@ def from_opengl(view: ArrayLike, projection: ArrayLike, *, image_size: tuple[int
     )
     height, width = check_image_size(image_size)
     _check_last_row("view", view)
-    _check_rotation("view", view[:3, :3])
+    check_rotation("view", view[:3, :3], proper=True)
 
     # Turn OpenGL's -z into our forward.
     flip = jnp.asarray([1, 1, -1], view.dtype)
@@ -523,10 +570,9 @@ def project(
             calibrated = projection.image_size
             if size is not None:
                 _check_aspect(calibrated[1] / calibrated[0], size, "`camera` is calibrated for")
-            x, y = _to_picture(x, -y, projection)
+            x, y = to_picture(x, -y, projection)
         else:
-            half = jnp.clip(projection.fov, FOV_MARGIN, 180 - FOV_MARGIN) / 2
-            scale = 1 / jnp.tan(jnp.deg2rad(half))
+            scale = _scale(projection.fov)
             x, y = x * (scale / aspect), y * scale
     return jnp.where(finite, jnp.stack([x, y, z], axis=-1), jnp.nan)
 
@@ -589,29 +635,17 @@ def _oriented(
     return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
 
 
-def _to_picture(x: jax.Array, y: jax.Array, lens: Pinhole) -> tuple[jax.Array, jax.Array]:
+def _scale(fov: jax.Array) -> jax.Array:
+    """`1 / tan(fov / 2)`, to the last digits also near 180 degrees, where the tangent is a pole."""
+    fov = jnp.clip(fov, TINY_FOV, 180)
+    wide = fov > 90
+    narrow = 1 / jnp.tan(jnp.deg2rad(jnp.where(wide, 90, fov) / 2))
+    return jnp.where(wide, jnp.tan(jnp.deg2rad(jnp.where(wide, 180 - fov, 90) / 2)), narrow)
+
+
+def to_picture(x: jax.Array, y: jax.Array, lens: Pinhole) -> tuple[jax.Array, jax.Array]:
     """Screen x, y of points at `x = X/Z`, `y = Y/Z` (y down): distortion, then K."""
-    k1, k2, p1, p2, k3 = lens.distortion
-
-    # Find how far from the axis the polynomial grows with r: its field, at most r = 10.
-    steps = jnp.asarray(np.geomspace(1e-3, 10, 256), x.dtype)
-    s = steps * steps
-    falls = 1 + s * (3 * k1 + s * (5 * k2 + s * 7 * k3)) <= 0
-    field = jax.lax.stop_gradient(jnp.where(falls, steps * 0.96, 10).min())
-
-    # Pull points beyond the field to its border; `beyond` = max(r / field, 1), without overflow.
-    largest = jnp.maximum(jnp.maximum(jnp.abs(x), jnp.abs(y)), field)
-    ratio = (x / largest) ** 2 + (y / largest) ** 2
-    beyond = largest / field * jnp.sqrt(jnp.maximum(ratio, 1))
-    x, y = x / beyond, y / beyond
-
-    # Distort there, and continue linearly outwards.
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    x, y = (
-        beyond * (x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)),
-        beyond * (y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y),
-    )
+    x, y = bend(x, y, lens.distortion)
 
     # Apply K, and map pixels to [-1, 1].
     height, width = lens.image_size
@@ -642,12 +676,28 @@ def check_camera(camera: Any) -> Camera:
     if isinstance(projection, Pinhole):
         kept["image_size"] = check_image_size(projection.image_size)
     rotation = check_array("camera.rotation", camera.rotation, (3, 3), finite=True, hint=hint)
-    _check_orthonormal("camera.rotation", rotation)
+    check_rotation("camera.rotation", rotation, proper=False)
     return Camera(
         rotation,
         check_array("camera.translation", camera.translation, (3,), finite=True, hint=hint),
         type(projection)(**kept),
     )
+
+
+def _flat(name: str, value: ArrayLike, counts: tuple[int, ...], hint: str) -> jax.Array:
+    """Returns numbers `[N]` of which OpenCV makes a row `[1, N]` or a column `[N, 1]`.
+
+    Raises:
+        ValueError: it is not of that shape, or `N` not one of the counts.
+    """
+    array = check_array(name, value, ("...",), finite=True, hint=hint)
+    if array.size not in counts or sorted(array.shape) not in ([array.size], [1, array.size]):
+        known = " or ".join(str(count) for count in counts)
+        raise ValueError(
+            f"`{name}` must be {known} numbers, in a row or a column, got {list(array.shape)}. "
+            f"{hint}"
+        )
+    return array.reshape(-1)
 
 
 def _check_last_row(name: str, matrix: jax.Array) -> None:
@@ -659,29 +709,6 @@ def _check_last_row(name: str, matrix: jax.Array) -> None:
         )
 
 
-def _check_orthonormal(name: str, rotation: jax.Array) -> None:
-    if is_concrete(rotation):
-        rows = np.asarray(rotation, np.float64)
-        error = np.abs(rows @ rows.T - np.eye(3)).max()
-        if not error <= 1e-3:
-            raise ValueError(
-                f"`{name}` must hold an orthonormal rotation, got R Rᵀ that differs from the "
-                f"identity by {error:.3g}. Pass its `rotations.orthonormalize`; scale the mesh, "
-                "not the camera."
-            )
-
-
-def _check_rotation(name: str, rotation: jax.Array) -> None:
-    """The same, and its determinant is +1: it does not mirror."""
-    _check_orthonormal(name, rotation)
-    if is_concrete(rotation) and np.linalg.det(np.asarray(rotation, np.float64)) < 0:
-        raise ValueError(
-            f"`{name}` must hold a proper rotation, got one of determinant -1, which mirrors the "
-            "world. Negate the row or column of the axis that points the other way; of a Camera "
-            "made by `look_at`, keep the Camera."
-        )
-
-
 def _check_aspect(aspect: float, image_size: tuple[int, int], owner: str) -> None:
     height, width = image_size
     if abs(height * aspect - width) > 0.5:
@@ -690,12 +717,6 @@ def _check_aspect(aspect: float, image_size: tuple[int, int], owner: str) -> Non
             f"{image_size}. Render at a multiple of the camera's own size, "
             f"for example {(height, max(round(height * aspect), 1))}."
         )
-
-
-def same_float(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """The arrays in their common dtype, none of them weakly typed (those would retrace jit)."""
-    dtype = jnp.result_type(*arrays)
-    return tuple(jax.lax.convert_element_type(array, dtype) for array in arrays)
 
 
 def _length(vector: np.ndarray) -> float:

@@ -228,6 +228,29 @@ def warn_out_of_range(
     )
 
 
+def check_rotation(name: str, rotation: jax.Array, *, proper: bool) -> None:
+    """Looks whether matrices `[..., 3, 3]` are orthonormal, and if `proper`, do not mirror.
+
+    Raises:
+        ValueError: they are known, and one is not.
+    """
+    if not is_concrete(rotation):
+        return
+    rows = np.asarray(rotation, np.float64)
+    error = np.abs(rows @ np.swapaxes(rows, -1, -2) - np.eye(3)).max(initial=0)
+    if error > 1e-3:
+        raise ValueError(
+            f"`{name}` must hold an orthonormal rotation, got R Rᵀ that differs from the identity "
+            f"by {error:.3g}. Pass rotations.orthonormalize of it; scale the mesh, not the camera."
+        )
+    if proper and (np.linalg.det(rows) < 0).any():
+        raise ValueError(
+            f"`{name}` must hold a proper rotation, got one of determinant -1, which mirrors. "
+            "Negate the row or column of the axis that points the other way; a Camera of `look_at` "
+            "in a right-handed world has such a rotation: keep the Camera."
+        )
+
+
 def check_background(
     background: Any, count: int, image_size: tuple[int, int], dtype: DTypeLike
 ) -> jax.Array:
@@ -244,6 +267,13 @@ def check_background(
             f"{list(shapes[2])}, got {list(background.shape)}."
         )
     return background
+
+
+def same_float(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays in their common dtype, none of them weakly typed (those would retrace jit)."""
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*arrays)
+    return tuple(jax.lax.convert_element_type(array, dtype) for array in arrays)
 
 
 def _message(name: str, shape: Sequence[int | str], kind: str, got: str, hint: str) -> str:

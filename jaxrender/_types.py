@@ -158,6 +158,10 @@ class Lights:
 class ScreenMesh:
     """A mesh as the camera sees it, ready to be rasterised.
 
+    Edges are straight between the vertices, and so 1/z or z: what a lens bends between them is
+    not here (see `pinhole`). Large triangles want `subdivide`, or pictures drawn without the lens
+    and moved, by `distort`.
+
     Attributes:
         vertices: `[V, 3]`: `x`, `y` in [-1, 1] across the picture's width and height, `y` up;
             `z` the camera-space depth, scene units. With `perspective`, a vertex behind the

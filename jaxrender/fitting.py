@@ -127,8 +127,9 @@ def fit(
         schedules: what changes from step to step, by the name under which the loss takes it:
             functions of the step (an int from 0 to N - 1) that return a number, an array or any
             pytree of them, such as a blur, a view and its picture, or a random key.
-        project: maps parameters to the nearest allowed ones, such as colours into [0, 1];
-            applied to the given parameters and after each update, inside the program.
+        project: maps parameters to the nearest allowed ones, such as colours into [0, 1], or a
+            camera's rotation to an orthonormal one; applied to the given parameters and after
+            each update, inside the program.
         stop: ends the fit once the loss is less than this number, or once `stop(loss, step)`,
             asked from step 0 on, is true.
         snapshot: called with the parameters at step 0, each `snapshot_every` steps and at the
@@ -140,6 +141,10 @@ def fit(
 
     Returns:
         the parameters with the lowest loss, those of the last step, and the history.
+
+    Warns:
+        UserWarning: the gradient of a parameter, all of it, is exactly zero at step 0: as that of
+            `render(…).alpha` is with a plain `Hard()`, or of an object beside the picture.
 
     Raises:
         ValueError: a parameter is not floating-point, the loss is not a real scalar, or another
@@ -164,6 +169,26 @@ def fit(
         ... )
         >>> found.params["x"].round(2).tolist(), found.stopped
         ([1.0, -2.0], True)
+
+        All numbers of a camera can be sought at once, if its rotation is kept from going skew:
+
+        >>> import dataclasses
+        >>> import jaxrender as jr
+        >>> corners = jr.shapes.cube().vertices
+        >>> seen = jr.project(corners, jr.look_at((1.0, 0.5, 3.0)))
+        >>> def straight(camera):
+        ...     rotation = jr.rotations.orthonormalize(camera.rotation)
+        ...     return dataclasses.replace(camera, rotation=rotation)
+        >>> found = fit(
+        ...     lambda camera: jnp.sum((jr.project(corners, camera) - seen) ** 2),
+        ...     jr.look_at((0.0, 0.0, 4.0)),
+        ...     optax.adam(0.05),
+        ...     steps=300,
+        ...     project=straight,
+        ...     progress=False,
+        ... )
+        >>> jr.camera_position(found.params).round(1).tolist()
+        [1.0, 0.5, 3.0]
     """
     _check_arguments(optimizer, steps, schedules, stop, snapshot_every)
     params = _check_params(params)
@@ -197,7 +222,7 @@ def fit(
             if 0 < step < steps:
                 scheduled = settings(step)
             state, report = advance(state, scheduled)
-            value, aux, *not_finite = jax.device_get(report)
+            value, aux, level, *not_finite = jax.device_get(report)
             value = float(value)
             losses.append(value)
             auxes.append(aux)
@@ -210,6 +235,8 @@ def fit(
             ends = sound and bool(step == steps or interrupts or reached(value, step))
             if not sound or (not_finite[1].any() and not ends):
                 raise NotFiniteError(_diagnosis(step, value, params, *not_finite), so_far(True))
+            if step == 0 and level.any() and not ends:
+                warnings.warn(_stillness(params, level), stacklevel=2)
 
             # Give the snapshot arrays of its own: the next step overwrites the state's.
             if snapshot is not None and (ends or step % snapshot_every == 0):
@@ -280,7 +307,13 @@ def _programs(
             _State(params, update, inner, best, best_loss),
             state,
         )
-        return following, (value, aux, _count_not_finite(gradient), _count_not_finite(update))
+        # Look for what does not pull before the first update only, when no loss is known yet.
+        leaves = len(jax.tree.leaves(gradient))
+        level = jax.lax.cond(
+            jnp.isinf(state.best_loss), _are_zero, lambda _: jnp.zeros(leaves, bool), gradient
+        )
+        counts = _count_not_finite(gradient), _count_not_finite(update)
+        return following, (value, aux, level, *counts)
 
     return begin, advance
 
@@ -288,6 +321,29 @@ def _programs(
 def _count_not_finite(tree: Any) -> jax.Array:
     """How many values of each leaf are NaN or infinite, `[leaves]`."""
     return jnp.stack([jnp.sum(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
+
+
+def _are_zero(tree: Any) -> jax.Array:
+    """Which leaves hold nothing but zeros, `[leaves]`; not those that hold nothing."""
+    leaves = jax.tree.leaves(tree)
+    return jnp.stack([jnp.all(leaf == 0) if leaf.size else jnp.array(False) for leaf in leaves])
+
+
+def _stillness(params: Any, level: np.ndarray) -> str:
+    """What the warning of parameters without a gradient says."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    names = ", ".join(
+        f"params{jax.tree_util.keystr(path)}"
+        for (path, _), zero in zip(leaves, level, strict=True)
+        if zero
+    )
+    return (
+        f"fit: at step 0 the gradient is exactly zero in all of {names}, so nothing tells where to "
+        "move it. The loss may be as low as it gets there, or not depend on it; or it depends on "
+        "it only by which face is seen where: of that, `render` has no gradient by default, but "
+        '`silhouette`, Hard(visibility_gradient="nmr") and Soft(…) give one, as far as the object '
+        "is in the picture."
+    )
 
 
 def _diagnosis(

@@ -26,10 +26,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrender import _body
-from jaxrender._camera import same_float
-from jaxrender._checks import check_array
+from jaxrender._checks import check_array, same_float
 from jaxrender._formats import smpl
 from jaxrender._types import static, struct
+from jaxrender.rotations import from_axis_angle
 
 __all__ = [
     "BODY_JOINTS",
@@ -53,7 +53,7 @@ NO_PARENT = -1  # in `BodyModel.parents`: the root
 BODY_JOINTS = tuple(_body.JOINTS)  # of `procedural_body`, in the order of its poses
 BODY_SHAPES = ("tall", "stout", "long legs", "long arms")  # its shape parameters
 
-SERIES = 10  # terms of the power series of sin √x / √x, exact in float64 up to x = 1
+rotation_matrices = from_axis_angle  # by the name that it had here first
 
 # GPUs would otherwise round the factors to 10 bits.
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -133,7 +133,7 @@ def skin(
         Loper et al., SMPL: A Skinned Multi-Person Linear Model, SIGGRAPH Asia 2015.
     """
     model, pose, betas, shift = _check(model, pose, shape, translation)
-    rotations = rotation_matrices(pose)
+    rotations = from_axis_angle(pose)
     rest, shaped = _rest(model, betas)
     turns, places = _chain(rotations, rest, model.parents)
 
@@ -182,47 +182,7 @@ def joints(
     """
     model, pose, betas, shift = _check(model, pose, shape, translation)
     rest, _ = _rest(model, betas)
-    return _chain(rotation_matrices(pose), rest, model.parents)[1] + shift[None]
-
-
-def rotation_matrices(axis_angle: ArrayLike) -> jax.Array:
-    """The rotations about axes by angles (Rodrigues' formula).
-
-    With `θ = |r|` and `K v = r x v`,
-
-        R = I + (sin θ / θ) K + ((1 - cos θ) / θ²) K²
-
-    Gradient: exact, and so are higher ones, also at `r = 0`.
-
-    Args:
-        axis_angle: `[..., 3]` r: the axis times the angle in radians, counter-clockwise as
-            seen from where r points to, in a right-handed world.
-
-    Returns:
-        `[..., 3, 3]` R, for column vectors: `points @ R.T`.
-
-    Raises:
-        ValueError: the shape or dtype is wrong, or a value is not finite. Inside jit, the
-            rotation of what is not finite is NaN.
-
-    Example:
-        >>> (jnp.eye(3) @ rotation_matrices([0.0, 0.0, 1.5708]).T).round().astype(int).tolist()
-        [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]
-    """
-    hint = "Pass axes times angles in radians."
-    r = check_array("axis_angle", axis_angle, ("...", 3), finite=True, hint=hint)
-    x, y, z = r[..., 0], r[..., 1], r[..., 2]
-    square = x * x + y * y + z * z
-
-    # (1 - cos θ) / θ² = (sin ½θ / ½θ)² / 2, which has no difference of nearly equal numbers.
-    a, b = _sinc_root(square), _sinc_root(square / 4) ** 2 / 2
-    c = 1 - b * square  # cos θ
-    rows = (
-        (c + b * x * x, b * x * y - a * z, b * x * z + a * y),
-        (b * x * y + a * z, c + b * y * y, b * y * z - a * x),
-        (b * x * z - a * y, b * y * z + a * x, c + b * z * z),
-    )
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+    return _chain(from_axis_angle(pose), rest, model.parents)[1] + shift[None]
 
 
 def load_smpl(path: str | Path) -> BodyModel:
@@ -345,18 +305,6 @@ def _chain(
         turns = _einsum("jab,jbc->jac", turns[ancestors], turns)
         ancestors = ancestors[ancestors]
     return turns[:-1], places[:-1]
-
-
-def _sinc_root(x: jax.Array) -> jax.Array:
-    """`sin √x / √x`, which is smooth also at 0."""
-    # Sum the power series Σ (-x)ⁿ / (2n + 1)! up to 1: there, dividing by the square root would
-    # cost digits of the derivatives, and at 0 all.
-    small = x < 1
-    near, far = jnp.where(small, x, 0), jnp.where(small, 1, x)
-    series = jnp.ones_like(x)
-    for n in range(SERIES - 1, 0, -1):
-        series = 1 - near / (2 * n * (2 * n + 1)) * series
-    return jnp.where(small, series, jnp.sin(jnp.sqrt(far)) / jnp.sqrt(far))
 
 
 def _check(

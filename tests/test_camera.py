@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -28,6 +29,7 @@ from jaxrender._camera import (
     viewpoint,
 )
 from jaxrender._types import Camera, Orthographic, Perspective, Pinhole
+from jaxrender.rotations import from_axis_angle
 
 IDENTITY = np.eye(3)
 MIRROR = np.diag([1.0, 1.0, -1.0])
@@ -177,7 +179,7 @@ def test_axes_of_look_at():
 
 @pytest.mark.parametrize("right_handed", [True, False])
 def test_azimuths(right_handed):
-    """At azimuth 0 `look` sees the origin by default; from 90, the +x side, so does `look_at`."""
+    """Azimuth 0 is where `look` sees the origin by default; 90 is the +x side."""
     hand = {"right_handed": right_handed}
     front = points_from_angles(3.0, 0.0, 0.0, **hand)
     side = 3.0 if right_handed else -3.0
@@ -228,6 +230,26 @@ def test_opencv_by_hand():
     camera = from_opencv(matrix, IDENTITY, np.zeros(3), image_size=(40, 60))
     screen = see(np.array([[1.0, 0.5, 10.0]]), camera)
     np.testing.assert_allclose(screen, [[21 / 60, -11 / 40, 10.0]], atol=1e-6)
+
+
+def test_opencv_takes_what_opencv_returns():
+    vector, place = np.array([0.3, -0.2, 0.5]), np.array([0.1, -0.2, 4.0])
+    turn = from_axis_angle(vector)
+    want = from_opencv(K, turn, place, LENS, image_size=(48, 64))
+    three = (
+        want.projection,
+        dataclasses.replace(want.projection, distortion=LENS * [1, 1, 1, 1, 0]),
+    )
+    for rotation in (turn, vector, vector[:, None], vector[None]):
+        for translation in (place, place[:, None], place[None], list(place)):
+            for distortion in (LENS, LENS[None], LENS[:, None], LENS[:4], LENS[None, :4]):
+                made = functools.partial(from_opencv, image_size=(48, 64))
+                for make in (made, jax.jit(made)) if translation is place else (made,):
+                    got = make(K, rotation, translation, distortion)
+                    np.testing.assert_allclose(got.rotation, want.rotation, atol=1e-6)
+                    np.testing.assert_array_equal(got.translation, want.translation)
+                    lens = three[distortion.size == 4]
+                    np.testing.assert_allclose(got.projection.distortion, lens.distortion)
 
 
 def test_opengl_perspective_by_hand():
@@ -344,6 +366,54 @@ def test_kinds_of_projection_have_their_own_programs():
     assert jax.tree.structure(wide) == jax.tree.structure(other)
 
 
+def test_constructors_make_strong_types():
+    """From whatever numbers, also inside jit, so that no later call compiles again."""
+    makers = (
+        lambda x: look_at((x, 0.0, 3.0), projection=perspective(x + 60)),
+        lambda x: look((x, 0, 3), projection=orthographic(x + 2)),
+        lambda x: look_at(points_from_angles(3.0, x, 2)),
+        lambda x: pinhole(K, IDENTITY, (x, 0, 1), image_size=(4, 4)),
+        lambda x: from_opencv(K, [x, 0, 0], [0, 0, 1], [0, 0, 0, x], image_size=(4, 4)),
+    )
+    for make in makers:
+        for value in (0, 0.5, np.float32(0.5), jnp.asarray(0.5)):
+            for camera in (make(value), jax.jit(lambda: make(value))(), jax.jit(make)(value)):  # noqa: B023
+                for leaf in jax.tree.leaves(camera):
+                    assert leaf.dtype == jnp.float32
+                    assert not leaf.weak_type
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fields_of_view_are_exact(dtype, request):
+    """From a millionth of a degree to the last number below 180."""
+    if dtype == np.float64:
+        request.getfixturevalue("x64")
+    last = np.nextafter(dtype(180), dtype(0))
+    vertex = np.array([[0.25, 0.5, 0.0]], dtype)
+    for fov in (1e-6, 1e-4, 1e-3, 0.1, 60, 90, 91, 170, 179.99, last):
+        fov = dtype(fov)
+        camera = look_at(np.array([0, 0, 1], dtype), projection=perspective(fov))
+        half = (np.longdouble(fov) / 2) * np.pi / 180
+        want = np.array([0.25, 0.5]) / np.float64(np.tan(half))
+        if fov > 170:
+            # NumPy's pole is where ours was: take the angle that is left.
+            want = np.array([0.25, 0.5]) * np.tan(np.radians((180 - np.float64(fov)) / 2))
+        np.testing.assert_allclose(see(vertex, camera)[0, :2], want, rtol=8 * np.finfo(dtype).eps)
+    with pytest.raises(ValueError, match="orthographic"):
+        perspective(1e-7)
+    with pytest.raises(ValueError, match="between"):
+        perspective(dtype(180) if dtype == np.float64 else 179.999999)
+
+    # Inside jit, where a bad value is not known, all stays finite.
+    slope = jax.jit(
+        jax.value_and_grad(
+            lambda fov: see(vertex, look_at((0, 0, 1.0), projection=perspective(fov))).sum()
+        )
+    )
+    for fov in (-1.0, 0.0, 1e-6, 90.0, 180.0, 500.0):
+        assert np.isfinite(slope(dtype(fov))).all()
+
+
 def test_no_retrace():
     traces = []
 
@@ -413,10 +483,32 @@ def test_camera_plane_keeps_homogeneous_coordinates():
 
 
 def test_lens_does_not_fold():
-    # With k1 < 0 the polynomial turns back at r = 1 / sqrt(-3 k1); points beyond go on outwards.
+    # With k1 < 0 the polynomial turns back at r = 1 / sqrt(-3 k1), where its tangent is level:
+    # points beyond stay at the border, and from r = 10 on they go outwards.
     camera = pinhole(K, IDENTITY, np.zeros(3), (-0.3, 0, 0, 0, 0), image_size=(48, 64))
-    ray = np.stack([np.geomspace(0.01, 1e4, 300), np.zeros(300), np.ones(300)], -1)
-    assert (np.diff(see(ray, camera)[:, 0]) > 0).all()
+    r = np.geomspace(0.01, 1e4, 300)
+    ray = np.stack([r, np.zeros(300), np.ones(300)], -1)
+    grown = np.diff(see(ray, camera)[:, 0])
+    border = 1 / np.sqrt(0.9)
+    assert (grown[(r[1:] < 0.99 * border) | (r[:-1] > 10)] > 0).all()
+    assert (grown > -1e-6).all()
+
+
+def test_lens_up_to_its_border():
+    """To a thousandth of a pixel where the polynomial has nearly ceased to grow."""
+    size = (2000, 2000)
+    matrix = np.array([[1500.0, 0, 1000], [0, 1500.0, 1000], [0, 0, 1]])
+    for lens in ((-0.3, 0, 0, 0, 0), (-0.35, 0.1, 1e-3, -2e-3, -0.02), (0.5, -0.3, 0, 0, 0.01)):
+        roots = np.roots([7 * lens[4], 5 * lens[1], 3 * lens[0], 1])
+        border = np.sqrt(roots[(abs(roots.imag) < 1e-9) & (roots.real > 0)].real.min())
+        camera = pinhole(matrix, IDENTITY, np.zeros(3), lens, image_size=size)
+        for part in (0.5, 0.98, 0.999):
+            angles = np.linspace(0, 6, 20)
+            x, y = part * border * np.cos(angles), part * border * np.sin(angles)
+            vertices = np.stack([x, y, 1 + 0 * x], -1).astype(np.float32)
+            want = [project_slowly(vertex, camera, 1.0)[:2] for vertex in vertices]
+            off = (np.asarray(see(vertices, camera))[:, :2] - want) * 1000
+            assert np.abs(off).max() < 2e-3
 
 
 def test_nan_vertex_spoils_nothing_else():
@@ -475,6 +567,22 @@ def skew(rotation) -> Camera:
         (lambda: look((0, 0, 0), (0, 0, 0)), "`direction` must not be zero"),
         (lambda: look((0, 0, 0), (0, 1, 0)), "`up` must not be"),
         (lambda: perspective(0), "`fov` must lie"),
+        (lambda: perspective(1e-9), "`fov` must lie"),
+        (lambda: from_opencv(K, IDENTITY, (0, 0, 1), np.zeros(8), image_size=(4, 4)), "Do not cut"),
+        (
+            lambda: from_opencv(K, IDENTITY, (0, 0, 1), np.zeros((1, 14)), image_size=(4, 4)),
+            "Undist",
+        ),
+        (
+            lambda: from_opencv(K, IDENTITY, (0, 0, 1), np.zeros((12, 1)), image_size=(4, 4)),
+            "12, of",
+        ),
+        (
+            lambda: from_opencv(K, IDENTITY, (0, 0, 1), np.zeros(3), image_size=(4, 4)),
+            "4 or 5 numb",
+        ),
+        (lambda: from_opencv(K, IDENTITY, (0, 0), image_size=(4, 4)), "`translation` must be 3"),
+        (lambda: from_opencv(K, np.zeros((2, 3)), (0, 0, 1), image_size=(4, 4)), "rotation vector"),
         (lambda: perspective(180), "`fov` must lie"),
         (lambda: perspective(float("nan")), "`fov` must be finite"),
         (lambda: orthographic(0), "`height` must be positive"),

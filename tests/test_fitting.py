@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("optax", reason="fitting needs optax")
 import optax
 
+import jaxrender as jr
 from jaxrender.fitting import NotFiniteError, fit
 
 TARGET = np.array([1.0, -2.0, 0.5], np.float32)
@@ -94,6 +95,117 @@ class TestResult:
         text = repr(quiet_fit(steps=2))
         assert "best_loss" in text
         assert "params" not in text
+
+
+class TestStillness:
+    """Parameters that nothing pulls are named before the first update."""
+
+    @staticmethod
+    def covered(eye, rasterizer=None, at=(0.0, 0.0, 0.0)):
+        return jr.render(
+            jr.shapes.cube(),
+            jr.look_at(eye, at),
+            image_size=(12, 12),
+            rasterizer=rasterizer,
+        ).alpha.mean()
+
+    def test_a_picture_without_a_gradient_of_visibility(self):
+        with pytest.warns(UserWarning, match="exactly zero in all of params") as caught:
+            found = quiet_fit(self.covered, jnp.array([1.0, 1.0, 3.0]), steps=3)
+        (warning,) = caught
+        for remedy in ("silhouette", "Hard(visibility_gradient=", "Soft("):
+            assert remedy in str(warning.message)
+        assert warning.filename == __file__
+        assert (found.losses == found.losses[0]).all()
+
+    @pytest.mark.parametrize("rasterizer", [jr.Hard("nmr"), jr.Soft(sigma=1e-3)])
+    def test_what_gives_one_is_quiet(self, rasterizer):
+        def loss(eye):
+            return self.covered(eye, rasterizer)
+
+        quiet_fit(loss, jnp.array([1.0, 1.0, 3.0]), steps=2)
+
+    def test_an_object_beside_the_picture(self):
+        def loss(eye):
+            return self.covered(eye, jr.Soft(), at=(40.0, 0.0, 0.0))
+
+        with pytest.warns(UserWarning, match="as far as the object is in the picture"):
+            quiet_fit(loss, jnp.array([1.0, 1.0, 3.0]), steps=2)
+
+    def test_each_leaf_is_judged_by_itself(self):
+        params = {
+            "x": jnp.zeros(3),
+            "still": {"a": jnp.ones((2, 2)), "b": jnp.ones(())},
+            "none": jnp.zeros((0, 3)),
+            "partly": jnp.zeros(4),
+        }
+
+        def loss(params):
+            return distance(params) + (params["partly"][0] - 1) ** 2 + 0 * params["still"]["b"]
+
+        with pytest.warns(UserWarning, match="exactly zero") as caught:
+            quiet_fit(loss, params, steps=2)
+        text = str(caught[0].message)
+        assert len(caught) == 1
+        assert "params['still']['a'], params['still']['b']," in text
+        assert not any(name in text for name in ("'x'", "none", "partly"))
+
+    def test_only_before_the_first_update(self):
+        """A gradient that vanishes later is no news, and one that never is is not looked at."""
+        quiet_fit(lambda params: jnp.sum(jnp.abs(params["x"] - 0.05)), optimizer=optax.sgd(0.05))
+        traces = []
+
+        def loss(params):
+            traces.append(1)
+            return distance(params)
+
+        quiet_fit(loss)
+        assert len(traces) == 1
+
+    def test_at_its_lowest_from_the_start(self):
+        params = {"x": jnp.asarray(TARGET)}
+        with pytest.warns(UserWarning, match="as low as it gets"):
+            quiet_fit(params=params, steps=2)
+        # What ends at once is not asked to move.
+        assert quiet_fit(params=params, steps=2, stop=1e-3).steps == 0
+
+
+class TestCameras:
+    corners = jr.shapes.cube().vertices
+
+    @pytest.mark.parametrize("right_handed", [True, False])
+    def test_project_keeps_a_camera_straight(self, right_handed):
+        """All arrays of a camera are sought; only with `project` does its rotation stay one."""
+        hand = {"right_handed": right_handed}
+        truth = jr.look_at(jr.points_from_angles(3.0, 10.0, 20.0, **hand), **hand)
+        seen = jr.project(self.corners, truth)
+        start = jr.look_at(jr.points_from_angles(4.0, 0.0, 0.0, **hand), **hand)
+
+        def straight(camera):
+            rotation = jr.rotations.orthonormalize(camera.rotation)
+            return dataclasses.replace(camera, rotation=rotation)
+
+        def loss(camera):
+            return jnp.sum((jr.project(self.corners, camera) - seen) ** 2)
+
+        for project in (straight, None):
+            found = quiet_fit(loss, start, optax.adam(0.03), steps=400, project=project)
+            rotation = np.asarray(found.params.rotation)
+            skewness = np.abs(rotation @ rotation.T - np.eye(3)).max()
+            if project:
+                assert skewness < 1e-5
+                assert np.sign(np.linalg.det(rotation)) == (-1 if right_handed else 1)
+                np.testing.assert_allclose(
+                    jr.camera_position(found.params), jr.camera_position(truth), atol=0.05
+                )
+                assert jr.rotations.angle_between(rotation, truth.rotation) < 1
+            half_way = quiet_fit(loss, start, optax.adam(0.03), steps=20, project=project)
+            rotation = np.asarray(half_way.last_params.rotation)
+            skewness = np.abs(rotation @ rotation.T - np.eye(3)).max()
+            assert (skewness < 1e-5) == bool(project)
+            if not project:
+                with pytest.raises(ValueError, match="orthonormalize"):
+                    jr.project(self.corners, half_way.last_params)
 
 
 class TestParameters:
@@ -191,7 +303,7 @@ class TestSchedules:
     def test_values_arrive_without_a_second_trace(self):
         """Numbers, tables, whole views and keys; the step after the last update sees the last."""
         traces, asked = [], []
-        views = [{"target": jax.device_put(TARGET * k, jax.devices()[0])} for k in range(3)]
+        views = [{"target": jax.device_put(TARGET * k, jax.devices()[0])} for k in (1, 2, 3)]
 
         def sigma(step):
             asked.append(step)
@@ -218,7 +330,7 @@ class TestSchedules:
         assert asked == [0, 1, 2, 3, 4, 5]
         np.testing.assert_allclose(found.aux["sigma"], 0.5 ** np.array([0, 1, 2, 3, 4, 5, 5]))
         np.testing.assert_array_equal(found.aux["table"], [0, 1, 2, 3, 4, 5, 5])
-        np.testing.assert_array_equal(found.aux["target"][:, 0], [0, 1, 2, 0, 1, 2, 2])
+        np.testing.assert_array_equal(found.aux["target"][:, 0], [1, 2, 3, 1, 2, 3, 3])
 
     @pytest.mark.parametrize("committed", ["params", "schedules", "neither"])
     def test_one_program_whatever_is_bound_to_a_device(self, committed):
@@ -229,7 +341,7 @@ class TestSchedules:
         jax.monitoring.register_event_duration_secs_listener(
             lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None
         )
-        targets = [bind("schedules", jnp.asarray(TARGET * k)) for k in range(4)]
+        targets = [bind("schedules", jnp.asarray(TARGET * k)) for k in (1, 2, 3, 4)]
         params = bind("params", start())
         try:
             compiled.clear()
