@@ -101,8 +101,12 @@ def hard_fragments(
     Gradient: exact, inside the face that a pixel sees: of barycentrics and depth to
     `vertices`, and of the empty pixels' depth to `far`. Which face it sees has none.
     """
+    still = lax.stop_gradient
     face, barycentrics, depth = nearest_faces(
-        *map(lax.stop_gradient, (vertices, faces, near, far)),
+        still(vertices),
+        faces,
+        still(near),
+        still(far),
         image_size=image_size,
         perspective=perspective,
         cull=cull,
