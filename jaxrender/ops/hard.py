@@ -11,12 +11,12 @@ Two schedules find the same:
   the maximum; and every pixel that equals the buffer there offers its face's key, of which the
   key buffer takes the minimum.
 
-Of faces that tie the one that looks at the camera is seen, then the one of lower id. So both draw
-the backs before the fronts, each from the last to the first: an offer always comes before what
-was offered earlier, and replaces it, whether it is nearer or ties. Within a pass the lowest key
-is kept, which is a back's id, and a front's less the highest int32: all fronts come first, and no
-number of faces overflows. Maximum and minimum do not depend on order, so the result does not
-depend on the number of slots, nor, up to rounding, on the device.
+Of faces that tie the one that looks at the camera is seen, then the one of lower id: that of the
+lowest key, see `face_of`. The loop goes from the last face to the first, so a face has a lower key
+than those drawn before, unless it is a back and they are fronts: it looks at the key that is
+held. The passes draw all backs before the fronts, so an offer always has a lower key than what
+came before: it replaces it, whether it is nearer or ties. Maximum and minimum do not depend on
+order, so the result does not depend on the number of slots, nor, up to rounding, on the device.
 
 Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
 its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
@@ -40,7 +40,14 @@ from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
 from jaxrender.ops.hard_scene import Scene, pixel_centres, set_up
 from jaxrender.ops.strips import Strips
-from jaxrender.ops.triangles import Corners, is_drawable, planes_of, signed_area, to_pixels
+from jaxrender.ops.triangles import (
+    Corners,
+    is_drawable,
+    planes_of,
+    signed_area,
+    sort_corners,
+    to_pixels,
+)
 
 FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
 MANY_SET_UP = 5 * FEW_SET_UP  # for more than one view; what is set up of more is slow to reach
@@ -259,6 +266,8 @@ def _draw(
     prepare = functools.partial(
         set_up, views=views, image_size=image_size, cull=cull, facing_first=facing_first
     )
+    if in_loop:
+        prepare = functools.partial(prepare, sort=native.apart(sort_corners))
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
         prepare = native.one_function(prepare)
     nearness_of = jnp.reciprocal if perspective else jnp.negative

@@ -6,9 +6,17 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxrender.ops import native
-from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
+from jaxrender.ops.hard_scene import (
+    NO_OFFER,
+    Drawn,
+    Scene,
+    face_of,
+    look_at_planes,
+    nearness_at,
+)
 from jaxrender.ops.passes import vary_like
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
@@ -23,6 +31,7 @@ from jaxrender.ops.windows import Bounds
 
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
+NO_KEY = -NO_OFFER - 1  # of no face, lower than all keys
 
 
 def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
@@ -30,8 +39,8 @@ def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool
     corners, bounds, edges, first, lowest, highest = scene
     strips = Strips(lowest.shape[0], image_size)
     draw = native.one_function(functools.partial(_find_nearest, strips=strips))
-    nearest, face = draw(bounds, edges, first, lowest, highest)
-    face = jnp.where(face == NO_OFFER, -1, face)
+    nearest, key = draw(bounds, edges, first, lowest, highest)
+    face = face_of(key)
 
     # Find where on its face each pixel looks, unless nobody asks for it: by looking the face up,
     # or by another walk where that has less to do, in small pictures of few faces.
@@ -57,26 +66,33 @@ def _find_nearest(
     *,
     strips: Strips,
 ) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the highest nearness, and whose it is."""
+    """The walk that finds the highest nearness, and the key of the face that has it."""
 
-    def offer(edges: Edges, window: Window, lowest: jax.Array, highest: jax.Array) -> jax.Array:
+    def offer(
+        edges: Edges, nearest: jax.Array, window: Window, highest: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         x, y = window.pixels(strips.image_size, edges.x.dtype)
-        limits = number(lowest, window.view), number(highest, window.view)
-        return nearness_at(_edges_of_face(edges, window.face), x[None], y[None], *limits)
+        edges, high = _edges_of_face(edges, window.face), number(highest, window.view)
+        return nearness_at(edges, x[None], y[None], None, high), window.read(nearest)
 
-    def paint(nearest: jax.Array, ids: jax.Array, offered: jax.Array, window: Window) -> jax.Array:
-        wins = (offered == window.read(nearest)) & (offered > -jnp.inf)
-        return window.write(ids, jnp.where(wins, window.face, window.read(ids)))
+    def paint(keys: jax.Array, offered: jax.Array, before: jax.Array, window: Window) -> jax.Array:
+        # Of the faces drawn before, fronts alone have lower keys, and only if this is a back.
+        is_first = number(first, window.face)
+        key = lax.select(is_first, window.face - NO_OFFER, window.face)
+        least = lax.select(is_first, -NO_OFFER, jnp.int32(0))
+        held = window.read(keys)
+        wins = (offered > before) | ((offered == before) & (held >= least))
+        return window.write(keys, jnp.where(wins, key, held))
 
     def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
-        nearest, ids = buffers
-        offered = native.apart(offer)(edges, window, lowest, highest)
-        before = window.read(nearest)
+        nearest, keys = buffers
+        offered, before = native.apart(offer)(edges, nearest, window, highest)
         nearest = window.write(nearest, jnp.where(offered > before, offered, before))
-        return nearest, native.apart(paint)(nearest, ids, offered, window)
+        return nearest, native.apart(paint)(keys, offered, before, window)
 
-    empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
-    return walk(fold, vary_like(empty, lowest), bounds, strips, late=first)
+    # Nothing is drawn that is no nearer than `lowest`, and nothing ties with what is not drawn.
+    empty = strips.full(lowest, edges.x.dtype), strips.full(NO_KEY, jnp.int32)
+    return walk(fold, vary_like(empty, lowest), bounds, strips)
 
 
 def _find_shares(

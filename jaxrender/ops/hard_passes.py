@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
+from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, face_of, look_at_planes, nearness_at
 from jaxrender.ops.triangles import Edges, Planes, pixel_centre, planes_of
 from jaxrender.ops.windows import Windows, expected_windows, scan_windows, window_pixels
 
@@ -46,7 +46,7 @@ def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bo
         late=first,
     )
     nearest, key = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
-    face = jnp.where(key < 0, key + NO_OFFER, jnp.where(key == NO_OFFER, -1, key))
+    face = face_of(key)
 
     planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
     return nearest, face, look_at_planes(planes, face)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,13 +13,13 @@ from jaxrender.ops.triangles import (
     Edges,
     Planes,
     corner_ids,
-    corner_order,
     edges_of,
     is_drawable,
     is_front,
     pixel_bounds,
     pixel_centre,
     signed_area,
+    sort_corners,
     to_pixels,
 )
 from jaxrender.ops.windows import Bounds
@@ -51,6 +52,7 @@ def set_up(
     image_size: tuple[int, int],
     cull: str,
     facing_first: bool,
+    sort: Callable = sort_corners,
 ) -> tuple[Corners, Bounds, Edges, jax.Array]:
     """What drawing needs of the faces of all views, `B F` of them, one view after the other."""
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
@@ -62,13 +64,13 @@ def set_up(
     corners = Corners(*(axis[ids] for axis in axes))
 
     # Sort the corners of each face, so that its copies in another order get the same bits.
-    order = corner_order(corners)
-    given, corners = corners, order.sort(corners)
+    given = corners
+    corners, turned = sort(corners)
 
     # Leave out faces that cannot be drawn, or that turn their culled side.
     area = signed_area(corners)
     drawn &= is_drawable(corners, area, perspective=perspective)
-    front = is_front(corners, area, perspective=perspective) ^ order.turns()
+    front = is_front(corners, area, perspective=perspective) ^ turned
     if cull != "none":
         drawn &= front == (cull == "back")
 
@@ -80,14 +82,26 @@ def set_up(
     return given, bounds, edges_of(corners, perspective=perspective), first
 
 
+def face_of(key: jax.Array) -> jax.Array:
+    """The face that has a key, -1 for none.
+
+    Of faces that tie the one of lowest key is seen. The key of a back is its number, that of a
+    front its number less `NO_OFFER`: so all fronts come first, and no number of faces overflows.
+    """
+    return jnp.where(key == NO_OFFER, -1, jnp.where(key < 0, key + NO_OFFER, key))
+
+
 def nearness_at(
-    edges: Edges, x: jax.Array, y: jax.Array, low: jax.Array, high: jax.Array
+    edges: Edges, x: jax.Array, y: jax.Array, low: jax.Array | None, high: jax.Array
 ) -> jax.Array:
     """The nearness of faces at pixels, -inf outside of a face or of the limits."""
     weights = edges.weights(x, y)
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
     nearness = edges.nearness(weights)
-    return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
+    inside = inside & (nearness < high)
+    if low is not None:
+        inside = inside & (nearness > low)
+    return jnp.where(inside, nearness, -jnp.inf)
 
 
 def look_at_planes(planes: Planes, face: jax.Array) -> list[jax.Array]:

@@ -13,7 +13,6 @@ few vector operations each. Rows are added at the foot of each strip, that no wi
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -53,8 +52,9 @@ class Strips(NamedTuple):
         return self.views * self.columns * self.rows * WIDTH
 
     def full(self, value: Any, dtype: Any) -> jax.Array:
-        """Pictures of one number, `[size]`: all strips of a view, then those of the next."""
-        return jnp.full(self.size, value, dtype)
+        """Pictures of one number, or one `[B]` each: all strips of a view, then of the next."""
+        rows = jnp.broadcast_to(jnp.asarray(value, dtype)[..., None], (self.views, 1))
+        return jnp.broadcast_to(rows, (self.views, self.size // self.views)).reshape(-1)
 
     def cut_out(self, strips: jax.Array) -> jax.Array:
         """The pictures `[B, H, W]`."""
@@ -77,8 +77,8 @@ class Window(NamedTuple):
         """The pixel coordinates x and y `[S]` of the centres."""
         height, width = image_size
         down, across = jnp.divmod(jnp.arange(SIZE, dtype=jnp.int32), WIDTH)
-        x = (self.strip * WIDTH).astype(dtype) + pixel_centre(across, width, dtype)
-        return x, self.row.astype(dtype) + pixel_centre(down, height, dtype)
+        x, y = pixel_centre(self.strip * WIDTH, width, dtype), pixel_centre(self.row, height, dtype)
+        return x + across.astype(dtype), y + down.astype(dtype)
 
     def read(self, strips: jax.Array) -> jax.Array:
         """What lies there `[S]`."""
@@ -95,7 +95,6 @@ def walk(
     state: Any,
     bounds: Bounds,
     strips: Strips,
-    late: jax.Array | None = None,
 ) -> Any:
     """Folds every window of every face into `state`, from the last face to the first.
 
@@ -105,20 +104,16 @@ def walk(
         state: any pytree.
         bounds: of the faces of all views, `[B F]`.
         strips: how the pictures lie.
-        late: `[B F]` bool, faces that come behind all others, from the last to the first as well.
     """
     total = bounds.top.shape[0]
     per_view, last_face = jnp.int32(total // strips.views), jnp.int32(total - 1)
 
-    def one_face(step: jax.Array, state: Any, turn: jax.Array) -> Any:
+    def one_face(step: jax.Array, state: Any) -> Any:
         face = last_face - step
         view = lax.div(face, per_view)
         top, left, bottom, right = (number(side, face) for side in bounds)
         first, last = lax.div(left, jnp.int32(WIDTH)), lax.div(right, jnp.int32(WIDTH))
-        drawn = left <= right
-        if late is not None:
-            drawn &= number(late, face) == turn
-        bottom = lax.select(drawn, bottom, jnp.int32(-1))
+        bottom = lax.select(left <= right, bottom, jnp.int32(-1))
 
         def one_window(carry: tuple[jax.Array, jax.Array, Any]) -> tuple:
             row, strip, state = carry
@@ -131,14 +126,7 @@ def walk(
 
         return lax.while_loop(lambda carry: carry[0] <= bottom, one_window, (top, first, state))[2]
 
-    def all_faces(turn: int | jax.Array, state: Any) -> Any:
-        draw = functools.partial(one_face, turn=jnp.asarray(turn, bool))
-        return lax.fori_loop(jnp.int32(0), jnp.int32(total), draw, state)
-
-    state = vary_like(state, bounds.top)
-    if late is None:
-        return all_faces(0, state)
-    return lax.fori_loop(jnp.int32(0), jnp.int32(2), all_faces, state)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(total), one_face, vary_like(state, bounds.top))
 
 
 def piece(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:

@@ -159,6 +159,12 @@ def corner_order(corners: Corners) -> CornerOrder:
     return CornerOrder(is_before(0, 1), is_before(1, 2), is_before(0, 2))
 
 
+def sort_corners(corners: Corners) -> tuple[Corners, jax.Array]:
+    """The corners in that order, and whether they go round in the other sense then."""
+    order = corner_order(corners)
+    return order.sort(corners), order.turns()
+
+
 class Edges(NamedTuple):
     """Triangles made ready for many points, each `[3, ...]`: edge `m` lies opposite corner `m`.
 

@@ -26,7 +26,7 @@ from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.passes import vary_like
-from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, corner_order, edges_of
+from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of, sort_corners
 from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
 WINDOW = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
@@ -161,8 +161,7 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         )
 
         # Test its line against the three edges, and find where the face meets it.
-        projected = Corners(q_corner, p_corner, c_corner)
-        projected = corner_order(projected).sort(projected)
+        projected, _ = sort_corners(Corners(q_corner, p_corner, c_corner))
         edges = edges_of(projected, perspective=False)
         p, q = windows.row, windows.column
         weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
