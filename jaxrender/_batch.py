@@ -29,8 +29,9 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     """Pads meshes to the same numbers of vertices, faces and texture coordinates.
 
     Padding vertices repeat the first vertex, so that the box around a mesh stays as it is.
-    Padding faces have that vertex three times: they have no area, so they are not drawn, take no
-    window of the rasterisers, and their gradient is 0. The order of what is there does not change.
+    Padding faces have the first corner of the first face three times: they have no area, so they
+    are not drawn, take no window of the rasterisers, count in no mean (see also
+    `losses.pad_topologies`), and their gradient is 0. The order of what is there does not change.
 
     Args:
         meshes: at least one; either none has a texture, or all have the same kind, with the same
@@ -60,7 +61,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     return [
         Mesh(
             _pad(mesh.vertices, vertices, repeat=True),
-            _pad(mesh.faces, faces),
+            _pad_faces(mesh.faces, faces),
             _pad_texture(mesh.texture, vertices, faces, coordinates),
         )
         for mesh in checked
@@ -150,6 +151,13 @@ def _pad_texture(texture: Any, vertices: int, faces: int, coordinates: int) -> A
             samplers=None if samplers is None else _pad(samplers, faces, repeat=True),
         )
     return texture
+
+
+def _pad_faces(faces: jax.Array, count: int) -> jax.Array:
+    """Appends faces up to `count` that have three times the first corner, or vertex 0."""
+    missing = (count - faces.shape[0], 3)
+    corner = faces[:1, :1] if faces.shape[0] else jnp.zeros((1, 1), faces.dtype)
+    return jnp.concatenate([faces, jnp.broadcast_to(corner, missing)])
 
 
 def _pad(array: jax.Array, count: int, *, repeat: bool = False) -> jax.Array:

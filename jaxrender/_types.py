@@ -66,7 +66,7 @@ class Mesh:
 
 
 def is_padding(faces: jax.Array) -> jax.Array:
-    """Which faces `[F]` name one vertex three times, as `pad_meshes` appends them."""
+    """Which faces `[F]` name one vertex three times, as those that `pad_meshes` appends."""
     return (faces[:, 0] == faces[:, 1]) & (faces[:, 1] == faces[:, 2])
 
 

@@ -14,10 +14,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_faces, is_concrete
-from jaxrender._types import is_padding
 from jaxrender.ops.voxels import occupied_voxels
-
-NO_VERTEX = -1  # leaves a face out
 
 
 def voxelize(
@@ -41,8 +38,7 @@ def voxelize(
 
     What encloses nothing shows its surface alone: an open mesh, or one that leaves the box and
     is open there. So keep closed meshes inside the box: what lies at its upper limit is outside.
-    A cavity is filled. A face without area has only its corners; one that names a vertex three
-    times, as padding does, has none.
+    A cavity is filled. A face without area has only its corners.
 
     SoftRas's `Mesh.voxelize` has the box from `-(N - 1) / (2 N)` to `(N - 1) / (2 N)`.
 
@@ -78,7 +74,6 @@ def voxelize(
         "vertices", vertices, ("V", 3), finite=True, hint="Pass one mesh; use jax.vmap for several."
     )
     faces = check_faces("faces", faces, vertices.shape[0])
-    faces = jnp.where(is_padding(faces)[:, None], NO_VERTEX, faces)
     low, high = (limit.astype(vertices.dtype) for limit in _check_bounds(bounds))
     return occupied_voxels(vertices, faces, low, high, resolution=_check_resolution(resolution))
 

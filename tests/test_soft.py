@@ -1361,3 +1361,24 @@ def test_many_losses_of_one_view(kind, alpha):
     both = jit(jax.vmap(over_targets, (0, None, None, None)))(views, *some[1:], targets)
     for got, part in zip(both, alone(views[1], *some[1:], targets[2]), strict=True):
         agrees(got[1, 2], part)
+
+
+@pytest.mark.usefixtures("x64")
+def test_vertices_closed_over_are_vertices_passed():
+    """XLA folds what it knows, which rounds otherwise; no more than that."""
+    ball, random = jr.shapes.icosphere(0), np.random.default_rng(0)
+    # Uneven: where two edges are equally close, or a face just faces a light, rounding decides
+    # which of two gradients is taken, and in even scenes many a pixel lies there.
+    vertices = ball.vertices + 0.05 * random.normal(size=ball.vertices.shape)
+    eyes = jr.points_from_angles(3.0, 20.0, jnp.array([11.0, 37.0]))
+
+    def loss(vertices, eye):
+        mesh, look = jr.Mesh(vertices, ball.faces), jr.look_at(eye)
+        image = jr.render(mesh, look, image_size=(8, 8), shading="phong", rasterizer=jr.Soft(1e-3))
+        return (image.rgb**2).sum()
+
+    slope = jax.grad(loss)
+    passed = jit(lambda vertices: jax.lax.map(lambda eye: slope(vertices, eye), eyes))(vertices)
+    closed = jit(lambda: jax.lax.map(lambda eye: slope(vertices, eye), eyes))()
+    assert np.abs(passed).max() > 0.1
+    np.testing.assert_allclose(closed, passed, atol=1e-11 * np.abs(passed).max())

@@ -224,7 +224,7 @@ def stages(floats, indices):
     topology = losses.mesh_topology(faces, 4)
     calibration = np.array([[8, 0, 4], [0, 8, 4], [0, 0, 1]], floats)
     lens = np.array([0.1, 0.01, 0.001, 0.001, 0], floats)
-    opengl = np.array([[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, -1, -0.2], [0, 0, -1, 0]], floats)
+    opengl = jnp.array([[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, -1, -0.2], [0, 0, -1, 0]], floats)
     turn, way = np.eye(3, dtype=floats), np.array([0, 0, 3], floats)
     body = skinning.procedural_body(24)
     pose = np.full((len(body.parents), 3), 0.1, floats)
