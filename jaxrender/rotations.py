@@ -35,6 +35,11 @@ __all__ = [
     "to_quaternion",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 SERIES = 10  # terms of the power series of sin √x / √x, exact in float64 up to x = 1
 ARC_SERIES = 10  # those of arctan √x / √x, exact in float64 up to x = 0.02
 SMALL = 0.02
