@@ -137,7 +137,7 @@ def _bytes(shape: str) -> int:
 def schedules_of_a_gpu(*, deterministic: bool = False) -> Iterator[None]:
     """Lets programs for a CPU be traced as those for a GPU are, with sums in order or not."""
     with contextlib.ExitStack() as stack:
-        asked = mock.patch.object(ordered, "is_order_asked_for", return_value=deterministic)
+        asked = mock.patch.object(ordered, "is_requested", return_value=deterministic)
         stack.enter_context(asked)
         for module in (hard_ops, nmr_ops, soft_ops):
             first, *_, last = module.SCHEDULES

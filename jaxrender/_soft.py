@@ -41,7 +41,7 @@ from jaxrender._textures import (
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft
 from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.hard import hard_fragments
-from jaxrender.ops.ordered import take
+from jaxrender.ops.ordered import gather
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
 from jaxrender.ops.soft_types import (
@@ -186,11 +186,11 @@ def _paint(
     if texture is None:
         colors = jnp.ones((count, 3, 3), dtype)
     elif isinstance(texture, VertexColors):
-        colors = take(texture.colors, faces)
+        colors = gather(texture.colors, faces)
     elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
         colors = jnp.broadcast_to(texture.texels[:, 0], (count, 3, channels(texture)))
     elif isinstance(texture, UVTexture):
-        coordinates = [take(texture.uv, texture.faces)]
+        coordinates = [gather(texture.uv, texture.faces)]
         height, width, _ = texture.image.shape
         taps, table = _read_uv(width, texture.wrap), texture.image.reshape(height * width, -1)
         places = texture.pages
@@ -512,7 +512,7 @@ def _nearest_colors(
     own = jnp.clip(face, 0, faces.shape[0] - 1)
     rgb = sample_texture(texture, faces, face, barycentrics)
     if light is not None:
-        here = (take(light.values, own) * barycentrics[..., None]).sum(-2)
+        here = (gather(light.values, own) * barycentrics[..., None]).sum(-2)
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (rgb, here)]
         lit = jnp.stack(light.shine(*parts), axis=-1)
         rgb = jnp.where((face < 0)[..., None], rgb, lit)

@@ -95,7 +95,7 @@ def hard_fragments(
         cull=cull,
     )
     # Sums in a fixed order are made by a rule for reverse mode alone.
-    moving = _moving_in_reverse if ordered.is_order_asked_for() else _moving
+    moving = _moving_in_reverse if ordered.is_requested() else _moving
     moved: Any = moving(vertices, far, faces, face, barycentrics, depth, perspective)
     return face, *moved
 
@@ -155,7 +155,7 @@ def look_up(
 
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
-    corners = Corners(*ordered.take_each(to_pixels(vertices, (height, width)), faces.T))
+    corners = Corners(*ordered.gather_each(to_pixels(vertices, (height, width)), faces.T))
     drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
@@ -170,7 +170,7 @@ def look_up(
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        z0, z1, z2 = ordered.take_each([*planes.z], face)
+        z0, z1, z2 = ordered.gather_each([*planes.z], face)
         depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)

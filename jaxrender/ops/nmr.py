@@ -69,7 +69,7 @@ from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
-from jaxrender.ops.ordered import add_each_at
+from jaxrender.ops.ordered import scatter_add_each
 from jaxrender.ops.passes import list_places, repeat, vary_like
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.triangles import Corners
@@ -223,7 +223,7 @@ def _sweep_all(
             crossing = crossing._replace(valid=crossing.valid & live)
 
             def add(gradient: jax.Array, pulls: list[jax.Array], to: jax.Array) -> jax.Array:
-                return add_each_at(gradient, [to, SWEEPS * faces + to], pulls)
+                return scatter_add_each(gradient, [to, SWEEPS * faces + to], pulls)
 
             # Pull the edges in, each over the pixel itself.
             inside = _is_inside(this, crossing, third, v, known[12:] > 0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import take_each
+from jaxrender.ops.ordered import gather_each
 from jaxrender.ops.triangles import (
     Corners,
     corner_ids,
@@ -48,7 +48,7 @@ def upright_corners(vertices: jax.Array, faces: jax.Array, image_size: tuple[int
     ids, _ = corner_ids(faces, count, views, shared=False)
     flip = jnp.array([1, -1, 1], vertices.dtype)[None, None]
     axes = to_pixels(vertices * flip, image_size)
-    return Corners(*take_each([axis.reshape(-1) for axis in axes], ids))
+    return Corners(*gather_each([axis.reshape(-1) for axis in axes], ids))
 
 
 def segments_of(corners: Corners, *, cut: bool) -> Segments:

@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import add_at
+from jaxrender.ops.ordered import scatter_add
 from jaxrender.ops.soft_forces import gain, widths_of
 from jaxrender.ops.soft_paint import reads_table
 from jaxrender.ops.soft_planes import read_pixels, stack_views
@@ -121,8 +121,8 @@ def _fold_back(
     # Weigh the triangle; find how the pixel pulls at what it sees; and how that moves corners.
     gains = functools.partial(gain, settings=settings, staged=staged)
     added, read, amounts = staged_call(staged, gains, slots, told, sides, spot)
-    sums = add_at(sums, jnp.where(slots.windows.live, slots.windows.face, -1), added)
+    sums = scatter_add(sums, jnp.where(slots.windows.live, slots.windows.face, -1), added)
     first = slots.view[:, None] * rows
     for row, amount in zip(read, amounts, strict=True):
-        texels = add_at(texels, first + row, amount)
+        texels = scatter_add(texels, first + row, amount)
     return sums, texels

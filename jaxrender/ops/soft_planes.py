@@ -70,13 +70,13 @@ def write_pixels(
 
 def add_pixels(planes: jax.Array, slots: Slots, values: jax.Array, settings: Settings) -> jax.Array:
     """Adds such values to planes, in a fixed order if that is asked for."""
-    if not ordered.is_order_asked_for():
+    if not ordered.is_requested():
         return write_pixels(lax.scatter_add, planes, slots, values, settings)
     rows, columns = window_pixels(slots.origin[:, 0], slots.origin[:, 1], settings.window)
     places = jnp.where(slots.windows.live[:, None, None], rows * planes.shape[-1] + columns, -1)
     flat = planes.reshape(-1, planes.shape[-2] * planes.shape[-1])
-    runs = ordered.runs_of(places.reshape(-1), flat.shape[1])
+    runs = ordered.sort_into_runs(places.reshape(-1), flat.shape[1])
     values = values.reshape(places.shape[0], flat.shape[0], -1)
-    sums = runs.add_up(jnp.moveaxis(values, 1, 2).reshape(-1, flat.shape[0]))
-    added = flat.at[:, runs.places].add(sums.T, mode="drop", unique_indices=True)
+    sums = runs.sum_values(jnp.moveaxis(values, 1, 2).reshape(-1, flat.shape[0]))
+    added = flat.at[:, runs.target].add(sums.T, mode="drop", unique_indices=True)
     return added.reshape(planes.shape)
