@@ -23,7 +23,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
 
     Padding vertices repeat the first vertex, so that the box around a mesh stays as it is.
     Padding faces have that vertex three times: they have no area, so they are not drawn, take no
-    window of the rasterisers, and their gradient is 0. The order of what is there does not change.
+    block of the rasterisers, and their gradient is 0. The order of what is there does not change.
 
     Args:
         meshes: at least one; either none has a texture, or all have the same kind, with the same

@@ -49,10 +49,10 @@ from jaxrender.ops.soft_types import (
     DRAWN,
     NOT_DRAWN,
     Blend,
-    Paint,
-    Scales,
     Scene,
     Settings,
+    Shader,
+    Uniforms,
 )
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
@@ -60,10 +60,10 @@ DISTANCES = ("hard", "barycentric", "euclidean")
 AGGREGATES_RGB = ("hard", "softmax", None)
 AGGREGATES_ALPHA = ("hard", "sum", "prod")
 LEAST = 1e-30  # what a traced `sigma`, `gamma` or depth range counts as at least
-SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach is looked for
+SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's blur radius is looked for
 
 
-# --- coverage and tally: functions of the signed distance -----------------------------------------
+# --- coverage and generator: functions of the signed distance -------------------------------------
 
 
 @jax.custom_jvp
@@ -126,48 +126,48 @@ def _exceeds_half(distribution: Callable) -> Callable:
     return lambda x: (distribution(x) > 0.5).astype(x.dtype)
 
 
-# --- paint: how attributes become colours ---------------------------------------------------------
+# --- shader: how varyings become colours ----------------------------------------------------------
 
 
 @functools.cache
 def _read_texels(side: int) -> Callable:
-    """Reads `FaceTexels` at the barycentrics that come first among the attributes."""
-    return lambda places, values: texel_taps(places[0], values[0], values[1], side)
+    """Reads `FaceTexels` at the barycentrics that come first among the varyings."""
+    return lambda index, values: texel_taps(index[0], values[0], values[1], side)
 
 
 @functools.cache
 def _read_cubes(side: int) -> Callable:
     """Reads `FaceCubes` there."""
-    return lambda places, values: cube_taps(places[0], values[:3], side)
+    return lambda index, values: cube_taps(index[0], values[:3], side)
 
 
 @functools.cache
 def _read_uv(width: int, wrap: str) -> Callable:
     """Reads `UVTexture` at the texture coordinates that come first."""
-    return lambda places, values: uv_taps(values[0], values[1], places, width, wrap)
+    return lambda index, values: uv_taps(values[0], values[1], index, width, wrap)
 
 
 @functools.cache
-def _mix(first: int, count: int, shine: Callable | None) -> Callable:
-    """Colours: what is read, or else `count` attributes from the `first` on; in light, if any."""
+def _color(first: int, count: int, shine: Callable | None) -> Callable:
+    """Colours: what is read, or else `count` varyings from the `first` on; in light, if any."""
 
-    def mix(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
+    def color(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
         colors = texel or values[first : first + count]
         light = values[first if texel else first + count :]
         return colors if shine is None else shine(colors, light)
 
-    return mix
+    return color
 
 
-def _paint(
+def _shader(
     texture: Texture,
     faces: jax.Array,
     light: CornerLight | None,
     dtype: jnp.dtype,
     *,
     at_corners: bool,
-) -> tuple[Paint, jax.Array, jax.Array, jax.Array]:
-    """How faces are painted, and with what.
+) -> tuple[Shader, jax.Array, jax.Array, jax.Array]:
+    """The shader of a texture in a light, and what it reads.
 
     Args:
         texture: of the mesh.
@@ -177,11 +177,12 @@ def _paint(
         at_corners: whether light is the same all over a face, or multiplies at the corners.
 
     Returns:
-        The paint, attributes of the corners `[F, 3, K]`, table `[R, C']`, places `[F, I]`.
+        The shader, varyings of the corners `[F, 3, K]`, texels `[R, C']` and where those of a face
+        are `[F, I]`.
     """
     count = faces.shape[0]
     own = jnp.arange(count, dtype=jnp.int32)[:, None]
-    table, places, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
+    table, index, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
     taps = colors = None
     if texture is None:
         colors = jnp.ones((count, 3, 3), dtype)
@@ -193,36 +194,36 @@ def _paint(
         coordinates = [gather(texture.uv, texture.faces)]
         height, width, _ = texture.image.shape
         taps, table = _read_uv(width, texture.wrap), texture.image.reshape(height * width, -1)
-        places = texture.pages
-        if places is None:
-            places = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
+        index = texture.pages
+        if index is None:
+            index = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
     else:
         coordinates = [jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))]
         texels = texture.texels if isinstance(texture, FaceTexels) else texture.cubes
         side = texels.shape[1]
         taps = _read_texels(side) if isinstance(texture, FaceTexels) else _read_cubes(side)
         table = texels.reshape(-1, texels.shape[-1])
-        places = own * (table.shape[0] // max(count, 1))
+        index = own * (table.shape[0] // max(count, 1))
 
-    flat = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
-    flat = flat and (light is None or light.even)
+    constant = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
+    constant = constant and (light is None or light.even)
 
     # Light colours at the corners where that is all; else let light be interpolated as well.
     if light is not None and colors is not None and at_corners:
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
         colors, light = jnp.stack(light.shine(*parts), axis=-1), None
-    attributes = coordinates + ([] if colors is None else [colors])
-    mix = None
+    varyings = coordinates + ([] if colors is None else [colors])
+    color = None
     if light is not None or taps is not None:
         first = sum(part.shape[-1] for part in coordinates)
-        mix = _mix(first, channels(texture), None if light is None else light.shine)
-        attributes = attributes + ([] if light is None else [light.values])
-    values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
+        color = _color(first, channels(texture), None if light is None else light.shine)
+        varyings = varyings + ([] if light is None else [light.values])
+    values = jnp.concatenate([part.astype(dtype) for part in varyings], axis=-1)
     return (
-        Paint(channels(texture), taps, mix, flat and mix is None),
+        Shader(channels(texture), taps, color, constant and color is None),
         values,
         table.astype(dtype),
-        places,
+        index,
     )
 
 
@@ -268,7 +269,7 @@ def check_soft(soft: Soft, prefix: str = "") -> Soft:
     return Soft(**numbers, **{name: getattr(soft, name) for name in fixed})
 
 
-def _tally(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
+def _generator(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
     """What is added up for alpha at each pixel, and whether the largest counts instead."""
     conorm = soft.aggregate_alpha
     original = distribution is logistic and soft.squared
@@ -308,17 +309,17 @@ def _alpha(total: jax.Array, soft: Soft, face_count: int) -> jax.Array:
     return total if conorm == maximum else conorm.inverse(total)
 
 
-def _reach(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
-    """The distance, over the blur, at which the coverage outside falls to the cutoff."""
+def _blur_radius_sq(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
+    """The squared distance, over the blur, at which the coverage outside falls to the cutoff."""
     if distribution is logistic:
-        reach = jnp.log(1 / cutoff - 1)
+        radius = jnp.log(1 / cutoff - 1)
     else:
         # Take the first of many distances, which is a little more than it need be.
         start, stop, steps = SEARCHED
         tried = jnp.asarray(np.logspace(start, stop, steps), cutoff.dtype)
         tried = jnp.concatenate([jnp.zeros(1, cutoff.dtype), tried])
-        reach = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
-    return reach if soft.squared else reach**2
+        radius = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
+    return radius if soft.squared else radius**2
 
 
 def blend_scene(
@@ -359,42 +360,47 @@ def blend_scene(
     if soft.faithful:
         # Those culled still count in alpha.
         pieces, kept = whole_faces(vertices, faces, image_size=image_size, cull=cull)
-        part = jnp.where(kept, DRAWN, ALPHA_ONLY)
+        draw_mode = jnp.where(kept, DRAWN, ALPHA_ONLY)
     else:
         pieces = cut_faces(
             vertices, faces, near, image_size=image_size, perspective=perspective, cull=cull
         )
-        part = DRAWN
-    part = jnp.where(pieces.drawn, part, NOT_DRAWN).astype(jnp.int32)
+        draw_mode = DRAWN
+    draw_mode = jnp.where(pieces.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
     if not callable(distribution):
         distribution = DISTRIBUTIONS[distribution]
     if soft.distance == "hard":
         distribution = logistic
     squared = soft.squared or soft.distance == "hard"
-    tally, highest = _tally(soft, distribution)
+    generator, takes_maximum = _generator(soft, distribution)
 
-    # Lay out the attributes of the pieces' corners.
-    paint, table, places = None, jnp.zeros((1, 1), dtype), jnp.zeros((part.size, 0), jnp.int32)
-    attributes = jnp.zeros((part.size, 3, 0), dtype)
+    # Lay out the varyings of the pieces' corners.
+    count = draw_mode.size
+    shader, texels, index = None, jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32)
+    varyings = jnp.zeros((count, 3, 0), dtype)
     if soft.aggregate_rgb == "softmax":
         at_corners = soft.faithful or (light is not None and light.even)
-        paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
-        attributes, places = _of_pieces(
-            pieces, values, places, whole=soft.faithful, flat=paint.flat
+        shader, varyings, texels, index = _shader(
+            texture, faces, light, dtype, at_corners=at_corners
+        )
+        constant = shader.constant_per_face
+        varyings, index = _of_pieces(
+            pieces, varyings, index, whole=soft.faithful, constant=constant
         )
 
     # Blend them; distances are in pixels there.
+    radius_sq = _blur_radius_sq(soft, distribution, cutoff)
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
     return soft_blend(
-        Scene(pieces.corners, part, attributes, table, places),
-        Scales(
+        Scene(pieces.corners, draw_mode, varyings, texels, index),
+        Uniforms(
             sigma=sigma * unit,
-            sharpness=1 / (span * gamma),
-            floor=far - eps * (2 if soft.faithful else 1) * span,
+            inverse_temperature=1 / (span * gamma),
+            background_depth=far - eps * (2 if soft.faithful else 1) * span,
             near=near,
             far=far,
-            reach=jax.lax.stop_gradient(sigma * unit * _reach(soft, distribution, cutoff)),
+            blur_radius_sq=jax.lax.stop_gradient(sigma * unit * radius_sq),
             cutoff=cutoff,
         ),
         Settings(
@@ -402,10 +408,10 @@ def blend_scene(
             soft.distance,
             distribution,
             squared=squared,
-            sure=distribution is logistic,
-            tally=tally,
-            highest=highest,
-            paint=paint,
+            reached_is_covered=distribution is logistic,
+            generator=generator,
+            takes_maximum=takes_maximum,
+            shader=shader,
             perspective=perspective,
             faithful=soft.faithful,
         ),
@@ -413,16 +419,16 @@ def blend_scene(
 
 
 def _of_pieces(
-    pieces: Pieces, values: jax.Array, places: jax.Array, *, whole: bool, flat: bool
+    pieces: Pieces, values: jax.Array, index: jax.Array, *, whole: bool, constant: bool
 ) -> tuple[jax.Array, jax.Array]:
     """What the corners of faces have `[F, 3, K]`, for the corners of their pieces."""
     if whole or pieces.shares.shape[0] == 0:
-        return values, places
-    values, places = jnp.concatenate([values, values]), jnp.concatenate([places, places])
-    if flat:
-        return values, places
+        return values, index
+    values, index = jnp.concatenate([values, values]), jnp.concatenate([index, index])
+    if constant:
+        return values, index
     shares = pieces.shares[..., None]
-    return (shares * values[:, None]).sum(2), places
+    return (shares * values[:, None]).sum(2), index
 
 
 def draw_soft(
@@ -454,7 +460,7 @@ def draw_soft(
         share = jnp.ones_like(alpha)
         rgb, depth = jnp.zeros((*image_size, channels(texture)), alpha.dtype), share * far
     else:
-        rgb, share = blend.rgb, blend.background
+        rgb, share = blend.rgb, blend.background_weight
         depth = blend.depth + share * far.astype(share.dtype)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
     return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth)

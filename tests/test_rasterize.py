@@ -207,11 +207,11 @@ class TestExactness:
                     np.testing.assert_allclose(got[number], other, rtol=1e-4, atol=1e-5)
         hard._single_view.cache_clear()
 
-    def test_number_of_slots_changes_nothing(self, monkeypatch):
+    def test_number_of_blocks_per_pass_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 700)
         results = []
-        for slots in (1, 7, hard_passes.MOST_SLOTS):
-            monkeypatch.setattr(hard_passes, "MOST_SLOTS", slots)
+        for slots in (1, 7, hard_passes.MOST_BLOCKS):
+            monkeypatch.setattr(hard_passes, "MOST_BLOCKS", slots)
             hard._single_view.cache_clear()
             draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="pixels")
             drawn = jax.jit(draw)
@@ -220,19 +220,19 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
-    def test_more_windows_in_sight_than_int32_counts(self, monkeypatch):
+    def test_more_blocks_ahead_than_int32_counts(self, monkeypatch):
         # Let one pass run: all of them would take forever.
         monkeypatch.setattr(lax, "while_loop", lambda go_on, step, state: step(state))
-        slots = windows.MAX_SLOTS >> 6
+        slots = windows.MAX_BLOCKS_PER_PASS >> 6
         large = np.arange(slots) < slots - 5
         bounds = windows.Bounds(*(jnp.zeros(slots, jnp.int32),) * 2, *(large * 4095,) * 2)
         assert slots * (slots + 1) > 2**32
-        faces = windows.scan_windows(
+        faces = windows.scan_blocks(
             lambda state, pass_: pass_.face,
             jnp.zeros(slots, jnp.int32),
             bounds,
-            window=(8, 8),
-            slots=slots,
+            block_size=(8, 8),
+            blocks_per_pass=slots,
         )
         expected = slots - 1 - np.minimum(np.arange(slots), 5)
         np.testing.assert_array_equal(faces, expected)

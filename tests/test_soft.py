@@ -34,8 +34,9 @@ ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
 def short_passes():
     """Passes of few windows: small scenes take several, and unoptimised programs little time."""
     with pytest.MonkeyPatch.context() as patch:
-        for slots, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
-            patch.setitem(soft.SCHEDULES, name, soft.SCHEDULES[name]._replace(slots=(slots, slots)))
+        for blocks, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
+            schedule = soft.SCHEDULES[name]._replace(blocks_per_pass=(blocks, blocks))
+            patch.setitem(soft.SCHEDULES, name, schedule)
         yield
 
 
@@ -68,33 +69,33 @@ class SoftRasReads:
     """
 
     def __init__(self, monkeypatch):
-        self.diagonal, self.plain = 1.0, _soft._paint
+        self.diagonal, self.plain = 1.0, _soft._shader
         self.next_item = 0.0  # colour of the first texel after those of this mesh
-        monkeypatch.setattr(_soft, "_paint", self.paint)
+        monkeypatch.setattr(_soft, "_shader", self.shader)
 
     @staticmethod
     @functools.cache
     def taps(side):
-        def taps(places, values):
+        def taps(index, values):
             x, y = values[0] * side, values[1] * side
             ix, iy = x.astype(jnp.int32), y.astype(jnp.int32)
             low, high = iy * side + ix, (side - 1 - iy) * side + side - 1 - ix
-            index = jnp.where(x + y - ix - iy <= values[3], low, high)
-            own = index < side * side
+            texel = jnp.where(x + y - ix - iy <= values[3], low, high)
+            own = texel < side * side
             # The second copy of the table has no gradient.
             weights = [own.astype(x.dtype), 1 - own.astype(x.dtype)]
-            return [places[0] + index, places[1] + index], weights
+            return [index[0] + texel, index[1] + texel], weights
 
         return taps
 
     @staticmethod
-    def mix(texel, values):
+    def color(texel, values):
         return texel
 
     def next_texels(self, table, side):
         return jnp.broadcast_to(jnp.asarray(self.next_item, table.dtype), (side**2 + 1, 3))
 
-    def paint(self, texture, faces, light, dtype, *, at_corners):
+    def shader(self, texture, faces, light, dtype, *, at_corners):
         if not isinstance(texture, jr.FaceTexels):
             return self.plain(texture, faces, light, dtype, at_corners=at_corners)
         texels = texture.texels
@@ -106,7 +107,7 @@ class SoftRasReads:
         table = texels.reshape(count * side**2, -1).astype(dtype)
         first = jnp.arange(count, dtype=jnp.int32)[:, None] * side**2
         return (
-            _soft.Paint(3, self.taps(side), self.mix),
+            _soft.Shader(3, self.taps(side), self.color),
             jnp.concatenate([barycentrics, diagonal], -1),
             jnp.concatenate([table, jax.lax.stop_gradient(table), self.next_texels(table, side)]),
             jnp.concatenate([first, first + len(table)], 1),
@@ -707,7 +708,7 @@ def test_flat_colours_are_those_of_all_corners():
 def test_one_face_in_one_pixel(monkeypatch, faithful):
     """Where next to nothing is to be drawn, a pass still holds something."""
     for name, schedule in soft.SCHEDULES.items():
-        monkeypatch.setitem(soft.SCHEDULES, name, schedule._replace(slots=(1, 1024)))
+        monkeypatch.setitem(soft.SCHEDULES, name, schedule._replace(blocks_per_pass=(1, 1024)))
     screen = jr.ScreenMesh(
         *separate(np.array([[[-3.0, -3, 2], [3, -3, 2], [0, 3, 2]]], np.float32))
     )

@@ -1,19 +1,19 @@
 """The z-buffer: which face is nearest at each pixel, exactly.
 
-Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` slots of a pass, `h, w` window.
+Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` blocks of a pass, `h, w` block.
 
 Two schedules find the same:
 
 - **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
-  z-buffer, window by window (see `strips.py`).
-- **pixels**, for a GPU: the faces are drawn in passes of `P` windows (see `windows.py`). In each
-  pass every window computes the nearness of its face at its pixels; the nearness buffer takes
+  z-buffer, block by block (see `strips.py`).
+- **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `windows.py`). In each
+  pass every block computes the nearness of its face at its pixels; the nearness buffer takes
   the maximum; and every pixel that equals the buffer there offers its face id, of which the id
   buffer takes the minimum.
 
 Both go from the last face to the first, so an offer always has a lower id than what came before:
 it replaces it, whether it is nearer or ties. The lowest id wins every tie. Maximum and minimum do
-not depend on order, so the result does not depend on the number of slots, nor, up to rounding, on
+not depend on order, so the result does not depend on the number of blocks, nor, up to rounding, on
 the device.
 
 Nearness is 1/z under perspective and -z otherwise: both are linear on screen, and need no
@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops import native, ordered
-from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
+from jaxrender.ops.batching import fold_vmap_scheduled, in_chunks
 from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
 from jaxrender.ops.hard_scene import NO_OFFER, Scene, pixel_centres, set_up
@@ -212,7 +212,7 @@ def _draw(
         draw = functools.partial(
             _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=schedule
         )
-        return in_lots(draw, (vertices, faces, near, far), at_once)
+        return in_chunks(draw, (vertices, faces, near, far), at_once)
 
     # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS

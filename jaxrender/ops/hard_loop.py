@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxrender.ops import native
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.passes import match_varying_axes
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import Edges, inverse_area, planes_of, signed_area
 from jaxrender.ops.windows import Bounds
@@ -68,7 +68,7 @@ def _find_nearest(
         return nearest, native.apart(paint)(nearest, ids, offered, window)
 
     empty = strips.full(-jnp.inf, edges.x.dtype), strips.full(NO_OFFER, jnp.int32)
-    return walk(fold, vary_like(empty, lowest), bounds, strips)
+    return walk(fold, match_varying_axes(empty, lowest), bounds, strips)
 
 
 def _find_shares(
@@ -92,7 +92,7 @@ def _find_shares(
         return written[0], written[1]
 
     nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
-    return walk(fold, vary_like(nothing, face), bounds, strips)
+    return walk(fold, match_varying_axes(nothing, face), bounds, strips)
 
 
 def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:

@@ -70,7 +70,7 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
 from jaxrender.ops.ordered import scatter_add_each
-from jaxrender.ops.passes import list_places, repeat, vary_like
+from jaxrender.ops.passes import compact_indices, loop_over_chunks, match_varying_axes
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.triangles import Corners
 
@@ -197,7 +197,7 @@ def _sweep_all(
     # List the visible pixels.
     face = face[:, ::-1].reshape(-1)
     at_once = min(schedule.pixels, face.size)
-    queue, visible = list_places(face >= 0, face.size + at_once)
+    queue, visible = compact_indices(face >= 0, face.size + at_once)
 
     def one_pass(number: jax.Array, gradient: jax.Array) -> jax.Array:
         # Find where the pixels lie, and the edges of their faces.
@@ -232,7 +232,7 @@ def _sweep_all(
 
             # Push them out, from the pixels right inside them, over all beyond.
             rows = max(1, min(schedule.swept // lines.image.shape[2], u.size // 8))
-            chosen, chosen_count = list_places(
+            chosen, chosen_count = compact_indices(
                 (crossing.valid & (v == crossing.inner)).reshape(-1), u.size + rows
             )
             chosen_place = (line * lines.image.shape[2] + v).reshape(-1)[chosen]
@@ -250,7 +250,7 @@ def _sweep_all(
                 pushes = _push_out(lines, place, these, crossing)
                 return add(gradient, pushes, way.of_edge * faces + these.owner)
 
-            gradient = repeat(chosen_count, rows, one_block, gradient)
+            gradient = loop_over_chunks(chosen_count, rows, one_block, gradient)
             return known, pixels, gradient
 
         pixels = [array[None] for array in (live, view, row, column, owner)]
@@ -258,8 +258,8 @@ def _sweep_all(
         times = jnp.int32(SWEEPS // schedule.sweeps)
         return lax.fori_loop(jnp.int32(0), times, some_sweeps, carry)[-1]
 
-    nothing = vary_like(jnp.zeros(12 * faces, dtype), face)
-    gradient = repeat(visible, at_once, one_pass, nothing)
+    nothing = match_varying_axes(jnp.zeros(12 * faces, dtype), face)
+    gradient = loop_over_chunks(visible, at_once, one_pass, nothing)
     # It is per screen unit so far; the edges are in pixels.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
     return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))

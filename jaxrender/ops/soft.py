@@ -1,43 +1,56 @@
 """The blend of all triangles that reach a pixel: SoftRas's aggregation, forward and backward.
 
-Shapes: `B` views, `N` triangles, `H, W` image, `K` attributes, `C` channels, `P` slots of a pass,
-`h, w` window. Distances are in pixels, and so is `sigma`.
+Shapes: `B` views, `N` triangles, `H, W` image, `K` varyings, `C` channels, `P` blocks of a
+pass, `h, w` block. Distances are in pixels, and so is `sigma`.
 
 Forward. Triangle `j` reaches a pixel with the coverage `D_j = F(t_j)`, where `t = ±d²/σ` is
 positive inside. With its depth `z_j` and colour `c_j` there (see `footprints.py`), the nearest
-depth `m`, that of the background `z_b` included, and the sharpness `s = 1/((far - near) γ)`,
+depth `m`, that of the background `z_b` included, and the inverse temperature
+`s = 1/((far - near) γ)`,
 
     p_j = D_j exp(-s (z_j - m))      p_b = exp(-s (z_b - m))      S = p_b + Σ p_j
     colour = Σ p_j c_j / S           depth = Σ p_j z_j / S        background = p_b / S
     total = Σ g(D_j)
 
-(Liu et al. 2019, Eq. 1-4, with `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other `g` are the
-generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has depths
-scaled to [0, 1]: it is the same softmax, with less to round off. Two scans over the windows of
-all triangles (see `windows.py`): the first finds `m`, the second adds everything up. Sums and
-minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
+(Liu et al. 2019, Eq. 1-4, with the generator `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other
+`g` are the generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has
+depths scaled to [0, 1]: it is the same softmax, with less to round off. Two scans over the pixel
+blocks of all triangles (see `windows.py`): the first finds `m`, the second adds everything up. Sums
+and minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
 
-Backward. With the upstream gradients `G_c`, `G_z`, `G_b`, `G_a` of colour, depth, background and
-total, and `v_j = G_c · c_j + G_z z_j`, of which the mean over triangles and background is
+Backward. With the cotangents `G_c`, `G_z`, `G_b`, `G_a` of colour, depth, background and total, and
+`v_j = G_c · c_j + G_z z_j`, of which the mean over triangles and background is
 `v = G_c · colour + G_z depth + G_b background`, the derivative of the softmax is
 
     q_j = (p_j / S) (v_j - v)                  ∂L/∂log D_j = q_j
     ∂L/∂c_j = (p_j / S) G_c                    ∂L/∂z_j = (p_j / S) G_z - s q_j
     ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m)      q_b = background (G_b - v)
 
-so one more scan finds all that a triangle gets, each pixel's part by itself: from `D_j` and
-`g(D_j)` to `t`, from `t` to the corners of the closest edge, from `c_j` and `z_j` to the
-barycentrics, and from those to the corners. The closest point moves along the edge too, but
-that does not change the distance (the envelope theorem). With `w_k` the screen barycentrics
-and `u_k = ∂L/∂w_k`, moving corner `m` moves them all:
+so one more scan finds all that a triangle gets, each pixel's part by itself. From `D_j` and
+`g(D_j)` it goes back to what they take, `x = t` or its root,
 
-    ∂w_k/∂x_m = -w_m ∂w_k/∂x      so      ∂L/∂x_m = -w_m Σ_k u_k ∂w_k/∂x
+    ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j        ∂L/∂c = ∂L/∂x ∂x/∂c
 
-What nobody differentiates to is left out of that scan, and so is the depth's upstream gradient
-where there is none (`Wanted`).
+and on to the closest point `c` of the boundary, which moves with its edge: a corner gets that times
+its barycentric in `c`. The point moves along the edge too, but that does not change the distance
+(the envelope theorem). From `c_j` and `z_j` it goes back to the barycentrics `b_k` of the corners.
+With `u_k = ∂L/∂b_k`, their mean `ū = Σ_k b_k u_k`, and `r_k = w⁺_k / z_k`,
+
+    ∂L/∂r_k = (u_k - ū) / Σ_m r_m              ∂L/∂z_k = b_k ∂L/∂z_j - b_k (u_k - ū) / z_k
+
+and from the screen barycentrics `w_k` to the corners: moving corner `m` moves them all,
+
+    ∂w_k/∂x_m = -w_m ∂w_k/∂x      so      ∂L/∂x_m = -w_m Σ_k ∂L/∂w_k ∂w_k/∂x
+
+What nobody differentiates to is left out of that scan, and so is the depth's cotangent where there
+is none (`Needed`).
 
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
+
+In the code `d_x` is the cotangent of `x`, ∂L/∂x. `soft_sight.py` computes `t`, `D_j`, `b_k`, `z_j`
+and `p_j`, `soft_paint.py` `c_j`, `soft_forward.py` the sums, `soft_forces.py` the cotangents of a
+triangle from one block of pixels, `soft_backward.py` their sums.
 """
 
 from __future__ import annotations
@@ -50,77 +63,72 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from jaxrender.ops.batching import fold_vmap_scheduled
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.passes import match_varying_axes
 from jaxrender.ops.soft_backward import blend_backward
 from jaxrender.ops.soft_forward import blend_forward
-from jaxrender.ops.soft_types import SCHEDULES, Blend, Saved, Scales, Scene, Settings, Wanted
+from jaxrender.ops.soft_types import (
+    SCHEDULES,
+    Blend,
+    Needed,
+    Scene,
+    Settings,
+    Uniforms,
+)
 
 
 def soft_blend(
-    scene: Scene, scales: Scales, settings: Settings, schedule: str | None = None
+    scene: Scene, uniforms: Uniforms, settings: Settings, schedule: str | None = None
 ) -> Blend:
     """Blends the triangles of one view; see the top of the file.
 
-    Gradient: reverse mode; to corners, attributes, table, `sigma`, `sharpness` and `floor`.
+    Gradient: reverse mode; to corners, varyings, texels, `sigma`, `inverse_temperature` and
+    `background_depth`.
     """
-    given = scene, scales
-    return _differentiable_blend(*vary_like(given, given), settings, schedule)
+    given = scene, uniforms
+    return _soft_blend(*match_varying_axes(given, given), settings, schedule)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _differentiable_blend(
-    scene: Scene, scales: Scales, settings: Settings, schedule: str | None
+def _soft_blend(
+    scene: Scene, uniforms: Uniforms, settings: Settings, schedule: str | None
 ) -> Blend:
-    return _blend(scene, scales, settings, schedule)[0]
+    return _forward_of(settings, schedule)(scene, uniforms)[0]
 
 
-def _blend(
-    scene: Scene, scales: Scales, settings: Settings, schedule: str | None
-) -> tuple[Blend, Saved]:
-    return _forward_of(settings, schedule)(*scene, *scales)
-
-
-def _soft_blend_fwd(scene, scales, settings, schedule):
-    moves = jax.tree.map(lambda given: given.perturbed, (scene, scales), is_leaf=_is_primal)
-    scene, scales = jax.tree.map(lambda given: given.value, (scene, scales), is_leaf=_is_primal)
-    blend, saved = _blend(scene, scales, settings, schedule)
-    wanted = Wanted(
+def _soft_blend_fwd(scene, uniforms, settings, schedule):
+    moves = jax.tree.map(lambda given: given.perturbed, (scene, uniforms), is_leaf=_is_primal)
+    scene, uniforms = jax.tree.map(lambda given: given.value, (scene, uniforms), is_leaf=_is_primal)
+    blend, residuals = _forward_of(settings, schedule)(scene, uniforms)
+    needed = Needed(
         corners=moves[0].corners,
-        attributes=moves[0].attributes,
-        table=moves[0].table,
+        varyings=moves[0].varyings,
+        texels=moves[0].texels,
         sigma=moves[1].sigma,
-        sharpness=moves[1].sharpness,
+        inverse_temperature=moves[1].inverse_temperature,
     )
-    return blend, (scene, scales, blend, saved, wanted)
+    return blend, (scene, uniforms, blend, residuals, needed)
 
 
 def _is_primal(given) -> bool:
     return isinstance(given, CustomVJPPrimal)
 
 
-def _soft_blend_bwd(settings, schedule, kept, upstream):
-    scene, scales, blend, saved, wanted = kept
-    wanted = dataclasses.replace(wanted, depth=not isinstance(upstream.depth, SymbolicZero))
-    settings = settings._replace(wanted=wanted)
-    upstream = jax.tree.map(
-        lambda slope, of: jnp.zeros_like(of) if isinstance(slope, SymbolicZero) else slope,
-        upstream,
+def _soft_blend_bwd(settings, schedule, kept, cotangents):
+    scene, uniforms, blend, residuals, needed = kept
+    needed = dataclasses.replace(needed, depth=not isinstance(cotangents.depth, SymbolicZero))
+    settings = settings._replace(needed=needed)
+    cotangents = jax.tree.map(
+        lambda d, of: jnp.zeros_like(of) if isinstance(d, SymbolicZero) else d,
+        cotangents,
         blend,
-        is_leaf=lambda slope: isinstance(slope, SymbolicZero),
+        is_leaf=lambda d: isinstance(d, SymbolicZero),
     )
     backward = _backward_of(settings, schedule)
-    corners, attributes, table, sigma, sharpness, floor = backward(
-        *scene, *scales, *blend, *saved, *upstream
-    )
-    zero = jnp.zeros_like(sigma)
-    gradients = (
-        scene._replace(corners=corners, part=None, attributes=attributes, table=table, places=None),
-        Scales(sigma, sharpness, floor, zero, zero, zero, zero),
-    )
-    return vary_like(gradients, upstream)
+    gradients = backward(scene, uniforms, blend, residuals, cotangents)
+    return match_varying_axes(gradients, cotangents)
 
 
-_differentiable_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd, symbolic_zeros=True)
+_soft_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd, symbolic_zeros=True)
 
 
 @functools.lru_cache(maxsize=256)

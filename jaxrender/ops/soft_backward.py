@@ -1,7 +1,7 @@
 """The backward scan of the soft rasteriser; shapes and symbols as in `soft.py`.
 
-What a triangle gets from the pixels of its windows is found in `soft_forces.py`; here it is added
-up for each triangle and texel, and handed out.
+The cotangents of one pass's triangles are found in `soft_forces.py`; here those of all passes are
+added up for each triangle and texel, and handed out.
 """
 
 from __future__ import annotations
@@ -11,118 +11,140 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.batching import batch_size
 from jaxrender.ops.ordered import scatter_add
-from jaxrender.ops.soft_forces import gain, widths_of
-from jaxrender.ops.soft_paint import reads_table
-from jaxrender.ops.soft_planes import read_pixels, stack_views
-from jaxrender.ops.soft_scene import Slots, scan, set_up, staged_call
-from jaxrender.ops.soft_sight import look
-from jaxrender.ops.soft_types import Blend, Saved, Scales, Scene, Schedule, Settings
+from jaxrender.ops.soft_forces import PixelCotangents, sum_sizes, triangle_cotangents
+from jaxrender.ops.soft_paint import needs_texels
+from jaxrender.ops.soft_planes import Framebuffer
+from jaxrender.ops.soft_scene import PassInputs, scan_scene, set_up_scene
+from jaxrender.ops.soft_types import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 
 def blend_backward(
-    *args: jax.Array, settings: Settings, schedule: Schedule
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """One scan; all arguments have a leading axis `[B or 1]`.
+    scene: Scene,
+    uniforms: Uniforms,
+    blend: Blend,
+    residuals: Residuals,
+    cotangents: Blend,
+    *,
+    settings: Settings,
+    schedule: Schedule,
+) -> tuple[Scene, Uniforms]:
+    """One scan; all arrays have a leading axis `[B or 1]`.
 
     Args:
-        *args: the fields of `Scene`, `Scales`, `Blend` and `Saved`, and those of the upstream
-            gradient of `Blend`.
+        scene: as given to `blend_forward`.
+        uniforms: likewise.
+        blend: what that returned.
+        residuals: likewise.
+        cotangents: of `blend`.
         settings: what is part of the program.
         schedule: a matter of speed.
 
     Returns:
-        The gradients of corners, attributes, table, sigma, sharpness and floor, each `[B, ...]`.
+        The cotangents of scene and uniforms, each `[B, ...]`; None of integers, and of what the
+        picture is not differentiated to.
     """
-    fields = iter(args)
+    settings = settings._replace(block_size=schedule.backward_block)
+    views = batch_size(scene, uniforms, blend, residuals, cotangents)
+    framebuffer = Framebuffer(views, settings.image_size, settings.block_size)
+    setup = set_up_scene(scene, uniforms, framebuffer, settings)
+    of_view = Uniforms(*setup.uniforms[:, :, None, None])
+    count, dtype = setup.triangle_count, scene.corners.dtype
 
-    def take(count: int) -> list[jax.Array]:
-        return [next(fields) for _ in range(count)]
-
-    scene, scales, blend = Scene(*take(5)), Scales(*take(7)), Blend(*take(4))
-    saved, upstream = Saved(*take(3)), Blend(*take(4))
-    settings = settings._replace(window=schedule.backward)
-    setup = set_up(scene, scales, settings)
-    rates = Scales(*setup.scales[:, :, None, None])
-    views, count, dtype = setup.views, setup.triangles, scene.corners.dtype
-
-    # Lay out what each pixel tells the triangles that reach it.
-    planes, by_background = [upstream.total], jnp.zeros((views, 1, 1), dtype)
-    if settings.paint:
+    # Lay out what the triangles need of each pixel. The mean v of the derivation is that of
+    # v_j = G_c · c_j + G_z z_j over triangles and background.
+    pixels, d_log_background = PixelCotangents(cotangents.total), jnp.zeros((views, 1, 1), dtype)
+    if settings.shader:
         mean = (
-            (upstream.rgb * blend.rgb).sum(-1)
-            + upstream.depth * blend.depth
-            + upstream.background * blend.background
+            (cotangents.rgb * blend.rgb).sum(-1)
+            + cotangents.depth * blend.depth
+            + cotangents.background_weight * blend.background_weight
         )
-        by_background = blend.background * (upstream.background - mean)
-        colors = [upstream.rgb[..., c] for c in range(settings.paint.channels)]
-        planes += [saved.nearest, 1 / saved.norm, mean, *colors]
-        planes += [upstream.depth] if settings.wanted.depth else []
-    shape = (views, *settings.image_size)
-    told = stack_views([jnp.broadcast_to(plane, shape) for plane in planes], settings)
-    winner = None
-    if settings.highest:
-        (winner,) = stack_views([jnp.broadcast_to(saved.winner, shape)], settings)
+        # q_b = background (G_b - v)
+        d_log_background = blend.background_weight * (cotangents.background_weight - mean)
+        pixels = PixelCotangents(
+            cotangents.total,
+            residuals.nearest_depth,
+            1 / residuals.weight_sum,
+            mean,
+            [cotangents.rgb[..., c] for c in range(settings.shader.channels)],
+            [cotangents.depth] if settings.needed.depth else [],
+        )
+    planes = framebuffer.stack(jax.tree.leaves(pixels))
+    max_face = None
+    if settings.takes_maximum:
+        (max_face,) = framebuffer.stack([residuals.max_face])
 
-    # Sum up what each triangle and each texel gets.
-    values = scene.attributes.shape[-1]
-    widths = widths_of(settings, values)
-    sums = jnp.zeros((views * count, sum(widths)), dtype)
-    texels = jnp.zeros((views * scene.table.shape[1], scene.table.shape[2]), dtype)
-    fold = functools.partial(_fold_back, told=told, winner=winner, rows=scene.table.shape[1])
-    if any(widths) or reads_table(settings):
-        sums, texels = scan(setup, fold, (sums, texels), settings=settings, schedule=schedule)
+    # Add up the cotangents of each triangle and each texel.
+    varying_count = scene.varyings.shape[-1]
+    sizes = sum_sizes(settings, varying_count)
+    sums = jnp.zeros((views * count, sum(sizes)), dtype)
+    d_texels = jnp.zeros((views * scene.texels.shape[1], scene.texels.shape[2]), dtype)
+    if any(sizes) or needs_texels(settings):
+        fold = functools.partial(
+            _fold_backward,
+            planes=planes,
+            max_face=max_face,
+            texel_rows=scene.texels.shape[1],
+            framebuffer=framebuffer,
+            settings=settings,
+            schedule=schedule,
+        )
+        sums, d_texels = scan_scene(setup, fold, (sums, d_texels), schedule=schedule)
 
-    # Hand it out.
+    # Split the sums into xy, z, varyings, and what sigma and the inverse temperature get.
     start, parts = 0, []
-    for width, full in zip(widths, (6, 3, 3 * values, 1, 1), strict=True):
-        part = sums[:, start : start + width] if width else jnp.zeros((views * count, full), dtype)
+    for size, full in zip(sizes, (6, 3, 3 * varying_count, 1, 1), strict=True):
+        part = sums[:, start : start + size] if size else jnp.zeros((views * count, full), dtype)
         parts.append(
             part.reshape(views, count, 3, -1) if full % 3 == 0 else part.reshape(views, -1)
         )
-        start += width
-    xy, z, attributes, by_argument, by_sharpness = parts
+        start += size
+    d_xy, d_z, d_varyings, argument_times_d_argument, d_log_coverage_times_behind = parts
+
+    # ∂t/∂σ = -t / σ, of the root half of that; ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m);
+    # and ∂L/∂z_b = -s q_b.
     power = 1 if settings.squared else 0.5
-    behind = by_background * (rates.floor - saved.nearest) if settings.paint else by_background
-    return (
-        jnp.concatenate([xy, z], axis=-1),
-        attributes,
-        texels.reshape(views, *scene.table.shape[1:]),
-        -power * by_argument.sum(1) / rates.sigma[:, 0, 0],
-        -by_sharpness.sum(1) - behind.sum((1, 2)),
-        -(by_background * rates.sharpness).sum((1, 2)),
+    background_behind = d_log_background
+    if settings.shader:
+        background_behind *= of_view.background_depth - residuals.nearest_depth
+    d_uniforms = Uniforms(*[None] * len(Uniforms._fields))._replace(
+        sigma=-power * argument_times_d_argument.sum(1) / of_view.sigma[:, 0, 0],
+        inverse_temperature=-d_log_coverage_times_behind.sum(1) - background_behind.sum((1, 2)),
+        background_depth=-(d_log_background * of_view.inverse_temperature).sum((1, 2)),
     )
+    d_scene = Scene(*[None] * len(Scene._fields))._replace(
+        corners=jnp.concatenate([d_xy, d_z], axis=-1),
+        varyings=d_varyings,
+        texels=d_texels.reshape(views, *scene.texels.shape[1:]),
+    )
+    return d_scene, d_uniforms
 
 
-def _fold_back(
+def _fold_backward(
     state: tuple[jax.Array, jax.Array],
-    slots: Slots,
-    settings: Settings,
-    staged: bool,
+    inputs: PassInputs,
     *,
-    told: jax.Array,
-    winner: jax.Array | None,
-    rows: int,
+    planes: jax.Array,
+    max_face: jax.Array | None,
+    texel_rows: int,
+    framebuffer: Framebuffer,
+    settings: Settings,
+    schedule: Schedule,
 ) -> tuple[jax.Array, jax.Array]:
-    """Adds what the triangles of a pass get from the pixels of their windows."""
-    sums, texels = state
-    told = read_pixels(told, slots, settings)
-    if winner is not None:
-        won = read_pixels(winner, slots, settings)
-        own = (won == slots.windows.face[:, None])[:, None]
-        told = jnp.concatenate([jnp.where(own, told[:, :1], 0), told[:, 1:]], axis=1)
-
-    # Find the sides, and the closest point of the boundary.
-    sight = look(slots, settings)
-    sides, spot = sight.footprint.sides(), None
-    if settings.distance == "euclidean":
-        spot = sight.footprint.spot(sight.x, sight.y)
-
-    # Weigh the triangle; find how the pixel pulls at what it sees; and how that moves corners.
-    gains = functools.partial(gain, settings=settings, staged=staged)
-    added, read, amounts = staged_call(staged, gains, slots, told, sides, spot)
-    sums = scatter_add(sums, jnp.where(slots.windows.live, slots.windows.face, -1), added)
-    first = slots.view[:, None] * rows
-    for row, amount in zip(read, amounts, strict=True):
-        texels = scatter_add(texels, first + row, amount)
-    return sums, texels
+    """Adds the cotangents of the triangles of a pass, and of the texels they read."""
+    sums, d_texels = state
+    here = framebuffer.read_blocks(planes, inputs.origin)
+    if max_face is not None:
+        # Let the total depend on the triangle of the largest generator alone.
+        owner = framebuffer.read_blocks(max_face, inputs.origin)
+        own = (owner == inputs.blocks.face[:, None])[:, None]
+        here = jnp.concatenate([jnp.where(own, here[:, :1], 0), here[:, 1:]], axis=1)
+    added, rows, taps = triangle_cotangents(inputs, here, settings=settings, schedule=schedule)
+    face = jnp.where(inputs.blocks.valid, inputs.blocks.face, -1)
+    sums = scatter_add(sums, face, added)
+    first = inputs.view[:, None] * texel_rows
+    for row, d_tap in zip(rows, taps, strict=True):
+        d_texels = scatter_add(d_texels, first + row, d_tap)
+    return sums, d_texels

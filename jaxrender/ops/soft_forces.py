@@ -1,10 +1,13 @@
-"""What a triangle gets from the pixels that see it; shapes and symbols as in `soft.py`.
+"""The cotangents of the triangles of one pass; shapes and symbols as in `soft.py`.
 
-The steps of a pass of the backward scan, each of which writes out what the next one needs: find
-where the pixels look, weigh the triangles (how much each counts at each pixel), pull at what a
-pixel sees of them, move their corners by that, and add the pixels up. What the three corners have
-is one array `[P, 3, h w]`, and what they get is a sum over the pixels of products of two such
-arrays, `Σ_s a[p, k, s] b[p, j, s]`: a third of the arrays that one for each corner would be.
+Backwards through the fragments, step by step, each a call of its own whose results are written
+out (see `separate_call`): locate the fragments and weigh the triangles again, as the forward
+scans do; from the cotangents of the picture find those of each fragment; from those, the cotangents
+of what the corners determine; and sum those over the pixels of each block. What the three corners
+have is one array `[P, 3, h w]`, and their cotangents are sums over the pixels of products of two
+such arrays, `Σ_s a[p, k, s] b[p, j, s]`: a third of the arrays that one for each corner would be.
+
+A name `d_x` is the cotangent of `x`, ∂L/∂x.
 """
 
 from __future__ import annotations
@@ -15,272 +18,354 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import Side, Triple, mix, spot_weights
-from jaxrender.ops.soft_paint import Pulled, attributes_at, corner_attributes, pull_paint
-from jaxrender.ops.soft_scene import Slots, staged_call
-from jaxrender.ops.soft_sight import (
-    Sight,
-    argument_of,
-    depth_at,
-    in_range,
-    look,
-    lowest_barycentric,
-    share_of,
-    signed_square,
-    weigh,
-    weight_of,
+from jaxrender.ops.footprints import Edge, Triple, closest_point_barycentrics, interpolate
+from jaxrender.ops.soft_paint import (
+    ShaderCotangents,
+    corner_varyings,
+    interpolate_varyings,
+    shade_backward,
 )
-from jaxrender.ops.soft_types import Settings
+from jaxrender.ops.soft_scene import PassInputs, separate_call
+from jaxrender.ops.soft_sight import (
+    Fragments,
+    barycentric_over_z,
+    coverage_argument,
+    depth_at,
+    fragments_of,
+    in_range,
+    lowest_barycentric,
+    normalize_barycentric,
+    raw_weight,
+    scaled_distance,
+)
+from jaxrender.ops.soft_types import Schedule, Settings
 
-# What the steps hand back: the sums of each triangle `[P, n]`, in the order of `widths_of`; and
-# the rows of the table that pixels read, each with its gradient `[P, h w, C']`.
-Gained = tuple[jax.Array, list[jax.Array], list[jax.Array]]
+
+class PixelCotangents(NamedTuple):
+    """What a triangle needs of the pixels that it reaches; each `[..., pixels]`."""
+
+    d_total: jax.Array  # G_a
+    nearest_depth: jax.Array | None = None  # m; where there are colours, as all that follows
+    inverse_weight_sum: jax.Array | None = None  # 1 / S
+    mean: jax.Array | None = None  # v
+    d_color: tuple[jax.Array, ...] = ()  # G_c
+    d_depth: tuple[jax.Array, ...] = ()  # G_z, one or, if the loss does not depend on it, none
 
 
-def widths_of(settings: Settings, values: int) -> tuple[int, int, int, int, int]:
-    """How many sums there are of x and y, depths, attributes, sigma and sharpness."""
-    wanted = settings.wanted
-    pulled = settings.distance != "hard"
-    turned = settings.paint is not None and not settings.faithful
-    painted = settings.paint is not None
+def _unpack_pixels(planes: jax.Array, settings: Settings) -> PixelCotangents:
+    """Those that `jax.tree.leaves` of them, stacked, `[P, n, h w]` have."""
+    plane = [planes[:, k] for k in range(planes.shape[1])]
+    if settings.shader is None:
+        return PixelCotangents(plane[0])
+    first_depth = 4 + settings.shader.channels
+    return PixelCotangents(*plane[:4], tuple(plane[4:first_depth]), tuple(plane[first_depth:]))
+
+
+def sum_sizes(settings: Settings, varying_count: int) -> tuple[int, int, int, int, int]:
+    """How many sums a triangle has of xy, z, varyings, sigma and inverse temperature."""
+    needed = settings.needed
+    has_distance = settings.distance != "hard"
+    has_colors = settings.shader is not None
+    has_barycentrics = has_colors and not settings.faithful
     return (
-        6 * (wanted.corners and (pulled or turned)),
-        3 * (wanted.corners and painted),
-        3 * values * (wanted.attributes and painted),
-        int(wanted.sigma and pulled),
-        int(wanted.sharpness and painted),
+        6 * (needed.corners and (has_distance or has_barycentrics)),
+        3 * (needed.corners and has_colors),
+        3 * varying_count * (needed.varyings and has_colors),
+        int(needed.sigma and has_distance),
+        int(needed.inverse_temperature and has_colors),
     )
 
 
-class _Place(NamedTuple):
-    """Where pixels are to a triangle; each `[P, 3, h w]`, one for each corner."""
-
-    edges: jax.Array  # the edge functions
-    weights: jax.Array  # of the corners where it is looked up
-    spot: jax.Array | None  # of the corners in the closest point of its boundary
-
-    def away(self, sight: Sight) -> tuple[jax.Array, jax.Array]:
-        """The way from the closest point of the boundary to the pixel."""
-        weights, footprint = _corners(self.spot), sight.footprint
-        return sight.x - mix(weights, footprint.x), sight.y - mix(weights, footprint.y)
-
-
-def _corners(array: jax.Array | None) -> Triple:
-    """What the three corners have, apart."""
-    return [] if array is None else [array[:, k] for k in range(3)]
-
-
-def gain(
-    slots: Slots,
-    told: jax.Array,
-    sides: Side,
-    spot: jax.Array | None,
-    *,
-    settings: Settings,
-    staged: bool,
-) -> Gained:
+def triangle_cotangents(
+    inputs: PassInputs, planes: jax.Array, *, settings: Settings, schedule: Schedule
+) -> tuple[jax.Array, list[jax.Array], list[jax.Array]]:
     """All steps.
 
     Args:
-        slots: the triangles of a pass.
-        told: `[P, n, h w]` what each pixel tells them: the slope of the total; and where there
-            are colours, the nearest depth, 1 / S, the mean `v`, the slopes of the colours, and
-            that of the depth, if the loss depends on it.
-        sides: of the triangles.
-        spot: `[P, h w]` the closest points of the boundaries; None where no distance needs them.
+        inputs: of the pass.
+        planes: `[P, n, h w]`, the leaves of `PixelCotangents`.
         settings: what is part of the program.
-        staged: whether each step writes out what the next one needs.
+        schedule: a matter of speed.
+
+    Returns:
+        The sums of each triangle `[P, n]`, in the order of `sum_sizes`; and the rows of the
+        table of texels that fragments read, and the cotangent of each `[P, h w, C']`.
     """
-    sight = look(slots, settings)
-    edges = sides.at(sight.x[:, None], sight.y[:, None])
-    shares, total = _shares(sight, edges, settings)
-    weights = weight_of(shares, total, settings)
-    place = _Place(edges, weights, None if spot is None else spot_weights(spot))
-    weigh = functools.partial(_weigh, settings=settings, staged=staged)
-    return staged_call(staged, weigh, slots, told, place)
+
+    def call(step, *values):
+        step = functools.partial(step, settings=settings)
+        return separate_call(step, inputs, *values, schedule=schedule)
+
+    # Find the edges, and the closest point of the boundary.
+    fragments, closest_point = fragments_of(inputs, settings), None
+    edges = fragments.triangle.stacked_edges()
+    if settings.distance == "euclidean":
+        closest_point = fragments.triangle.closest_point(fragments.x, fragments.y)
+
+    location = call(_locate, edges, closest_point)
+    t, blend_weight, depth = call(_weigh, planes, location)
+    d_fragment, rows, d_taps = call(_fragment_cotangents, planes, location, t, blend_weight, depth)
+    if d_fragment is None:
+        return jnp.zeros((len(t), 0), t.dtype), rows, d_taps
+    d_location = call(_location_cotangents, location, t, depth, d_fragment)
+    return call(_sum_blocks, location, d_location), rows, d_taps
 
 
-def _shares(sight: Sight, edges: jax.Array, settings: Settings) -> tuple[jax.Array, jax.Array]:
-    """What the corners' weights are proportional to `[P, 3, h w]`, and the sum `[P, 1, h w]`."""
-    nearness = jnp.stack(sight.footprint.nearness, 1)
-    shares = share_of(edges, nearness, sight.footprint.inverse_area[:, None], settings)
-    return shares, functools.reduce(jnp.add, _corners(shares))[:, None]
+# --- the forward scans again ----------------------------------------------------------------------
+
+
+class _Location(NamedTuple):
+    """Where fragments are to their triangles; each `[P, 3, h w]`, one for each corner."""
+
+    edges: jax.Array  # e_k, the edge functions
+    barycentrics: jax.Array  # b_k, where varyings are looked up
+    closest: jax.Array | None  # barycentrics of the closest point of the boundary
+
+    def from_closest(self, fragments: Fragments) -> tuple[jax.Array, jax.Array]:
+        """The way from the closest point of the boundary to the pixel."""
+        closest, triangle = _corners(self.closest), fragments.triangle
+        return (
+            fragments.x - interpolate(closest, triangle.x),
+            fragments.y - interpolate(closest, triangle.y),
+        )
+
+
+def _corners(array: jax.Array | None) -> Triple:
+    """What the three corners have, one by one."""
+    return [] if array is None else [array[:, k] for k in range(3)]
+
+
+def _locate(
+    inputs: PassInputs, edges: Edge, closest_point: jax.Array | None, *, settings: Settings
+) -> _Location:
+    """Edge functions and barycentrics of the fragments."""
+    fragments = fragments_of(inputs, settings)
+    edge_functions = edges.function_at(fragments.x[:, None], fragments.y[:, None])
+    over_z, total = _over_z(fragments, edge_functions, settings)
+    barycentrics = normalize_barycentric(over_z, total, settings)
+    closest = None if closest_point is None else closest_point_barycentrics(closest_point)
+    return _Location(edge_functions, barycentrics, closest)
+
+
+def _over_z(
+    fragments: Fragments, edges: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """`w⁺_k / z_k` `[P, 3, h w]`, and their sum `[P, 1, h w]`."""
+    triangle = fragments.triangle
+    inverse_depth = jnp.stack(triangle.inverse_depth, 1)
+    over_z = barycentric_over_z(edges, inverse_depth, triangle.inverse_area[:, None], settings)
+    return over_z, functools.reduce(jnp.add, _corners(over_z))[:, None]
 
 
 def _weigh(
-    slots: Slots, told: jax.Array, place: _Place, *, settings: Settings, staged: bool
-) -> Gained:
-    """Weighs the triangles of a pass as the forward scans do; then goes back from there."""
-    sight = look(slots, settings)
-    squared = None
-    if place.spot is not None:
-        x, y = place.away(sight)
-        squared = x * x + y * y
-    signed = signed_square(sight, _corners(place.edges), settings, squared)
-    w0, w1, w2 = _corners(place.weights)
-    depth = depth_at(sight, [w0, w1, w2], settings)
-    signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
-    share = None
-    if settings.paint:
-        weight, depth = weigh(sight, signed, w0, w1, told[:, 1], settings)
-        share = weight * told[:, 2]
-    pull = functools.partial(_pull, settings=settings, staged=staged)
-    return staged_call(staged, pull, slots, told, place, signed, share, depth)
+    inputs: PassInputs, planes: jax.Array, location: _Location, *, settings: Settings
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """`t`, `p_j / S` and `z_j`."""
+    fragments = fragments_of(inputs, settings)
+    distance_sq = None
+    if location.closest is not None:
+        x, y = location.from_closest(fragments)
+        distance_sq = x * x + y * y
+    t = scaled_distance(fragments, _corners(location.edges), settings, distance_sq)
+    b0, b1, b2 = _corners(location.barycentrics)
+    depth = depth_at(fragments, [b0, b1, b2], settings)
+    t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
+    pixels = _unpack_pixels(planes, settings)
+    if pixels.nearest_depth is None or pixels.inverse_weight_sum is None:
+        return t, None, depth
+    weight, depth = raw_weight(fragments, t, b0, b1, pixels.nearest_depth, settings)
+    return t, weight * pixels.inverse_weight_sum, depth  # (Liu et al. 2019, Eq. 3)
 
 
-class _Forces(NamedTuple):
-    """How the loss depends on what a pixel sees of a triangle; each `[P, h w]`, if it is needed."""
-
-    argument: jax.Array  # on what coverage and tally take
-    depth: jax.Array | None
-    mean: jax.Array | None  # on the barycentrics, the mean of all three, less `_levelled`
-    attributes: list[jax.Array]
-    scales: list[jax.Array]  # on sigma, up to a factor, and on the sharpness
+# --- from the picture to each fragment ------------------------------------------------------------
 
 
-def _pull(
-    slots: Slots,
-    told: jax.Array,
-    place: _Place,
-    signed: jax.Array,
-    share: jax.Array | None,
+class _FragmentCotangents(NamedTuple):
+    """Of what a fragment adds to its pixel; each `[P, h w]`, if it is needed."""
+
+    d_argument: jax.Array  # of what coverage and generator take
+    d_depth: jax.Array | None
+    mean_d_barycentric: jax.Array | None  # ū = Σ_k b_k u_k, see `_from_first_corner`
+    d_varyings: list[jax.Array]
+    uniforms: list[jax.Array]  # what sigma and the inverse temperature get, up to a factor
+
+
+def _fragment_cotangents(
+    inputs: PassInputs,
+    planes: jax.Array,
+    location: _Location,
+    t: jax.Array,
+    blend_weight: jax.Array | None,
     depth: jax.Array,
     *,
     settings: Settings,
-    staged: bool,
-) -> Gained:
-    """Finds how each pixel pulls at what it sees of a triangle; then goes back from there."""
-    wanted, paint = settings.wanted, settings.paint
-    sharpness = look(slots, settings).scales.sharpness
-    w0, w1, w2 = _corners(place.weights)
+) -> tuple[_FragmentCotangents | None, list[jax.Array], list[jax.Array]]:
+    """Backwards through the softmax, the shader, coverage and generator.
 
-    # Pull at colours and depth, and at the weight of the triangle among the others.
-    pulled, to_weight, to_depth, bend = Pulled([], [], [], []), None, None, None
-    if paint is not None and share is not None:
-        slopes = [told[:, 4 + c] for c in range(paint.channels)]
-        attributes = attributes_at(slots, w0, w1, flat=paint.flat)
-        pulled = pull_paint(slots, attributes, [share * slope for slope in slopes], settings)
-        worth = functools.reduce(jnp.add, map(jnp.multiply, slopes, pulled.colors), -told[:, 3])
-        worth = worth + told[:, -1] * depth if wanted.depth else worth
-        to_weight = share * worth
-        to_depth = -sharpness * to_weight
-        to_depth = to_depth + share * told[:, -1] if wanted.depth else to_depth
-        bend = to_weight * (depth - told[:, 1])
+    Also the rows of the table of texels that fragments read, and the cotangent of each.
+    """
+    needed, shader = settings.needed, settings.shader
+    pixels = _unpack_pixels(planes, settings)
+    inverse_temperature = fragments_of(inputs, settings).uniforms.inverse_temperature
+    b0, b1, b2 = _corners(location.barycentrics)
 
-    # Pull at coverage and tally.
-    argument = argument_of(signed, settings)
+    # Go back through the softmax (Liu et al. 2019, Eq. 2-3).
+    shaded = ShaderCotangents([], [], [], [])
+    d_log_coverage = d_depth = d_log_coverage_times_behind = None
+    if shader is not None and blend_weight is not None:
+        # ∂L/∂c_j = (p_j / S) G_c, and on through the shader.
+        varyings = interpolate_varyings(inputs, b0, b1, shader)
+        d_color = [blend_weight * d_pixel for d_pixel in pixels.d_color]
+        shaded = shade_backward(inputs, varyings, d_color, settings)
+        # v_j - v, with v_j = G_c · c_j + G_z z_j.
+        above_mean = functools.reduce(
+            jnp.add, map(jnp.multiply, pixels.d_color, shaded.colors), -pixels.mean
+        )
+        for d_pixel in pixels.d_depth:
+            above_mean = above_mean + d_pixel * depth
+        # q_j = ∂L/∂log D_j = (p_j / S) (v_j - v).
+        d_log_coverage = blend_weight * above_mean
+        # ∂L/∂z_j = (p_j / S) G_z - s q_j.
+        d_depth = -inverse_temperature * d_log_coverage
+        for d_pixel in pixels.d_depth:
+            d_depth = d_depth + blend_weight * d_pixel
+        # -∂L/∂s = Σ_j q_j (z_j - m) and the background's.
+        d_log_coverage_times_behind = d_log_coverage * (depth - pixels.nearest_depth)
+
+    # Go back through generator and coverage: ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j, where x is what
+    # they take (Liu et al. 2019, Eq. 1 and 4). It is ∂L/∂D_j = q_j / D_j, times F'.
+    argument = coverage_argument(t, settings)
     ones = jnp.ones_like(argument)
-    slope = told[:, 0] * jax.jvp(settings.tally, (argument,), (ones,))[1]
-    if to_weight is not None:
-        coverage, steepness = jax.jvp(settings.coverage, (argument,), (ones,))
-        slope = slope + to_weight * steepness / jnp.where(coverage > 0, coverage, 1)
-    slope = jnp.where(signed > -jnp.inf, slope, 0)
+    d_argument = pixels.d_total * jax.jvp(settings.generator, (argument,), (ones,))[1]
+    if d_log_coverage is not None:
+        coverage, slope = jax.jvp(settings.coverage, (argument,), (ones,))
+        d_argument = d_argument + d_log_coverage * slope / jnp.where(coverage > 0, coverage, 1)
+    d_argument = jnp.where(t > -jnp.inf, d_argument, 0)
 
-    # Pull at the barycentrics, which choose depth and attributes; in SoftRas nothing does.
-    mean = None
-    if to_depth is not None and wanted.corners and not settings.faithful:
-        levels = _levelled(slots, settings)
-        turns = [
-            _turn(to_depth, pulled.attributes, [level[:, k] for level in levels]) for k in range(3)
+    # Find the mean of u_k = ∂L/∂b_k; depth and varyings are looked up at b_k, but not in SoftRas.
+    mean_d_barycentric = None
+    if d_depth is not None and needed.corners and not settings.faithful:
+        values = _from_first_corner(inputs, settings)
+        d_barycentrics = [
+            _d_barycentrics(d_depth, shaded.varyings, [value[:, k] for value in values])
+            for k in range(3)
         ]
-        mean = mix([w0, w1, w2], turns)
+        mean_d_barycentric = interpolate([b0, b1, b2], d_barycentrics)
 
     # Leave out what nobody asks for.
-    if not any(widths_of(settings, len(pulled.attributes))):
-        return jnp.zeros((len(signed), 0), signed.dtype), pulled.rows, pulled.texels
-    keep = wanted.attributes or (mean is not None and paint is not None and not paint.flat)
-    scales = [slope * argument] if wanted.sigma and settings.distance != "hard" else []
-    scales += [bend] if wanted.sharpness and bend is not None else []
-    forces = _Forces(
-        slope, to_depth if wanted.corners else None, mean, pulled.attributes if keep else [], scales
+    if not any(sum_sizes(settings, len(shaded.varyings))):
+        return None, shaded.rows, shaded.texels
+    has_varyings = needed.varyings or (
+        mean_d_barycentric is not None and shader is not None and not shader.constant_per_face
     )
-    move = functools.partial(_move, settings=settings, staged=staged)
-    added = staged_call(staged, move, slots, place, signed, depth, forces)
-    return added, pulled.rows, pulled.texels
+    uniforms = [d_argument * argument] if needed.sigma and settings.distance != "hard" else []
+    if needed.inverse_temperature and d_log_coverage_times_behind is not None:
+        uniforms.append(d_log_coverage_times_behind)
+    d_fragment = _FragmentCotangents(
+        d_argument,
+        d_depth if needed.corners else None,
+        mean_d_barycentric,
+        shaded.varyings if has_varyings else [],
+        uniforms,
+    )
+    return d_fragment, shaded.rows, shaded.texels
 
 
-def _levelled(slots: Slots, settings: Settings) -> list[jax.Array]:
-    """Depth, and attributes that differ, of the corners `[P, 3, 1]`, less what the first has.
+def _from_first_corner(inputs: PassInputs, settings: Settings) -> list[jax.Array]:
+    """Depth, and varyings that vary, of the corners `[P, 3, 1]`, less what the first has.
 
     Only differences between corners count, and small ones of large numbers would be rounded off.
     """
-    fields = [look(slots, settings).footprint.z]
-    if settings.paint is not None and not settings.paint.flat:
-        fields += map(list, zip(*corner_attributes(slots), strict=True))
-    return [jnp.stack([part - field[0] for part in field], 1) for field in fields]
+    fields = [fragments_of(inputs, settings).triangle.z]
+    if settings.shader is not None and not settings.shader.constant_per_face:
+        fields += map(list, zip(*corner_varyings(inputs), strict=True))
+    return [jnp.stack([value - field[0] for value in field], 1) for field in fields]
 
 
-def _turn(
-    to_depth: jax.Array, to_attributes: list[jax.Array], levels: list[jax.Array]
+def _d_barycentrics(
+    d_depth: jax.Array, d_varyings: list[jax.Array], values: list[jax.Array]
 ) -> jax.Array:
-    """The pull at the barycentric of a corner that has these levels."""
-    pulls = [to_depth, *to_attributes][: len(levels)]
-    return functools.reduce(jnp.add, map(jnp.multiply, pulls, levels))
+    """`u_k = ∂L/∂b_k`, less that of the first corner, of corners that have these values."""
+    d_values = [d_depth, *d_varyings][: len(values)]
+    return functools.reduce(jnp.add, map(jnp.multiply, d_values, values))
 
 
-def _move(
-    slots: Slots,
-    place: _Place,
-    signed: jax.Array,
+# --- from each fragment to the corners ------------------------------------------------------------
+
+
+class _LocationCotangents(NamedTuple):
+    """Of what the corners determine at each pixel; each `[P, n, h w]`, if it is needed."""
+
+    d_closest_point: list[jax.Array]  # x and y, each `[P, h w]`
+    d_edges: jax.Array | None  # of the edge functions, n = 3
+    interpolated: jax.Array | None  # ū, and the cotangents of depth and varyings
+    uniforms: jax.Array | None
+
+
+def _location_cotangents(
+    inputs: PassInputs,
+    location: _Location,
+    t: jax.Array,
     depth: jax.Array,
-    forces: _Forces,
+    d_fragment: _FragmentCotangents,
     *,
     settings: Settings,
-    staged: bool,
-) -> jax.Array:
-    """Finds how the pull at what a pixel sees moves the corners; then adds the pixels up."""
-    sight = look(slots, settings)
-    moves = settings.wanted.corners
+) -> _LocationCotangents:
+    """Backwards through distance and barycentrics."""
+    fragments = fragments_of(inputs, settings)
+    needs_corners, sigma = settings.needed.corners, fragments.uniforms.sigma
 
-    # Push the closest point of the boundary, which moves with its edge, against the pixel.
-    push = []
-    if place.spot is not None and moves:
-        x, y = place.away(sight)
-        sign = jnp.sign(signed)
-        rate = 2 * sign / sight.scales.sigma
+    # Move the closest point c of the boundary: t = ±|x - c|²/σ, so ∂t/∂c = ∓2 (x - c) / σ; or of
+    # the root, ∂√t/∂c = ∓(x - c) / √(σ d²).
+    d_closest_point = []
+    if location.closest is not None and needs_corners:
+        x, y = location.from_closest(fragments)
+        sign = jnp.sign(t)
+        rate = 2 * sign / sigma
         if not settings.squared:
-            squared = x * x + y * y
-            rate = sign / jnp.sqrt(sight.scales.sigma * jnp.where(squared > 0, squared, 1))
-        rate = jnp.where(signed > -jnp.inf, rate, 0) * forces.argument
-        push = [-rate * x, -rate * y]
+            distance_sq = x * x + y * y
+            rate = sign / jnp.sqrt(sigma * jnp.where(distance_sq > 0, distance_sq, 1))
+        rate = jnp.where(t > -jnp.inf, rate, 0) * d_fragment.d_argument
+        d_closest_point = [-rate * x, -rate * y]
 
-    # Turn the edges about the pixel: those that weigh the barycentrics, and the closest one.
-    turns = []
-    if forces.mean is not None and forces.depth is not None:
-        pulls = [pull[:, None] for pull in forces.attributes]
-        turn = _turn(forces.depth[:, None], pulls, _levelled(slots, settings))
-        _, total = _shares(sight, place.edges, settings)
-        rate = jnp.stack(sight.footprint.nearness, 1) / jnp.where(total > 0, total, 1)
-        turns.append(jnp.where(place.edges > 0, (turn - forces.mean[:, None]) * rate, 0))
-    if settings.distance == "barycentric" and moves:
-        turns.append(_pinch(sight, _corners(place.edges), signed, forces.argument, settings))
+    # Move the edges: with r_k = w⁺_k / z_k, b_k = r_k / Σ r, so ∂L/∂r_k = (u_k - ū) / Σ r; and
+    # where the distance is the lowest barycentric, that one.
+    d_edges = []
+    mean_d_barycentric, d_depth = d_fragment.mean_d_barycentric, d_fragment.d_depth
+    if mean_d_barycentric is not None and d_depth is not None:
+        d_varyings = [d_varying[:, None] for d_varying in d_fragment.d_varyings]
+        values = _from_first_corner(inputs, settings)
+        d_barycentrics = _d_barycentrics(d_depth[:, None], d_varyings, values)
+        _, total = _over_z(fragments, location.edges, settings)
+        rate = jnp.stack(fragments.triangle.inverse_depth, 1) / jnp.where(total > 0, total, 1)
+        above_mean = d_barycentrics - mean_d_barycentric[:, None]
+        d_edges.append(jnp.where(location.edges > 0, above_mean * rate, 0))
+    if settings.distance == "barycentric" and needs_corners:
+        d_edges.append(
+            _d_lowest_edge(fragments, _corners(location.edges), t, d_fragment.d_argument, settings)
+        )
 
-    # Sink the corners: change their depths, and their attributes.
-    sink = [] if forces.mean is None else [forces.mean]
-    if forces.depth is not None:
-        sink.append(forces.depth * depth**2 if settings.faithful else forces.depth)
-    sink += forces.attributes
-    add_up = functools.partial(_add_up, settings=settings)
-    return staged_call(
-        staged,
-        add_up,
-        slots,
-        place,
-        push,
-        functools.reduce(jnp.add, turns) if turns else None,
-        jnp.stack(sink, 1) if sink else None,
-        jnp.stack(forces.scales, 1) if forces.scales else None,
+    # Gather what is to be weighted by the barycentrics; SoftRas interpolates 1/z.
+    interpolated = [] if mean_d_barycentric is None else [mean_d_barycentric]
+    if d_depth is not None:
+        interpolated.append(d_depth * depth**2 if settings.faithful else d_depth)
+    interpolated += d_fragment.d_varyings
+    return _LocationCotangents(
+        d_closest_point,
+        functools.reduce(jnp.add, d_edges) if d_edges else None,
+        jnp.stack(interpolated, 1) if interpolated else None,
+        jnp.stack(d_fragment.uniforms, 1) if d_fragment.uniforms else None,
     )
 
 
-def _pinch(
-    sight: Sight, edges: Triple, signed: jax.Array, argument: jax.Array, settings: Settings
+def _d_lowest_edge(
+    fragments: Fragments, edges: Triple, t: jax.Array, d_argument: jax.Array, settings: Settings
 ) -> jax.Array:
-    """How the edge of the least barycentric is turned, where that is the distance."""
-    lowest, sigma = jnp.abs(lowest_barycentric(sight, edges)), sight.scales.sigma
+    """Of the edge functions where `t = ±w²/σ` for the lowest barycentric `w`, `[P, 3, h w]`."""
+    lowest, sigma = jnp.abs(lowest_barycentric(fragments, edges)), fragments.uniforms.sigma
     rate = 2 * lowest / sigma if settings.squared else jax.lax.rsqrt(sigma)
-    rate = jnp.where(signed > -jnp.inf, rate, 0) * argument
-    rate = rate * jnp.abs(sight.footprint.inverse_area)
+    rate = jnp.where(t > -jnp.inf, rate, 0) * d_argument
+    rate = rate * jnp.abs(fragments.triangle.inverse_area)
 
     # On a tie it is the first.
     first = (edges[0] <= edges[1]) & (edges[0] <= edges[2])
@@ -288,55 +373,55 @@ def _pinch(
     return jnp.where(jnp.stack([first, second, ~first & ~second], 1), rate[:, None], 0)
 
 
-def _add_up(
-    slots: Slots,
-    place: _Place,
-    push: list[jax.Array],
-    turn: jax.Array | None,
-    sink: jax.Array | None,
-    scales: jax.Array | None,
+def _sum_blocks(
+    inputs: PassInputs,
+    location: _Location,
+    d_location: _LocationCotangents,
     *,
     settings: Settings,
 ) -> jax.Array:
-    """The sums over each window `[P, n]`, in the order of `widths_of`."""
-    footprint = look(slots, settings).footprint
+    """Sums over the pixels of each block `[P, n]`, in the order of `sum_sizes`."""
+    triangle, needed = fragments_of(inputs, settings).triangle, settings.needed
     parts: list[jax.Array] = []
 
-    # Add up how x and y of the corners are moved.
-    moved = []
-    if push and place.spot is not None:
-        pushed = [_contract(place.spot, along[:, None]) for along in push]
-        moved.append(jnp.concatenate(pushed, -1))
-    if turn is not None:
-        sides, area = footprint.sides(), jnp.abs(footprint.inverse_area)[..., None]
-        slopes = jnp.concatenate([sides.dy, -sides.dx], -1) * area
-        turned = _contract(place.edges, turn)[..., None]
-        moved += [turned[:, :, m] * slopes[:, m, None] for m in range(3)]
-    if moved:
-        parts.append(functools.reduce(jnp.add, moved))
+    # Sum d_xy. The closest point moves with its edge, so a corner gets its barycentric there.
+    d_xy = []
+    if d_location.d_closest_point and location.closest is not None:
+        by_axis = [_contract(location.closest, d[:, None]) for d in d_location.d_closest_point]
+        d_xy.append(jnp.concatenate(by_axis, -1))
+    # ∂L/∂x_m = -w_m Σ_k ∂L/∂w_k ∂w_k/∂x, and ∂e_k/∂x = -dy_k, ∂e_k/∂y = dx_k.
+    if d_location.d_edges is not None:
+        edges, inverse_area = triangle.stacked_edges(), jnp.abs(triangle.inverse_area)[..., None]
+        slopes = jnp.concatenate([edges.dy, -edges.dx], -1) * inverse_area
+        products = _contract(location.edges, d_location.d_edges)[..., None]
+        d_xy += [products[:, :, k] * slopes[:, k, None] for k in range(3)]
+    if d_xy:
+        parts.append(functools.reduce(jnp.add, d_xy))
 
-    # Add up how depths and attributes are; depths where they are on screen.
-    if sink is not None:
-        sunk = _contract(place.weights, sink)
-        leans = settings.wanted.corners and not settings.faithful
-        by_mean, by_rest = sunk[..., 0], sunk[..., int(leans) :]
-        if settings.wanted.corners:
-            by_depth, by_rest = by_rest[..., 0], by_rest[..., 1:]
-            z = jnp.stack(footprint.z, 1)[..., 0]
+    # Sum d_z and d_varyings: ∂L/∂a_k = b_k ∂L/∂a; and as b_k depends on the corner's own depth,
+    # ∂L/∂z_k = b_k ∂L/∂z - b_k (u_k - ū) / z_k.
+    if d_location.interpolated is not None:
+        sums = _contract(location.barycentrics, d_location.interpolated)
+        has_mean = needed.corners and not settings.faithful
+        mean_d_barycentric, d_varyings = sums[..., 0], sums[..., int(has_mean) :]
+        if needed.corners:
+            d_z, d_varyings = d_varyings[..., 0], d_varyings[..., 1:]
+            z = jnp.stack(triangle.z, 1)[..., 0]
             z = jnp.where(z == 0, 1, z)
             if settings.faithful:
-                by_depth = by_depth / z**2
+                d_z = d_z / z**2
             elif settings.perspective:
-                pulls = [by_rest[..., k] for k in range(by_rest.shape[-1])]
-                levels = [level[..., 0] for level in _levelled(slots, settings)]
-                by_depth = by_depth - (_turn(by_depth, pulls, levels) - by_mean) / z
-            parts.append(by_depth)
-        if settings.wanted.attributes:
-            parts.append(by_rest)
+                values = [value[..., 0] for value in _from_first_corner(inputs, settings)]
+                of_varyings = [d_varyings[..., k] for k in range(d_varyings.shape[-1])]
+                d_barycentrics = _d_barycentrics(d_z, of_varyings, values)
+                d_z = d_z - (d_barycentrics - mean_d_barycentric) / z
+            parts.append(d_z)
+        if needed.varyings:
+            parts.append(d_varyings)
 
-    # Add up what the scales get.
-    if scales is not None:
-        parts.append(scales.sum(-1))
+    # Sum what the uniforms get.
+    if d_location.uniforms is not None:
+        parts.append(d_location.uniforms.sum(-1))
     return jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], -1)
 
 

@@ -3,172 +3,185 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.soft_paint import attributes_at, paint_at
-from jaxrender.ops.soft_planes import NO_OFFER, add_pixels, read_pixels, tall_picture, write_pixels
-from jaxrender.ops.soft_scene import Slots, scan, set_up, staged_call
+from jaxrender.ops.batching import batch_size
+from jaxrender.ops.soft_paint import interpolate_varyings, shade
+from jaxrender.ops.soft_planes import Framebuffer
+from jaxrender.ops.soft_scene import PassInputs, scan_scene, separate_call, set_up_scene
 from jaxrender.ops.soft_sight import (
-    argument_of,
+    barycentrics_of,
+    coverage_argument,
     depth_at,
+    fragments_of,
     in_range,
-    interpolation,
     is_covered,
-    look,
-    signed_square,
-    weigh,
+    raw_weight,
+    scaled_distance,
 )
-from jaxrender.ops.soft_types import Blend, Saved, Scales, Scene, Schedule, Settings
+from jaxrender.ops.soft_types import Blend, Residuals, Scene, Schedule, Settings, Uniforms
+
+NO_FACE_YET = jnp.iinfo(jnp.int32).max
+
+TotalState = tuple[jax.Array, jax.Array]  # planes of `total` and of the face of the maximum
 
 
 def blend_forward(
-    corners: jax.Array,
-    part: jax.Array,
-    attributes: jax.Array,
-    table: jax.Array,
-    places: jax.Array,
-    *scales: jax.Array,
-    settings: Settings,
-    schedule: Schedule,
-) -> tuple[Blend, Saved]:
-    """The two scans; all arguments have a leading axis `[B or 1]`."""
-    settings = settings._replace(window=schedule.forward)
-    setup = set_up(Scene(corners, part, attributes, table, places), Scales(*scales), settings)
-    tall, cut_out = tall_picture(setup.views, settings)
-    rates = Scales(*setup.scales[:, :, None, None])
-    dtype = corners.dtype
-    run = functools.partial(scan, setup, settings=settings, schedule=schedule)
+    scene: Scene, uniforms: Uniforms, *, settings: Settings, schedule: Schedule
+) -> tuple[Blend, Residuals]:
+    """The two scans; all arrays have a leading axis `[B or 1]`."""
+    settings = settings._replace(block_size=schedule.forward_block)
+    framebuffer = Framebuffer(batch_size(scene, uniforms), settings.image_size, settings.block_size)
+    setup = set_up_scene(scene, uniforms, framebuffer, settings)
+    of_view = Uniforms(*setup.uniforms[:, :, None, None])
+    dtype = scene.corners.dtype
+    scan = functools.partial(scan_scene, setup, schedule=schedule)
+    fold_options = {"framebuffer": framebuffer, "settings": settings}
 
-    # Add up tallies alone, where no colours are asked for.
-    total = jnp.zeros(tall, dtype)
-    winner = jnp.full(tall if settings.highest else (0, 0), NO_OFFER, jnp.int32)
-    if not settings.paint:
-        total, winner = run(_fold_tally, (total, winner))
-        total = cut_out(total[None])[..., 0]
+    # Add up generators alone, where no colours are asked for.
+    total = jnp.zeros(framebuffer.size, dtype)
+    no_face = framebuffer.size if settings.takes_maximum else (0, 0)
+    max_face = jnp.full(no_face, NO_FACE_YET, jnp.int32)
+    if not settings.shader:
+        fold = functools.partial(_fold_total, **fold_options)
+        total, max_face = scan(fold, (total, max_face))
+        total = framebuffer.crop(total[None])[..., 0]
         ones = jnp.ones_like(total)
         blend = Blend(jnp.zeros((*total.shape, 0), dtype), 0 * ones, ones, total)
-        return blend, Saved(ones, ones, _cut_winner(winner, cut_out, setup.views, settings))
+        return blend, Residuals(ones, ones, _crop_max_face(max_face, framebuffer, settings))
 
-    # Find the nearest depth at each pixel; then add everything up. It is sought as the highest of
-    # what is less than zero: a GPU has an instruction for the maximum of floats, by way of their
-    # bits, and loops for the minimum.
-    floor = jnp.repeat(rates.floor.reshape(-1), settings.image_size[0] + settings.window[0])
-    nearest = -run(_fold_nearest, jnp.broadcast_to(-floor[:, None], tall))
-    sums = jnp.zeros((2 + settings.paint.channels, *tall), dtype)
-    total, winner, sums, _ = run(_fold_blend, (total, winner, sums, nearest))
+    # Find the nearest depth m at each pixel. It is sought as the highest of what is less than
+    # zero: a GPU has an instruction for the maximum of floats, by way of their bits, and loops for
+    # the minimum.
+    fold = functools.partial(_fold_nearest, **fold_options)
+    background = jnp.repeat(of_view.background_depth.reshape(-1), framebuffer.rows_per_view)
+    nearest = -scan(fold, jnp.broadcast_to(-background[:, None], framebuffer.size))
 
-    # Cut the views out of the tall picture, and divide.
-    sums = cut_out(sums)
-    total, nearest = (cut_out(plane[None])[..., 0] for plane in (total, nearest))
-    background = jnp.exp(-rates.sharpness * (rates.floor - nearest))
-    norm = background + sums[..., 0]
-    norm = jnp.where(norm > 0, norm, 1)
-    blend = Blend(sums[..., 2:] / norm[..., None], sums[..., 1] / norm, background / norm, total)
-    return blend, Saved(nearest, norm, _cut_winner(winner, cut_out, setup.views, settings))
+    # Add everything up.
+    fold = functools.partial(_fold_blend, **fold_options, schedule=schedule)
+    sums = jnp.zeros((2 + settings.shader.channels, *framebuffer.size), dtype)
+    total, max_face, sums, _ = scan(fold, (total, max_face, sums, nearest))
 
-
-def _cut_winner(winner: jax.Array, cut_out: Callable, views: int, settings: Settings) -> jax.Array:
-    """Winners `[B, H, W]`; `[B, 0, 0]` where nobody asks for them."""
-    if settings.highest:
-        return cut_out(winner[None])[..., 0]
-    return jnp.zeros((views, 0, 0), jnp.int32)
-
-
-def _fold_nearest(highest: jax.Array, slots: Slots, settings: Settings, staged: bool) -> jax.Array:
-    sight = look(slots, settings)
-    edges = sight.footprint.edges(sight.x, sight.y)
-    signed = signed_square(sight, edges, settings)
-    depth = depth_at(sight, interpolation(sight, edges, settings), settings)
-    seen = is_covered(signed, sight, settings) & sight.colored & in_range(sight, depth, settings)
-    offer = jnp.where(seen, -depth, -jnp.inf)
-    return write_pixels(lax.scatter_max, highest, slots, offer, settings)
+    # Crop the views, and divide by S (Liu et al. 2019, Eq. 2-3), the background's weight p_b
+    # included.
+    sums = framebuffer.crop(sums)
+    total, nearest = (framebuffer.crop(plane[None])[..., 0] for plane in (total, nearest))
+    background_weight = jnp.exp(-of_view.inverse_temperature * (of_view.background_depth - nearest))
+    weight_sum = background_weight + sums[..., 0]
+    weight_sum = jnp.where(weight_sum > 0, weight_sum, 1)
+    blend = Blend(
+        sums[..., 2:] / weight_sum[..., None],
+        sums[..., 1] / weight_sum,
+        background_weight / weight_sum,
+        total,
+    )
+    max_face = _crop_max_face(max_face, framebuffer, settings)
+    return blend, Residuals(nearest, weight_sum, max_face)
 
 
-def _fold_tally(
-    state: tuple[jax.Array, jax.Array], slots: Slots, settings: Settings, staged: bool
-) -> tuple[jax.Array, jax.Array]:
-    sight = look(slots, settings)
-    edges = sight.footprint.edges(sight.x, sight.y)
-    signed = signed_square(sight, edges, settings)
+def _crop_max_face(max_face: jax.Array, framebuffer: Framebuffer, settings: Settings) -> jax.Array:
+    """Faces of the largest generators `[B, H, W]`; `[B, 0, 0]` where nobody asks for them."""
+    if settings.takes_maximum:
+        return framebuffer.crop(max_face[None])[..., 0]
+    return jnp.zeros((framebuffer.views, 0, 0), jnp.int32)
+
+
+def _fold_nearest(
+    highest: jax.Array, inputs: PassInputs, *, framebuffer: Framebuffer, settings: Settings
+) -> jax.Array:
+    """Folds `-z_j` of what is drawn into the plane of the highest."""
+    fragments = fragments_of(inputs, settings)
+    edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
+    t = scaled_distance(fragments, edges, settings)
+    depth = depth_at(fragments, barycentrics_of(fragments, edges, settings), settings)
+    drawn = is_covered(t, fragments, settings) & fragments.colored
+    drawn &= in_range(fragments, depth, settings)
+    offer = jnp.where(drawn, -depth, -jnp.inf)
+    return framebuffer.scatter_blocks(lax.scatter_max, highest, inputs.origin, offer)
+
+
+def _fold_total(
+    state: TotalState, inputs: PassInputs, *, framebuffer: Framebuffer, settings: Settings
+) -> TotalState:
+    """Adds `g(D_j)` alone."""
+    fragments = fragments_of(inputs, settings)
+    edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
+    t = scaled_distance(fragments, edges, settings)
     if not settings.faithful:
-        depth = depth_at(sight, interpolation(sight, edges, settings), settings)
-        signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
-    return _add_tally(*state, slots, signed, settings)
+        depth = depth_at(fragments, barycentrics_of(fragments, edges, settings), settings)
+        t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
+    return _add_generator(state, inputs, t, framebuffer, settings)
 
 
-def _add_tally(
-    total: jax.Array, winner: jax.Array, slots: Slots, signed: jax.Array, settings: Settings
-) -> tuple[jax.Array, jax.Array]:
-    """Adds the tallies of a pass to `total`, or finds the highest and whose it is."""
-    tally = jnp.where(signed > -jnp.inf, settings.tally(argument_of(signed, settings)), 0)
-    if not settings.highest:
-        added = add_pixels(total, slots, tally, settings)
-        return added, winner
-    total = write_pixels(lax.scatter_max, total, slots, tally, settings)
-    highest = read_pixels(total, slots, settings)
+def _add_generator(
+    state: TotalState,
+    inputs: PassInputs,
+    t: jax.Array,
+    framebuffer: Framebuffer,
+    settings: Settings,
+) -> TotalState:
+    """Adds `g(D_j)` of a pass to `total`, or finds the largest and whose it is."""
+    total, max_face = state
+    # (Liu et al. 2019, Eq. 4), as the sum of -log(1 - D_j).
+    generator = jnp.where(t > -jnp.inf, settings.generator(coverage_argument(t, settings)), 0)
+    if not settings.takes_maximum:
+        valid = inputs.blocks.valid
+        return framebuffer.add_blocks(total, inputs.origin, valid, generator), max_face
+    total = framebuffer.scatter_blocks(lax.scatter_max, total, inputs.origin, generator)
+    largest = framebuffer.read_blocks(total, inputs.origin)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
-    hit = (tally == highest) & (tally > 0)
-    offer = jnp.where(hit, slots.windows.face[:, None], NO_OFFER)
-    return total, write_pixels(lax.scatter_min, winner, slots, offer, settings)
+    hit = (generator == largest) & (generator > 0)
+    offer = jnp.where(hit, inputs.blocks.face[:, None], NO_FACE_YET)
+    max_face = framebuffer.scatter_blocks(lax.scatter_min, max_face, inputs.origin, offer)
+    return total, max_face
 
 
 def _fold_blend(
     state: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
-    slots: Slots,
+    inputs: PassInputs,
+    *,
+    framebuffer: Framebuffer,
     settings: Settings,
-    staged: bool,
+    schedule: Schedule,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    total, winner, sums, nearest = state
-    nearest_here = read_pixels(nearest, slots, settings)
+    """Adds `g(D_j)`, and `p_j` with depth and colours."""
+    total, max_face, sums, nearest = state
+    nearest_depth = framebuffer.read_blocks(nearest, inputs.origin)
 
     # Find how far each pixel is from the triangle, and where on it that is.
-    sight = look(slots, settings)
-    edges = sight.footprint.edges(sight.x, sight.y)
-    signed = signed_square(sight, edges, settings)
-    weights = interpolation(sight, edges, settings)
+    fragments = fragments_of(inputs, settings)
+    edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
+    t = scaled_distance(fragments, edges, settings)
+    barycentrics = barycentrics_of(fragments, edges, settings)
     if not settings.faithful:
-        depth = depth_at(sight, weights, settings)
-        signed = jnp.where(in_range(sight, depth, settings), signed, -jnp.inf)
+        depth = depth_at(fragments, barycentrics, settings)
+        t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
+    b0, b1 = barycentrics[:2]
 
-    # Add what it contributes.
-    contribute = functools.partial(_contribute, settings=settings, staged=staged)
-    added, signed = staged_call(staged, contribute, slots, signed, *weights[:2], nearest_here)
-    total, winner = _add_tally(total, winner, slots, signed, settings)
-    sums = add_pixels(sums, slots, added, settings)
-    return total, winner, sums, nearest
+    # Weigh the triangles, and shade them; hand `t` on as it is, so that it is computed once.
+    def weigh(
+        inputs: PassInputs, t: jax.Array, b0: jax.Array, b1: jax.Array, nearest_depth: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        fragments = fragments_of(inputs, settings)
+        return *raw_weight(fragments, t, b0, b1, nearest_depth, settings), t
 
+    def weighted_colors(
+        inputs: PassInputs, weight: jax.Array, depth: jax.Array, b0: jax.Array, b1: jax.Array
+    ) -> jax.Array:
+        colors = []
+        if (shader := settings.shader) is not None:
+            colors = shade(inputs, interpolate_varyings(inputs, b0, b1, shader), shader)
+        # (Liu et al. 2019, Eq. 2), the numerator: p_j, p_j z_j and p_j c_j.
+        return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)
 
-def _contribute(
-    slots: Slots,
-    signed: jax.Array,
-    w0: jax.Array,
-    w1: jax.Array,
-    nearest: jax.Array,
-    *,
-    settings: Settings,
-    staged: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """What the triangles of a pass add to `S` and to depth and colours; and `signed` as it is."""
-    weight, depth = weigh(look(slots, settings), signed, w0, w1, nearest, settings)
-    color = functools.partial(_color, settings=settings)
-    return staged_call(staged, color, slots, weight, depth, w0, w1), signed
+    call = functools.partial(separate_call, schedule=schedule)
+    weight, depth, t = call(weigh, inputs, t, b0, b1, nearest_depth)
+    added = call(weighted_colors, inputs, weight, depth, b0, b1)
 
-
-def _color(
-    slots: Slots,
-    weight: jax.Array,
-    depth: jax.Array,
-    w0: jax.Array,
-    w1: jax.Array,
-    *,
-    settings: Settings,
-) -> jax.Array:
-    """The weights, and times them depth and colours `[P, 2 + C, h w]`."""
-    colors = []
-    if (paint := settings.paint) is not None:
-        colors = paint_at(slots, attributes_at(slots, w0, w1, flat=paint.flat), paint)
-    return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)
+    # Add them up.
+    total, max_face = _add_generator((total, max_face), inputs, t, framebuffer, settings)
+    sums = framebuffer.add_blocks(sums, inputs.origin, inputs.blocks.valid, added)
+    return total, max_face, sums, nearest

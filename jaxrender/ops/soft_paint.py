@@ -1,4 +1,4 @@
-"""The colours of triangles at the pixels of a pass, and what the gradient to them pulls at.
+"""The surface shader of the soft rasteriser: colours of fragments, and the way back from them.
 
 Shapes and symbols as in `soft.py`.
 """
@@ -11,101 +11,104 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import mix
-from jaxrender.ops.soft_scene import Slots
-from jaxrender.ops.soft_types import Paint, Settings
+from jaxrender.ops.footprints import interpolate
+from jaxrender.ops.soft_scene import PassInputs
+from jaxrender.ops.soft_types import Settings, Shader
 
 
-def corner_attributes(slots: Slots) -> list[list[jax.Array]]:
-    """The attributes of the three corners, each `[P, 1]`."""
-    count = slots.attributes.shape[0] // 3
-    rows = [slots.attributes[k][:, None] for k in range(3 * count)]
+def corner_varyings(inputs: PassInputs) -> list[list[jax.Array]]:
+    """The varyings of the three corners, each `[P, 1]`."""
+    count = inputs.varyings.shape[0] // 3
+    rows = [inputs.varyings[k][:, None] for k in range(3 * count)]
     return [rows[:count], rows[count : 2 * count], rows[2 * count :]]
 
 
-def attributes_at(slots: Slots, w0: jax.Array, w1: jax.Array, *, flat: bool) -> list[jax.Array]:
-    """The attributes at each pixel."""
-    if flat:
-        return [jnp.broadcast_to(value, w0.shape) for value in corner_attributes(slots)[0]]
-    weights = [w0, w1, 1 - w0 - w1]
-    return [mix(weights, list(corners)) for corners in zip(*corner_attributes(slots), strict=True)]
+def interpolate_varyings(
+    inputs: PassInputs, b0: jax.Array, b1: jax.Array, shader: Shader
+) -> list[jax.Array]:
+    """The varyings of each fragment."""
+    corners = corner_varyings(inputs)
+    if shader.constant_per_face:
+        return [jnp.broadcast_to(value, b0.shape) for value in corners[0]]
+    barycentrics = [b0, b1, 1 - b0 - b1]
+    return [interpolate(barycentrics, list(values)) for values in zip(*corners, strict=True)]
 
 
-def taps_of(slots: Slots, attributes: list[jax.Array], paint: Paint) -> tuple[list, list]:
-    """The rows of the view's table that pixels read, and their weights; none without taps."""
-    if paint.taps is None:
-        return [], []
-    places = [slots.places[k][:, None] for k in range(slots.places.shape[0])]
-    return paint.taps(places, attributes)
-
-
-def paint_at(slots: Slots, attributes: list[jax.Array], paint: Paint) -> list[jax.Array]:
-    """The colours of the triangles at each pixel."""
+def shade(inputs: PassInputs, varyings: list[jax.Array], shader: Shader) -> list[jax.Array]:
+    """The colours `c_j` of the fragments."""
     texel = []
-    if paint.taps is not None:
-        rows, weights = taps_of(slots, attributes, paint)
-        texel = blend_texels(read_rows(slots, rows), weights)
-    return attributes if paint.mix is None else paint.mix(texel, attributes)
+    if shader.taps is not None:
+        rows, weights = _taps(inputs, varyings, shader)
+        texel = _blend_taps(_read_texels(inputs, rows), weights)
+    return varyings if shader.color is None else shader.color(texel, varyings)
 
 
-def read_rows(slots: Slots, rows: list[jax.Array]) -> list[list[jax.Array]]:
-    """The channels of each of the rows at each pixel."""
-    first = slots.first_row[:, None]
-    read = [jnp.take(slots.table, first + row, axis=0, mode="clip") for row in rows]
-    return [[texel[..., c] for c in range(slots.table.shape[-1])] for texel in read]
+def _taps(inputs: PassInputs, varyings: list[jax.Array], shader: Shader) -> tuple[list, list]:
+    """The rows of the view's texels that fragments read, and their weights; none without taps."""
+    if shader.taps is None:
+        return [], []
+    index = [inputs.texture_index[k][:, None] for k in range(inputs.texture_index.shape[0])]
+    return shader.taps(index, varyings)
 
 
-def blend_texels(read: list[list[jax.Array]], weights: list[jax.Array]) -> list[jax.Array]:
+def _read_texels(inputs: PassInputs, rows: list[jax.Array]) -> list[list[jax.Array]]:
+    """The channels of each of the rows at each fragment."""
+    first = inputs.first_row[:, None]
+    taps = [jnp.take(inputs.texels, first + row, axis=0, mode="clip") for row in rows]
+    return [[tap[..., c] for c in range(inputs.texels.shape[-1])] for tap in taps]
+
+
+def _blend_taps(taps: list[list[jax.Array]], weights: list[jax.Array]) -> list[jax.Array]:
     """The channels of the texels that were read, weighted."""
     return [
         functools.reduce(jnp.add, map(jnp.multiply, channel, weights))
-        for channel in zip(*read, strict=True)
+        for channel in zip(*taps, strict=True)
     ]
 
 
-def reads_table(settings: Settings) -> bool:
-    """Whether the table is to be differentiated."""
-    paint = settings.paint
-    return settings.wanted.table and paint is not None and paint.taps is not None
+def needs_texels(settings: Settings) -> bool:
+    """Whether the texels are to be differentiated."""
+    shader = settings.shader
+    return settings.needed.texels and shader is not None and shader.taps is not None
 
 
-class Pulled(NamedTuple):
-    """What the colours of a pass, and through them their attributes and texels, are pulled."""
+class ShaderCotangents(NamedTuple):
+    """The colours of fragments, and the cotangents of what they are made of."""
 
     colors: list[jax.Array]
-    attributes: list[jax.Array]  # the gradient to them
-    rows: list[jax.Array]  # of the table, each with its gradient
+    varyings: list[jax.Array]
+    rows: list[jax.Array]  # of the texels, each with its cotangent
     texels: list[jax.Array]  # [P, h w, C']; none where nobody asks for it
 
 
-def pull_paint(
-    slots: Slots, attributes: list[jax.Array], upstream: list[jax.Array], settings: Settings
-) -> Pulled:
-    """`paint_at`, and the gradients that `upstream` at its colours has."""
-    paint = settings.paint or Paint(0)
-    if paint.mix is None and paint.taps is None:
-        return Pulled(attributes, upstream, [], [])
+def shade_backward(
+    inputs: PassInputs, varyings: list[jax.Array], d_color: list[jax.Array], settings: Settings
+) -> ShaderCotangents:
+    """`shade`, and the cotangents of varyings and texels, from those of its colours."""
+    shader = settings.shader or Shader(0)
+    if shader.color is None and shader.taps is None:
+        return ShaderCotangents(varyings, d_color, [], [])
 
     # Read the texels again.
-    rows, weights, read, texel, pull_weights = [], [], [], [], None
-    if paint.taps is not None:
-        rows, _ = taps_of(slots, attributes, paint)
-        weights, pull_weights = jax.vjp(lambda values: taps_of(slots, values, paint)[1], attributes)
-        read = read_rows(slots, rows)
-        texel = blend_texels(read, weights)
+    rows, weights, taps, texel, weights_vjp = [], [], [], [], None
+    if shader.taps is not None:
+        rows, _ = _taps(inputs, varyings, shader)
+        weights, weights_vjp = jax.vjp(lambda values: _taps(inputs, values, shader)[1], varyings)
+        taps = _read_texels(inputs, rows)
+        texel = _blend_taps(taps, weights)
 
-    # Go back through the mixing, then through the reading.
-    if paint.mix is None:
-        colors, by_texel, by_attributes = texel, upstream, [jnp.zeros_like(a) for a in attributes]
+    # Go back through the colour function, then through the reading.
+    if shader.color is None:
+        colors, d_texel, d_varyings = texel, d_color, [jnp.zeros_like(a) for a in varyings]
     else:
-        colors, pull = jax.vjp(paint.mix, texel, attributes)
-        by_texel, by_attributes = pull(upstream)
-    if pull_weights is None:
-        return Pulled(colors, by_attributes, [], [])
-    by_weights = [functools.reduce(jnp.add, map(jnp.multiply, row, by_texel)) for row in read]
-    (moved,) = pull_weights(by_weights)
-    by_attributes = list(map(jnp.add, by_attributes, moved))
-    if not reads_table(settings):
-        return Pulled(colors, by_attributes, [], [])
-    texels = [jnp.stack([weight * part for part in by_texel], -1) for weight in weights]
-    return Pulled(colors, by_attributes, rows, texels)
+        colors, color_vjp = jax.vjp(shader.color, texel, varyings)
+        d_texel, d_varyings = color_vjp(d_color)
+    if weights_vjp is None:
+        return ShaderCotangents(colors, d_varyings, [], [])
+    d_weights = [functools.reduce(jnp.add, map(jnp.multiply, tap, d_texel)) for tap in taps]
+    (d_varyings_of_weights,) = weights_vjp(d_weights)
+    d_varyings = list(map(jnp.add, d_varyings, d_varyings_of_weights))
+    if not needs_texels(settings):
+        return ShaderCotangents(colors, d_varyings, [], [])
+    d_taps = [jnp.stack([weight * part for part in d_texel], -1) for weight in weights]
+    return ShaderCotangents(colors, d_varyings, rows, d_taps)

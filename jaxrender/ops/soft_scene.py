@@ -12,147 +12,148 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.footprints import footprint_table
-from jaxrender.ops.passes import vary_like
-from jaxrender.ops.soft_types import DRAWN, NOT_DRAWN, Scales, Scene, Schedule, Settings
+from jaxrender.ops.footprints import set_up_triangles
+from jaxrender.ops.passes import match_varying_axes
+from jaxrender.ops.soft_planes import Framebuffer
+from jaxrender.ops.soft_types import DRAWN, NOT_DRAWN, Scene, Schedule, Settings, Uniforms
 from jaxrender.ops.triangles import pixel_span
-from jaxrender.ops.windows import Bounds, Windows, expected_windows, scan_windows
+from jaxrender.ops.windows import Blocks, Bounds, expected_blocks, scan_blocks
 
 
-class Setup(NamedTuple):
+class SceneSetup(NamedTuple):
     """The triangles of all views, one view after the other, ready to be scanned."""
 
-    views: int
-    triangles: int  # N
+    framebuffer: Framebuffer
+    triangle_count: int  # N
     bounds: Bounds
-    footprints: jax.Array  # [16, B N]
+    triangles: jax.Array  # [16, B N] of `set_up_triangles`
     colored: jax.Array  # [B N] bool
-    attributes: jax.Array  # [3 K, B N], or [3 K, N] where all views share them
-    table: jax.Array  # [R, C'] or [B R, C']
-    rows: int  # R where each view has its own texels, or 0
-    places: jax.Array  # [I, B N or N]
-    scales: jax.Array  # [7, B]
+    varyings: jax.Array  # [3 K, B N], or [3 K, N] where all views share them
+    texels: jax.Array  # [R, C'] or [B R, C']
+    rows_per_view: int  # R where each view has its own texels, or 0
+    texture_index: jax.Array  # [I, B N or N]
+    uniforms: jax.Array  # [7, B]
 
 
-class Slots(NamedTuple):
-    """The triangles of one pass, and their windows."""
+class PassInputs(NamedTuple):
+    """The pixel blocks of one pass, and what is known of their triangles."""
 
-    windows: Windows
+    blocks: Blocks
     view: jax.Array  # [P]
-    footprints: jax.Array  # [16, P]
+    triangles: jax.Array  # [16, P]
     colored: jax.Array  # [P] bool
-    attributes: jax.Array  # [3 K, P]
-    places: jax.Array  # [I, P]
-    table: jax.Array  # of all views
+    varyings: jax.Array  # [3 K, P]
+    texture_index: jax.Array  # [I, P]
+    texels: jax.Array  # of all views
     first_row: jax.Array  # [P] of the view's texels in it
-    scales: jax.Array  # [7, P]
-    origin: jax.Array  # [P, 2] of the windows in the tall picture
+    uniforms: jax.Array  # [7, P]
+    origin: jax.Array  # [P, 2] where the blocks begin in the framebuffer
 
 
-def set_up(scene: Scene, scales: Scales, settings: Settings) -> Setup:
+def set_up_scene(
+    scene: Scene, uniforms: Uniforms, framebuffer: Framebuffer, settings: Settings
+) -> SceneSetup:
     """Arranges the views' triangles; every array has a leading axis `[B or 1]`."""
-    views = max(array.shape[0] for array in (*scene, *scales))
-    count = scene.corners.shape[1]
-    rates = jnp.stack([jnp.broadcast_to(scale, (views,)) for scale in scales])
+    views, count = framebuffer.views, scene.corners.shape[1]
+    by_view = jnp.stack([jnp.broadcast_to(number, (views,)) for number in uniforms])
     corners = jnp.broadcast_to(scene.corners, (views, count, 3, 3)).reshape(-1, 3, 3)
-    part = jnp.broadcast_to(scene.part, (views, count)).reshape(-1)
-    reach = jnp.repeat(Scales(*rates).reach, count)
-    table = scene.table
-    return Setup(
-        views,
+    draw_mode = jnp.broadcast_to(scene.draw_mode, (views, count)).reshape(-1)
+    blur_radius_sq = jnp.repeat(Uniforms(*by_view).blur_radius_sq, count)
+    texels = scene.texels
+    return SceneSetup(
+        framebuffer,
         count,
-        _bounds(corners, part != NOT_DRAWN, reach, settings),
-        footprint_table(corners, perspective=settings.perspective),
-        part == DRAWN,
-        scene.attributes.transpose(2, 3, 0, 1).reshape(-1, scene.attributes.shape[0] * count),
-        table.reshape(-1, table.shape[-1]),
-        table.shape[1] if table.shape[0] > 1 else 0,
-        scene.places.transpose(2, 0, 1).reshape(-1, scene.places.shape[0] * count),
-        rates,
+        _bounds(corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings),
+        set_up_triangles(corners, perspective=settings.perspective),
+        draw_mode == DRAWN,
+        scene.varyings.transpose(2, 3, 0, 1).reshape(-1, scene.varyings.shape[0] * count),
+        texels.reshape(-1, texels.shape[-1]),
+        texels.shape[1] if texels.shape[0] > 1 else 0,
+        scene.texture_index.transpose(2, 0, 1).reshape(-1, scene.texture_index.shape[0] * count),
+        by_view,
     )
 
 
-def _bounds(corners: jax.Array, drawn: jax.Array, reach: jax.Array, settings: Settings) -> Bounds:
+def _bounds(
+    corners: jax.Array, drawn: jax.Array, blur_radius_sq: jax.Array, settings: Settings
+) -> Bounds:
     """The pixels that triangles `[N, 3, 3]` may reach."""
     height, width = settings.image_size
     xy = corners[..., :2]
-    grown = jnp.sqrt(reach)[:, None, None]
+    radius = jnp.sqrt(blur_radius_sq)[:, None, None]
     if settings.distance == "hard":
-        grown = jnp.zeros_like(grown)
+        radius = jnp.zeros_like(radius)
     if settings.distance == "barycentric":
         # All that has w >= -r is the triangle with corners w_k = 1 + 2 r.
-        spread = xy + grown * (3 * xy - xy.sum(1, keepdims=True))
+        spread = xy + radius * (3 * xy - xy.sum(1, keepdims=True))
         low, high = spread.min(1), spread.max(1)
     else:
-        low, high = (xy - grown).min(1), (xy + grown).max(1)
+        low, high = (xy - radius).min(1), (xy + radius).max(1)
     left, right = pixel_span(low[:, 0], high[:, 0], width)
     top, bottom = pixel_span(low[:, 1], high[:, 1], height)
     return Bounds(top, left, jnp.where(drawn, bottom, -1), right)
 
 
-def take_slots(setup: Setup, windows: Windows, settings: Settings) -> Slots:
+def _gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
     """Gathers what a pass needs of its triangles."""
-    face = windows.face
-    view = lax.div(face, jnp.int32(max(setup.triangles, 1)))
-    local = face - view * setup.triangles
-    row = windows.row + view * (settings.image_size[0] + settings.window[0])
-    return Slots(
-        windows,
+    face = blocks.face
+    view = lax.div(face, jnp.int32(max(setup.triangle_count, 1)))
+    local = face - view * setup.triangle_count
+    row = blocks.row + view * setup.framebuffer.rows_per_view
+
+    def own_or_shared(table: jax.Array) -> jax.Array:
+        return table[:, face if table.shape[1] > setup.triangle_count else local]
+
+    return PassInputs(
+        blocks,
         view,
-        setup.footprints[:, face],
+        setup.triangles[:, face],
         setup.colored[face],
-        setup.attributes[:, face if setup.attributes.shape[1] > setup.triangles else local],
-        setup.places[:, face if setup.places.shape[1] > setup.triangles else local],
-        setup.table,
-        view * setup.rows,
-        setup.scales[:, view],
-        jnp.stack([row, windows.column], -1),
+        own_or_shared(setup.varyings),
+        own_or_shared(setup.texture_index),
+        setup.texels,
+        view * setup.rows_per_view,
+        setup.uniforms[:, view],
+        jnp.stack([row, blocks.column], -1),
     )
 
 
-def scan(
-    setup: Setup, fold: Callable, state: Any, *, settings: Settings, schedule: Schedule
-) -> Any:
-    """Folds all windows of all views into `state`: `fold(state, slots, settings, staged)`."""
-    return scan_windows(
-        lambda state, windows: fold(
-            state, take_slots(setup, windows, settings), settings, schedule.staged
-        ),
+def scan_scene(setup: SceneSetup, fold: Callable, state: Any, *, schedule: Schedule) -> Any:
+    """Folds all pixel blocks of all views into `state`: `fold(state, inputs) -> state`."""
+    framebuffer = setup.framebuffer
+    return scan_blocks(
+        lambda state, blocks: fold(state, _gather_inputs(setup, blocks)),
         state,
         setup.bounds,
-        window=settings.window,
-        slots=_slots(setup, settings, schedule),
+        block_size=framebuffer.block_size,
+        blocks_per_pass=_blocks_per_pass(setup, schedule),
     )
 
 
-def _slots(setup: Setup, settings: Settings, schedule: Schedule) -> int:
-    """How many windows a pass holds."""
-    expected = expected_windows(setup.triangles, settings.image_size, settings.window)
-    share = max(int(schedule.share * setup.views * expected), 1)
-    fewest, most = schedule.slots
+def _blocks_per_pass(setup: SceneSetup, schedule: Schedule) -> int:
+    """How many pixel blocks a pass holds: a power of two."""
+    framebuffer = setup.framebuffer
+    expected = expected_blocks(setup.triangle_count, framebuffer.image_size, framebuffer.block_size)
+    share = max(int(schedule.pass_fraction * framebuffer.views * expected), 1)
+    fewest, most = schedule.blocks_per_pass
     return min(most, max(fewest, 1 << share.bit_length() - 1))
 
 
-def staged_call(staged: bool, function: Callable, slots: Slots, *arrays: Any) -> Any:
-    """`function(slots, *arrays)`, with the arrays written out first.
+def separate_call(function: Callable, inputs: PassInputs, *values: Any, schedule: Schedule) -> Any:
+    """`function(inputs, *values)`, whose arguments and results are each computed once.
 
-    XLA on a CPU makes one kernel of each result, with all that it needs computed anew. Operands
-    of a branch are written out, and so computed once; this branch is always taken.
+    XLA on a CPU makes one kernel of each result, in which all that it needs is computed anew: a
+    pass of the backward scan takes three times as long so. It writes out what goes into a branch
+    and what comes out of it; so this is a branch, always taken.
     """
-    if not staged:
-        return function(slots, *arrays)
-    # Compiled functions are traced once, not at each use: stages lie inside of stages.
+    if not schedule.materialize:
+        return function(inputs, *values)
+    # Compiled functions are traced once, not at each use.
     function = jax.jit(function, inline=True)
-    shapes = jax.eval_shape(function, slots, *arrays)
+    shapes = jax.eval_shape(function, inputs, *values)
 
-    def never(slots: Slots, *_: Any) -> Any:
+    def never(inputs: PassInputs, *_: Any) -> Any:
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-        return vary_like(zeros, slots.view)
+        return match_varying_axes(zeros, inputs.view)
 
-    return lax.cond(
-        slots.view[0] >= 0,
-        function,
-        never,
-        slots,
-        *arrays,
-    )
+    return lax.cond(inputs.view[0] >= 0, function, never, inputs, *values)

@@ -8,56 +8,57 @@ from typing import NamedTuple
 
 import jax
 
-NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # what a triangle takes part in
+NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # `Scene.draw_mode`: what a triangle takes part in
 
 
 class Schedule(NamedTuple):
     """How the same passes run on a kind of device; a matter of speed alone."""
 
-    forward: tuple[int, int]  # window; a CPU scatters few large ones quicker than many small ones
-    backward: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
-    slots: tuple[int, int]  # windows in a pass, at least and at most
-    share: float  # of the windows to be expected, that a pass should hold
-    staged: bool  # whether what many results need is written out first
+    forward_block: tuple[int, int]  # a CPU scatters few large ones quicker than many small ones
+    backward_block: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
+    blocks_per_pass: tuple[int, int]  # at least and at most
+    pass_fraction: float  # of all blocks to be expected, that a pass should hold
+    materialize: bool  # whether values that many results need are computed once, see `materialize`
 
 
 SCHEDULES = {
-    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, staged=True),
-    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, staged=False),
+    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, materialize=True),
+    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, materialize=False),
 }
 
 
-class Paint(NamedTuple):
-    """How attributes become colours, with two functions of lists of arrays `[P, h w]`.
+class Shader(NamedTuple):
+    """How varyings become colours, with two functions of lists of arrays `[P, h w]`.
 
     Attributes:
         channels: `C`.
-        taps: `(places, attributes) -> (rows, weights)`, which rows of the table to read and how
-            much of each; `places` are integers of the triangle. None reads nothing.
-        mix: `(texel, attributes) -> colours`, elementwise. None is the attributes themselves.
-        flat: whether each triangle has the same attributes all over.
+        taps: `(texture_index, varyings) -> (rows, weights)`, which rows of the table of texels to
+            read and how much of each. None reads nothing.
+        color: `(texel, varyings) -> colours`, elementwise. None is the texel that was read, and
+            without taps the varyings themselves.
+        constant_per_face: whether each triangle has the same varyings all over.
     """
 
     channels: int
     taps: Callable[[list[jax.Array], list[jax.Array]], tuple[list, list]] | None = None
-    mix: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]] | None = None
-    flat: bool = False
+    color: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]] | None = None
+    constant_per_face: bool = False
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Wanted:
+class Needed:
     """What the loss depends on, and what it is to be differentiated to; the rest gets 0.
 
-    Part of the program, also among what the forward scans keep.
+    Part of the program, also among the residuals.
     """
 
     depth: bool = True  # whether it depends on the depth that is drawn
     corners: bool = True
-    attributes: bool = True
-    table: bool = True
+    varyings: bool = True
+    texels: bool = True
     sigma: bool = True
-    sharpness: bool = True
+    inverse_temperature: bool = True
 
 
 class Settings(NamedTuple):
@@ -68,39 +69,40 @@ class Settings(NamedTuple):
         distance: "euclidean", "barycentric" or "hard".
         coverage: `F`, elementwise.
         squared: whether `F` takes `t = ±d²/σ` or its root `±d/√σ`.
-        sure: whether `F` exceeds any cutoff everywhere inside.
-        tally: `t -> g(F(t))`, or likewise of its root; elementwise.
-        highest: whether `total` is the largest, not the sum.
-        paint: how colours are found; None blends nothing: only `total` counts.
+        reached_is_covered: whether `F` exceeds the cutoff wherever a triangle reaches, so that
+            nobody need compare.
+        generator: `t -> g(F(t))`, or likewise of its root; elementwise.
+        takes_maximum: whether `total` is the largest generator, not their sum.
+        shader: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
-        wanted: what to differentiate.
-        window: `(h, w)`, which the scans take from their schedule.
+        needed: what to differentiate.
+        block_size: `(h, w)`, which the scans take from their schedule.
     """
 
     image_size: tuple[int, int]
     distance: str
     coverage: Callable[[jax.Array], jax.Array]
     squared: bool
-    sure: bool
-    tally: Callable[[jax.Array], jax.Array]
-    highest: bool
-    paint: Paint | None
+    reached_is_covered: bool
+    generator: Callable[[jax.Array], jax.Array]
+    takes_maximum: bool
+    shader: Shader | None
     perspective: bool
     faithful: bool
-    wanted: Wanted = Wanted()
-    window: tuple[int, int] = (0, 0)
+    needed: Needed = Needed()
+    block_size: tuple[int, int] = (0, 0)
 
 
-class Scales(NamedTuple):
-    """What is traced, each `[]`, one for each view."""
+class Uniforms(NamedTuple):
+    """What is traced and the same for all triangles and pixels of a view, each `[]`."""
 
     sigma: jax.Array  # square pixels, or squared barycentrics
-    sharpness: jax.Array  # s, per scene unit of depth
-    floor: jax.Array  # z_b, depth of the background
+    inverse_temperature: jax.Array  # s, per scene unit of depth
+    background_depth: jax.Array  # z_b
     near: jax.Array  # in front of which nothing is drawn
     far: jax.Array  # behind which nothing is drawn
-    reach: jax.Array  # how far a triangle reaches, as `sigma`
+    blur_radius_sq: jax.Array  # how far a triangle reaches, in the unit of `sigma`
     cutoff: jax.Array  # the coverage there
 
 
@@ -108,24 +110,24 @@ class Scene(NamedTuple):
     """What is drawn."""
 
     corners: jax.Array  # [N, 3, 3] of each corner: pixel coordinates x, y, and depth
-    part: jax.Array  # [N] int32: NOT_DRAWN, ALPHA_ONLY or DRAWN
-    attributes: jax.Array  # [N, 3, K] of each corner
-    table: jax.Array  # [R, C'] texels
-    places: jax.Array  # [N, I] int32 what `Paint.taps` needs of a triangle
+    draw_mode: jax.Array  # [N] int32: NOT_DRAWN, ALPHA_ONLY or DRAWN
+    varyings: jax.Array  # [N, 3, K] of each corner
+    texels: jax.Array  # [R, C'] table of all textures
+    texture_index: jax.Array  # [N, I] int32 where a triangle's texels are, for `Shader.taps`
 
 
 class Blend(NamedTuple):
-    """The sums of all triangles at each pixel; see the top of the file."""
+    """The sums over all triangles at each pixel; see the top of `soft.py`."""
 
     rgb: jax.Array  # [H, W, C]
     depth: jax.Array  # [H, W]
-    background: jax.Array  # [H, W]
+    background_weight: jax.Array  # [H, W]
     total: jax.Array  # [H, W]
 
 
-class Saved(NamedTuple):
+class Residuals(NamedTuple):
     """What the backward scan needs of the forward ones."""
 
-    nearest: jax.Array  # [H, W] m
-    norm: jax.Array  # [H, W] S
-    winner: jax.Array  # [H, W] int32, or [0, 0]: which triangle gave the highest tally
+    nearest_depth: jax.Array  # [H, W] m
+    weight_sum: jax.Array  # [H, W] S
+    max_face: jax.Array  # [H, W] int32, or [0, 0]: which triangle gave the largest generator

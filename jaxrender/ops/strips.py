@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.native import weigh_down
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.passes import match_varying_axes
 from jaxrender.ops.windows import Bounds
 
 WIDTH = 8  # of a strip, and of a window
@@ -123,7 +123,9 @@ def walk(
 
         return lax.while_loop(lambda carry: carry[0] <= bottom, one_window, (top, first, state))[2]
 
-    return lax.fori_loop(jnp.int32(0), jnp.int32(total), one_face, vary_like(state, bounds.top))
+    return lax.fori_loop(
+        jnp.int32(0), jnp.int32(total), one_face, match_varying_axes(state, bounds.top)
+    )
 
 
 def piece(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:

@@ -1,12 +1,14 @@
-"""The window engine: walks over all (face, pixel) pairs, exactly and without a capacity.
+"""The block engine: walks over all (face, pixel) pairs, exactly and without a capacity.
 
-Each face touches the pixels within its bounds. The bounds are cut into windows of a fixed
-size that start at the face's own corner, so a small face is one window, and a face that fills
-the picture is many. The windows of all faces are numbered face by face, from the LAST face to
-the first, and handled in passes of a fixed number of slots, as many passes as it takes: no
+Shapes: `F` faces, `P` pixel blocks of a pass, `h, w` pixels of a block.
+
+Each face touches the pixels within its bounds. The bounds are cut into pixel blocks of a fixed
+size that start at the face's own corner, so a small face is one block, and a face that fills
+the picture is many. The blocks of all faces are numbered face by face, from the LAST face to
+the first, and handled in passes of a fixed number of blocks, as many passes as it takes: no
 list overflows, nothing is sorted, and memory is O(faces + pixels) whatever the mesh.
 
-Cost: O(faces + windows). The walk from the last face to the first lets a z-buffer break ties
+Cost: O(faces + blocks). The walk from the last face to the first lets a z-buffer break ties
 with a plain minimum over face ids (see `hard.py`).
 """
 
@@ -19,10 +21,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.passes import list_places, vary_like
+from jaxrender.ops.passes import compact_indices, match_varying_axes
 
-MAX_SLOTS = 1 << 23  # of a pass: float32 counts exactly so far
-NO_SLOT = 1 << 30  # stands for any place behind the last slot
+MAX_BLOCKS_PER_PASS = 1 << 23  # float32 counts exactly so far
+BEYOND_PASS = 1 << 30  # stands for any position behind the last block of a pass
 
 
 class Bounds(NamedTuple):
@@ -34,31 +36,31 @@ class Bounds(NamedTuple):
     right: jax.Array  # [F]
 
 
-class Windows(NamedTuple):
-    """One pass: a window of pixels of one face in each slot."""
+class Blocks(NamedTuple):
+    """The pixel blocks of one pass, each of one face."""
 
     face: jax.Array  # [P] int32
-    row: jax.Array  # [P] the window's first row, 0 where the slot is not in use
-    column: jax.Array  # [P] the window's first column, likewise
-    live: jax.Array  # [P] bool: whether the slot is in use
+    row: jax.Array  # [P] the block's first row, 0 where the entry is padding
+    column: jax.Array  # [P] the block's first column, likewise
+    valid: jax.Array  # [P] bool: whether the entry is a block, not padding
 
 
-def scan_windows(
-    fold: Callable[[Any, Windows], Any],
+def scan_blocks(
+    fold: Callable[[Any, Blocks], Any],
     state: Any,
     bounds: Bounds,
     *,
-    window: tuple[int, int],
-    slots: int,
+    block_size: tuple[int, int],
+    blocks_per_pass: int,
 ) -> Any:
-    """Folds every window of every face into `state`, from the last face to the first.
+    """Folds every pixel block of every face into `state`, from the last face to the first.
 
     Args:
-        fold: `fold(state, windows) -> state`; a face's windows never overlap.
+        fold: `fold(state, blocks) -> state`; a face's blocks never overlap.
         state: any pytree.
         bounds: of each face, in pixels.
-        window: `(height, width)` in pixels.
-        slots: how many windows a pass holds, at most `MAX_SLOTS`; a setting of speed alone.
+        block_size: `(h, w)` in pixels.
+        blocks_per_pass: `P`, at most `MAX_BLOCKS_PER_PASS`; a setting of speed alone.
 
     Returns:
         The final state.
@@ -66,71 +68,73 @@ def scan_windows(
     faces = bounds.top.shape[0]
     if faces == 0:
         return state
-    height, width = window
+    height, width = block_size
 
-    # Count each face's windows; list the faces that have any, last face first.
+    # Count each face's blocks; list the faces that have any, last face first.
     with jax.named_scope("bin"):
         rows = lax.div(jnp.maximum(bounds.bottom - bounds.top + height, 0), jnp.int32(height))
         columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
         count = rows * columns
-        queue, listed = list_places((count > 0)[::-1], faces + slots)  # padded for the last pass
+        # Pad the list for the last pass.
+        queue, listed = compact_indices((count > 0)[::-1], faces + blocks_per_pass)
         queue = faces - 1 - queue
-    slot = jnp.arange(slots, dtype=jnp.int32)
+    position = jnp.arange(blocks_per_pass, dtype=jnp.int32)
 
-    def next_windows(cursor: jax.Array, done: jax.Array) -> tuple[Windows, jax.Array, jax.Array]:
-        # Give the next faces consecutive slots; the first face may be `done` in part. Sums of
-        # all their windows may exceed int32; float32 only rounds those that no slot is left for.
-        ahead = lax.dynamic_slice(queue, (cursor,), (slots,))
-        left_over = jnp.where(cursor + slot < listed, count[ahead], 0)
-        left_over = left_over - jnp.where(slot == 0, done, 0)
-        ends = jnp.cumsum(jnp.minimum(left_over, slots + 1), dtype=jnp.float32)
-        ends = jnp.minimum(ends, NO_SLOT).astype(jnp.int32)
+    def next_blocks(cursor: jax.Array, done: jax.Array) -> tuple[Blocks, jax.Array, jax.Array]:
+        # Give the next faces consecutive positions in the pass; of the first face, `done` blocks
+        # are drawn already. Sums of all their blocks may exceed int32; float32 only rounds those
+        # that have no position left.
+        ahead = lax.dynamic_slice(queue, (cursor,), (blocks_per_pass,))
+        remaining = jnp.where(cursor + position < listed, count[ahead], 0)
+        remaining = remaining - jnp.where(position == 0, done, 0)
+        ends = jnp.cumsum(jnp.minimum(remaining, blocks_per_pass + 1), dtype=jnp.float32)
+        ends = jnp.minimum(ends, BEYOND_PASS).astype(jnp.int32)
         starts = jnp.concatenate([jnp.zeros(1, jnp.int32), ends[:-1]])
 
-        # Find whose window each slot holds: as many faces start before it as it comes after.
-        opens = jnp.zeros(slots, jnp.int32).at[starts].add(1, mode="drop")
+        # Find whose block each position holds: as many faces start before it as it comes after.
+        opens = jnp.zeros(blocks_per_pass, jnp.int32).at[starts].add(1, mode="drop")
         owner = jnp.cumsum(opens, dtype=jnp.int32) - 1
-        index = slot - starts[owner] + jnp.where(owner == 0, done, 0)
+        index = position - starts[owner] + jnp.where(owner == 0, done, 0)
         face = ahead[owner]
         across = jnp.maximum(columns[face], 1)
         down = lax.div(index, across)
-        live = slot < ends[-1]
-        windows = Windows(
+        valid = position < ends[-1]
+        blocks = Blocks(
             face=face,
-            row=jnp.where(live, bounds.top[face] + height * down, 0),
-            column=jnp.where(live, bounds.left[face] + width * (index - across * down), 0),
-            live=live,
+            row=jnp.where(valid, bounds.top[face] + height * down, 0),
+            column=jnp.where(valid, bounds.left[face] + width * (index - across * down), 0),
+            valid=valid,
         )
 
-        # Go on behind the last window drawn.
+        # Go on behind the last block drawn.
         last, drawn = owner[-1], index[-1] + 1
         whole = drawn >= count[face[-1]]
-        all_fit = ends[-1] <= slots
-        cursor = cursor + jnp.where(all_fit, slots, last + whole.astype(jnp.int32))
-        return windows, cursor, jnp.where(all_fit | whole, 0, drawn)
+        all_fit = ends[-1] <= blocks_per_pass
+        cursor = cursor + jnp.where(all_fit, blocks_per_pass, last + whole.astype(jnp.int32))
+        return blocks, cursor, jnp.where(all_fit | whole, 0, drawn)
 
     def one_pass(carry: tuple[jax.Array, jax.Array, Any]) -> tuple[jax.Array, jax.Array, Any]:
         cursor, done, state = carry
         with jax.named_scope("bin"):
-            windows, cursor, done = next_windows(cursor, done)
-        return cursor, done, fold(state, windows)
+            blocks, cursor, done = next_blocks(cursor, done)
+        return cursor, done, fold(state, blocks)
 
     zero = jnp.zeros((), jnp.int32)
-    start = vary_like((zero, zero, state), bounds.top)
+    start = match_varying_axes((zero, zero, state), bounds.top)
     return lax.while_loop(lambda carry: carry[0] < listed, one_pass, start)[2]
 
 
-def expected_windows(faces: int, image_size: tuple[int, int], window: tuple[int, int]) -> int:
-    """About how many windows the faces of a view have, if two layers of them fill the picture."""
-    (height, width), (down, across) = image_size, window
+def expected_blocks(faces: int, image_size: tuple[int, int], block_size: tuple[int, int]) -> int:
+    """About how many blocks the faces of a view have, if two layers of them fill the picture."""
+    (height, width), (down, across) = image_size, block_size
     return faces + 2 * height * width // (down * across)
 
 
-def window_pixels(
-    row: jax.Array, column: jax.Array, window: tuple[int, int]
+def block_pixels(
+    row: jax.Array, column: jax.Array, block_size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows `[P, h, 1]` and columns `[P, 1, w]` of the pixels of windows with these origins."""
-    height, width = window
+    """Rows `[P, h, 1]` and columns `[P, 1, w]` of the pixels of blocks with these first pixels."""
+    height, width = block_size
     down = jnp.arange(height, dtype=jnp.int32)[None, :, None]
     across = jnp.arange(width, dtype=jnp.int32)[None, None, :]
     return row[:, None, None] + down, column[:, None, None] + across
