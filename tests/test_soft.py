@@ -772,6 +772,69 @@ class TestTransformations:
         summed = jit(jax.grad(total, (0, 1, 2)))(views, self.colors, sigmas[0])
         assert_close(summed, (apart[0], apart[1].sum(0), apart[2].sum(0)))
 
+    @pytest.mark.parametrize(
+        ("texture", "options"),
+        [
+            ("vertex", {}),
+            ("texel", {}),
+            ("flat", {"aggregate_alpha": "max"}),
+            ("vertex", {"aggregate_rgb": None}),
+            ("vertex", {"aggregate_rgb": "hard"}),
+            ("vertex", {"distance": "barycentric", "faithful": True}),
+        ],
+    )
+    def test_cotangents_of_one_picture(self, texture, options):
+        """One scene against many targets: only the cotangents have a batch axis."""
+        vertices, faces = self.vertices[:24], self.faces[:8]
+        if texture == "flat":
+            texture = jr.FaceTexels(self.colors[:8, None, None])
+        else:
+            texture = some_texture(texture, faces)
+        colors, *rest = jax.tree.leaves(texture)
+        tree = jax.tree.structure(texture)
+        rng = np.random.default_rng(0)
+        targets = jnp.asarray(rng.uniform(size=(3, *SIZE, 5)), jnp.float32)
+        backgrounds = jnp.asarray(rng.uniform(size=(3, 3)), jnp.float32)
+
+        def loss(vertices, colors, sigma, target, background):
+            image = jr.rasterize_soft(
+                jr.ScreenMesh(vertices, faces),
+                jax.tree.unflatten(tree, [colors, *rest]),
+                image_size=SIZE,
+                sigma=sigma,
+                gamma=1e-2,
+                near=0.5,
+                background=background,
+                **options,
+            )
+            drawn = jnp.dstack([image.rgb, image.alpha, 0.1 * image.depth])
+            return ((drawn - target) ** 2).sum()
+
+        scene = vertices, colors.astype(jnp.float32), jnp.float32(1e-2)
+        gradient = jax.grad(loss, (0, 1, 2))
+        together = jit(jax.vmap(gradient, (None, None, None, 0, 0)))(*scene, targets, backgrounds)
+        one = jit(gradient)
+        apart = [one(*scene, *each) for each in zip(targets, backgrounds, strict=True)]
+        assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart))
+
+    @pytest.mark.parametrize("silhouette", [False, True])
+    def test_jacobian(self, silhouette):
+        """By `jax.jacrev`, of which each row is the gradient of one pixel, as a loop has it."""
+        view = jr.look_at((0.3, 0.7, -2.4))
+        sphere, options = jr.shapes.icosphere(0), {"image_size": (3, 4), "near": 0.1}
+
+        def picture(vertices):
+            mesh = jr.Mesh(vertices, sphere.faces)
+            soft = jr.Soft(sigma=1e-2, gamma=1e-2)
+            if silhouette:
+                return jr.silhouette(mesh, view, rasterizer=soft, **options)
+            return jr.render(mesh, view, rasterizer=soft, **options).rgb[..., 0]
+
+        jacobian = jit(jax.jacrev(picture))(sphere.vertices)
+        row = jit(jax.grad(lambda vertices, i, j: picture(vertices)[i, j]))
+        for i, j in np.ndindex(3, 4):
+            assert_close(jacobian[i, j], row(sphere.vertices, i, j))
+
     def test_schedules_are_equal(self, monkeypatch):
         """That of a CPU and that of other devices, here on whatever this is."""
         plain, results = _soft.soft_blend, []

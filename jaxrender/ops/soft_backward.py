@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxrender.ops.batching import batch_size
 from jaxrender.ops.ordered import scatter_add
-from jaxrender.ops.soft_forces import PixelCotangents, sum_sizes, triangle_cotangents
+from jaxrender.ops.soft_forces import BlendedPixels, Pixels, sum_sizes, triangle_cotangents
 from jaxrender.ops.soft_paint import needs_texels
 from jaxrender.ops.soft_planes import Framebuffer
 from jaxrender.ops.soft_scene import PassInputs, scan_scene, set_up_scene
@@ -54,7 +54,7 @@ def blend_backward(
 
     # Lay out what the triangles need of each pixel. The mean v of the derivation is that of
     # v_j = G_c · c_j + G_z z_j over triangles and background.
-    pixels, d_log_background = PixelCotangents(cotangents.total), jnp.zeros((views, 1, 1), dtype)
+    blended, d_log_background = None, jnp.zeros((views, 1, 1), dtype)
     if settings.shader:
         mean = (
             (cotangents.rgb * blend.rgb).sum(-1)
@@ -63,15 +63,14 @@ def blend_backward(
         )
         # q_b = background (G_b - v)
         d_log_background = blend.background_weight * (cotangents.background_weight - mean)
-        pixels = PixelCotangents(
-            cotangents.total,
+        blended = BlendedPixels(
             residuals.nearest_depth,
             1 / residuals.weight_sum,
             mean,
-            [cotangents.rgb[..., c] for c in range(settings.shader.channels)],
-            [cotangents.depth] if settings.needed.depth else [],
+            d_color=[cotangents.rgb[..., c] for c in range(settings.shader.channels)],
+            d_depth=cotangents.depth if settings.needed.depth else None,
         )
-    planes = framebuffer.stack(jax.tree.leaves(pixels))
+    planes = framebuffer.stack(jax.tree.leaves(Pixels(cotangents.total, blended)))
     max_face = None
     if settings.takes_maximum:
         (max_face,) = framebuffer.stack([residuals.max_face])
@@ -106,18 +105,23 @@ def blend_backward(
     # ∂t/∂σ = -t / σ, of the root half of that; ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m);
     # and ∂L/∂z_b = -s q_b.
     power = 1 if settings.squared else 0.5
-    background_behind = d_log_background
-    if settings.shader:
-        background_behind *= of_view.background_depth - residuals.nearest_depth
-    d_uniforms = Uniforms(*[None] * len(Uniforms._fields))._replace(
+    behind = of_view.background_depth - residuals.nearest_depth if settings.shader else 1
+    background_behind = d_log_background * behind
+    d_uniforms = uniforms._replace(
         sigma=-power * argument_times_d_argument.sum(1) / of_view.sigma[:, 0, 0],
         inverse_temperature=-d_log_coverage_times_behind.sum(1) - background_behind.sum((1, 2)),
         background_depth=-(d_log_background * of_view.inverse_temperature).sum((1, 2)),
+        near=None,
+        far=None,
+        blur_radius_sq=None,
+        cutoff=None,
     )
-    d_scene = Scene(*[None] * len(Scene._fields))._replace(
+    d_scene = scene._replace(
         corners=jnp.concatenate([d_xy, d_z], axis=-1),
+        draw_mode=None,
         varyings=d_varyings,
         texels=d_texels.reshape(views, *scene.texels.shape[1:]),
+        texture_index=None,
     )
     return d_scene, d_uniforms
 

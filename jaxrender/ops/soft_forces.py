@@ -41,24 +41,33 @@ from jaxrender.ops.soft_sight import (
 from jaxrender.ops.soft_types import Schedule, Settings
 
 
-class PixelCotangents(NamedTuple):
+class BlendedPixels(NamedTuple):
+    """What a triangle needs of the blend, and of its cotangents, at the pixels that it reaches."""
+
+    nearest_depth: jax.Array  # m
+    inverse_weight_sum: jax.Array  # 1 / S
+    mean: jax.Array  # v
+    d_color: list[jax.Array]  # G_c
+    d_depth: jax.Array | None  # G_z, if the loss depends on it
+
+
+class Pixels(NamedTuple):
     """What a triangle needs of the pixels that it reaches; each `[..., pixels]`."""
 
     d_total: jax.Array  # G_a
-    nearest_depth: jax.Array | None = None  # m; where there are colours, as all that follows
-    inverse_weight_sum: jax.Array | None = None  # 1 / S
-    mean: jax.Array | None = None  # v
-    d_color: tuple[jax.Array, ...] = ()  # G_c
-    d_depth: tuple[jax.Array, ...] = ()  # G_z, one or, if the loss does not depend on it, none
+    blended: BlendedPixels | None  # where there are colours
 
 
-def _unpack_pixels(planes: jax.Array, settings: Settings) -> PixelCotangents:
-    """Those that `jax.tree.leaves` of them, stacked, `[P, n, h w]` have."""
+def _unpack_pixels(planes: jax.Array, settings: Settings) -> Pixels:
+    """Those whose leaves are the planes `[P, n, h w]`, in the order of `jax.tree.leaves`."""
     plane = [planes[:, k] for k in range(planes.shape[1])]
     if settings.shader is None:
-        return PixelCotangents(plane[0])
-    first_depth = 4 + settings.shader.channels
-    return PixelCotangents(*plane[:4], tuple(plane[4:first_depth]), tuple(plane[first_depth:]))
+        return Pixels(plane[0], None)
+    d_color = plane[4 : 4 + settings.shader.channels]
+    d_depth = plane[-1] if settings.needed.depth else None
+    nearest_depth, inverse_weight_sum, mean = plane[1:4]
+    blended = BlendedPixels(nearest_depth, inverse_weight_sum, mean, d_color, d_depth)
+    return Pixels(plane[0], blended)
 
 
 def sum_sizes(settings: Settings, varying_count: int) -> tuple[int, int, int, int, int]:
@@ -83,7 +92,7 @@ def triangle_cotangents(
 
     Args:
         inputs: of the pass.
-        planes: `[P, n, h w]`, the leaves of `PixelCotangents`.
+        planes: `[P, n, h w]`, the leaves of `Pixels`.
         settings: what is part of the program.
         schedule: a matter of speed.
 
@@ -170,11 +179,11 @@ def _weigh(
     b0, b1, b2 = _corners(location.barycentrics)
     depth = depth_at(fragments, [b0, b1, b2], settings)
     t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
-    pixels = _unpack_pixels(planes, settings)
-    if pixels.nearest_depth is None or pixels.inverse_weight_sum is None:
+    blended = _unpack_pixels(planes, settings).blended
+    if blended is None:
         return t, None, depth
-    weight, depth = raw_weight(fragments, t, b0, b1, pixels.nearest_depth, settings)
-    return t, weight * pixels.inverse_weight_sum, depth  # (Liu et al. 2019, Eq. 3)
+    weight, depth = raw_weight(fragments, t, b0, b1, blended.nearest_depth, settings)
+    return t, weight * blended.inverse_weight_sum, depth  # (Liu et al. 2019, Eq. 3)
 
 
 # --- from the picture to each fragment ------------------------------------------------------------
@@ -205,38 +214,37 @@ def _fragment_cotangents(
     Also the rows of the table of texels that fragments read, and the cotangent of each.
     """
     needed, shader = settings.needed, settings.shader
-    pixels = _unpack_pixels(planes, settings)
+    d_total, blended = _unpack_pixels(planes, settings)
     inverse_temperature = fragments_of(inputs, settings).uniforms.inverse_temperature
     b0, b1, b2 = _corners(location.barycentrics)
 
     # Go back through the softmax (Liu et al. 2019, Eq. 2-3).
     shaded = ShaderCotangents([], [], [], [])
     d_log_coverage = d_depth = d_log_coverage_times_behind = None
-    if shader is not None and blend_weight is not None:
+    if shader is not None and blended is not None and blend_weight is not None:
         # ∂L/∂c_j = (p_j / S) G_c, and on through the shader.
         varyings = interpolate_varyings(inputs, b0, b1, shader)
-        d_color = [blend_weight * d_pixel for d_pixel in pixels.d_color]
+        d_color = [blend_weight * d_pixel for d_pixel in blended.d_color]
         shaded = shade_backward(inputs, varyings, d_color, settings)
         # v_j - v, with v_j = G_c · c_j + G_z z_j.
-        above_mean = functools.reduce(
-            jnp.add, map(jnp.multiply, pixels.d_color, shaded.colors), -pixels.mean
-        )
-        for d_pixel in pixels.d_depth:
-            above_mean = above_mean + d_pixel * depth
+        products = map(jnp.multiply, blended.d_color, shaded.colors)
+        above_mean = functools.reduce(jnp.add, products, -blended.mean)
+        if blended.d_depth is not None:
+            above_mean = above_mean + blended.d_depth * depth
         # q_j = ∂L/∂log D_j = (p_j / S) (v_j - v).
         d_log_coverage = blend_weight * above_mean
         # ∂L/∂z_j = (p_j / S) G_z - s q_j.
         d_depth = -inverse_temperature * d_log_coverage
-        for d_pixel in pixels.d_depth:
-            d_depth = d_depth + blend_weight * d_pixel
+        if blended.d_depth is not None:
+            d_depth = d_depth + blend_weight * blended.d_depth
         # -∂L/∂s = Σ_j q_j (z_j - m) and the background's.
-        d_log_coverage_times_behind = d_log_coverage * (depth - pixels.nearest_depth)
+        d_log_coverage_times_behind = d_log_coverage * (depth - blended.nearest_depth)
 
     # Go back through generator and coverage: ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j, where x is what
     # they take (Liu et al. 2019, Eq. 1 and 4). It is ∂L/∂D_j = q_j / D_j, times F'.
     argument = coverage_argument(t, settings)
     ones = jnp.ones_like(argument)
-    d_argument = pixels.d_total * jax.jvp(settings.generator, (argument,), (ones,))[1]
+    d_argument = d_total * jax.jvp(settings.generator, (argument,), (ones,))[1]
     if d_log_coverage is not None:
         coverage, slope = jax.jvp(settings.coverage, (argument,), (ones,))
         d_argument = d_argument + d_log_coverage * slope / jnp.where(coverage > 0, coverage, 1)
