@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxrender._checks import check_array, check_faces, check_positive
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.nmr import visibility_gradient
-from jaxrender.ops.passes import match_varying_axes
+from jaxrender.ops.sharding import match_varying_axes
 
 MIN_EPS = 1e-9  # where `eps` is traced and not positive
 

@@ -21,7 +21,7 @@ from jaxrender._camera import NO_LENGTH, Vector, same_float, unit, unit3
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._textures import Texture, VertexColors, channels, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
-from jaxrender.ops.ordered import gather, scatter_add
+from jaxrender.ops.deterministic import gather, scatter_add
 
 SHADINGS = ("flat", "gouraud", "phong", "none")
 

@@ -40,11 +40,11 @@ from jaxrender._textures import (
 )
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft
 from jaxrender.distributions import DISTRIBUTIONS, logistic
+from jaxrender.ops.deterministic import gather
 from jaxrender.ops.hard import hard_fragments
-from jaxrender.ops.ordered import gather
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
-from jaxrender.ops.soft_types import (
+from jaxrender.ops.soft.structs import (
     ALPHA_ONLY,
     DRAWN,
     NOT_DRAWN,

@@ -22,7 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._types import Mesh, static, struct
-from jaxrender.ops import ordered
+from jaxrender.ops import deterministic
 
 
 @struct
@@ -117,8 +117,8 @@ def sample_texture(
         [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
     """
     table, indices, weights = taps(texture, faces, face, barycentrics)
-    if ordered.is_requested():
-        return (ordered.gather(table, indices) * weights[..., None]).sum(-2)
+    if deterministic.is_requested():
+        return (deterministic.gather(table, indices) * weights[..., None]).sum(-2)
     return _blend(table, indices, weights)
 
 
@@ -256,8 +256,8 @@ def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tu
     height, width, count = texture.image.shape
 
     # Gather the corners' coordinates once per face, then once per point.
-    corners = ordered.gather(texture.uv, texture.faces)
-    uv = (ordered.gather(corners, face) * barycentrics[..., None]).sum(-2)
+    corners = deterministic.gather(texture.uv, texture.faces)
+    uv = (deterministic.gather(corners, face) * barycentrics[..., None]).sum(-2)
 
     # Find the face's rectangle of the image.
     if texture.pages is None:

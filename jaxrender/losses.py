@@ -29,7 +29,7 @@ from jaxrender._camera import unit
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
-from jaxrender.ops.ordered import gather, scatter_add
+from jaxrender.ops.deterministic import gather, scatter_add
 
 REDUCTIONS = ("sum", "mean")
 

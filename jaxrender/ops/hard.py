@@ -6,7 +6,7 @@ Two schedules find the same:
 
 - **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
   z-buffer, block by block (see `strips.py`).
-- **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `windows.py`). In each
+- **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `blocks.py`). In each
   pass every block computes the nearness of its face at its pixels; the nearness buffer takes
   the maximum; and every pixel that equals the buffer there offers its face id, of which the id
   buffer takes the minimum.
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops import native, ordered
+from jaxrender.ops import deterministic, native
 from jaxrender.ops.batching import fold_vmap_scheduled, in_chunks
 from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
@@ -95,7 +95,7 @@ def hard_fragments(
         cull=cull,
     )
     # Sums in a fixed order are made by a rule for reverse mode alone.
-    moving = _moving_in_reverse if ordered.is_requested() else _moving
+    moving = _moving_in_reverse if deterministic.is_requested() else _moving
     moved: Any = moving(vertices, far, faces, face, barycentrics, depth, perspective)
     return face, *moved
 
@@ -155,7 +155,7 @@ def look_up(
 
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
-    corners = Corners(*ordered.gather_each(to_pixels(vertices, (height, width)), faces.T))
+    corners = Corners(*deterministic.gather_each(to_pixels(vertices, (height, width)), faces.T))
     drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
@@ -170,7 +170,7 @@ def look_up(
         depth = 1 / (s0 + s1 + s2)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        z0, z1, z2 = ordered.gather_each([*planes.z], face)
+        z0, z1, z2 = deterministic.gather_each([*planes.z], face)
         depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)

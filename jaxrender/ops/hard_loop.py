@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxrender.ops import native
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
-from jaxrender.ops.passes import match_varying_axes
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import Edges, inverse_area, planes_of, signed_area
-from jaxrender.ops.windows import Bounds
 
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
 from jaxrender.ops.triangles import Edges, Planes, planes_of
-from jaxrender.ops.windows import Blocks, block_pixels, expected_blocks, scan_blocks
 
 BLOCK_SIZE = (4, 16)  # of the passes
 MOST_BLOCKS = 1 << 17  # of a pass

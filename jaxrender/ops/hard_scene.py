@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
@@ -19,7 +20,6 @@ from jaxrender.ops.triangles import (
     signed_area,
     to_pixels,
 )
-from jaxrender.ops.windows import Bounds
 
 NO_OFFER = jnp.iinfo(jnp.int32).max
 

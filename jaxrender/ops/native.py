@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jaxrender.ops.passes import match_varying_axes
+from jaxrender.ops.sharding import match_varying_axes
 
 UNTRIED = 0, 13  # the first jax with which nobody has tried these loops
 FLAG = "small_while_loop"  # of XLA; says which loops XLA makes functions of by itself

@@ -68,10 +68,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.blocks import compact_indices, loop_over_chunks
+from jaxrender.ops.deterministic import scatter_add_each
 from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
-from jaxrender.ops.ordered import scatter_add_each
-from jaxrender.ops.passes import compact_indices, loop_over_chunks, match_varying_axes
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangles import Corners
 
 SWEEPS = 6  # 3 edges x 2 axes

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import gather
+from jaxrender.ops.deterministic import gather
 from jaxrender.ops.triangles import MIN_AREA, Corners, is_drawable, is_front, signed_area, to_pixels
 
 

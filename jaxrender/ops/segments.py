@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import gather_each
+from jaxrender.ops.deterministic import gather_each
 from jaxrender.ops.triangles import (
     Corners,
     corner_ids,

@@ -1,6 +1,6 @@
 """The walk over all (face, pixel) pairs on a CPU: one window after the other, in machine code.
 
-The same walk as `windows.py`, for the kind of loop of `native.py`: from the last face to the
+The same walk as `blocks.py`, for the kind of loop of `native.py`: from the last face to the
 first, and over the pixels within the bounds of each.
 
 Shapes: `B` views, `F` faces, `H, W` image, `S` pixels of a window.
@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.native import weigh_down
-from jaxrender.ops.passes import match_varying_axes
-from jaxrender.ops.windows import Bounds
+from jaxrender.ops.sharding import match_varying_axes
 
 WIDTH = 8  # of a strip, and of a window
 ROWS = 8  # of a window: fewer rows cost hardly less, and make more windows

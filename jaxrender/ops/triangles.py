@@ -21,8 +21,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import gather_each
-from jaxrender.ops.windows import Bounds
+from jaxrender.ops.blocks import Bounds
+from jaxrender.ops.deterministic import gather_each
 
 # A triangle is degenerate up to twice this area, in square pixels, or where a corner's depth is
 # smaller than this; beyond, 1 / (area z) and its derivatives are finite in float32.

@@ -10,7 +10,7 @@ so the edges of the voxels lie on the lattice of whole numbers. A voxel is on th
 (b) a corner of a face lies in it.
 
 For (a), every face is projected along each of the three axes, and the block engine (see
-`windows.py`) walks over the lattice lines that it may meet, as over pixels. A voxel edge that is
+`blocks.py`) walks over the lattice lines that it may meet, as over pixels. A voxel edge that is
 met belongs to the four voxels around the line: the walk marks the edge, and those four follow
 at the end, for the whole grid in one go. A mark only ever switches on, so that order does not
 matter and the result is the same on every device.
@@ -25,9 +25,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
-from jaxrender.ops.passes import match_varying_axes
+from jaxrender.ops.blocks import Blocks, Bounds, scan_blocks
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of
-from jaxrender.ops.windows import Blocks, Bounds, scan_blocks
 
 BLOCK_SIZE = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
 BLOCKS_PER_PASS = 256, 1 << 15  # at least, for large faces have many blocks, and at most

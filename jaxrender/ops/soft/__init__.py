@@ -4,7 +4,7 @@ Shapes: `B` views, `N` triangles, `H, W` image, `K` varyings, `C` channels, `P` 
 pass, `h, w` block. Distances are in pixels, and so is `sigma`.
 
 Forward. Triangle `j` reaches a pixel with the coverage `D_j = F(t_j)`, where `t = ±d²/σ` is
-positive inside. With its depth `z_j` and colour `c_j` there (see `footprints.py`), the nearest
+positive inside. With its depth `z_j` and colour `c_j` there (see `triangle_setup.py`), the nearest
 depth `m`, that of the background `z_b` included, and the inverse temperature
 `s = 1/((far - near) γ)`,
 
@@ -15,7 +15,7 @@ depth `m`, that of the background `z_b` included, and the inverse temperature
 (Liu et al. 2019, Eq. 1-4, with the generator `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other
 `g` are the generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has
 depths scaled to [0, 1]: it is the same softmax, with less to round off. Two scans over the pixel
-blocks of all triangles (see `windows.py`): the first finds `m`, the second adds everything up. Sums
+blocks of all triangles (see `blocks.py`): the first finds `m`, the second adds everything up. Sums
 and minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
 
 Backward. With the cotangents `G_c`, `G_z`, `G_b`, `G_a` of colour, depth, background and total, and
@@ -48,9 +48,9 @@ is none (`Needed`).
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
 
-In the code `d_x` is the cotangent of `x`, ∂L/∂x. `soft_sight.py` computes `t`, `D_j`, `b_k`, `z_j`
-and `p_j`, `soft_paint.py` `c_j`, `soft_forward.py` the sums, `soft_forces.py` the cotangents of a
-triangle from one block of pixels, `soft_backward.py` their sums.
+In the code `d_x` is the cotangent of `x`, ∂L/∂x. `fragments.py` computes `t`, `D_j`, `b_k`, `z_j`
+and `p_j`, `shader.py` `c_j`, `forward.py` the sums, `cotangents.py` the cotangents of a
+triangle from one block of pixels, `backward.py` their sums.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ import jax.numpy as jnp
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
 from jaxrender.ops.batching import fold_vmap_scheduled
-from jaxrender.ops.passes import match_varying_axes
-from jaxrender.ops.soft_backward import blend_backward
-from jaxrender.ops.soft_forward import blend_forward
-from jaxrender.ops.soft_types import (
+from jaxrender.ops.sharding import match_varying_axes
+from jaxrender.ops.soft.backward import blend_backward
+from jaxrender.ops.soft.forward import blend_forward
+from jaxrender.ops.soft.structs import (
     SCHEDULES,
     Blend,
     Needed,

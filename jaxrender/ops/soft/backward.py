@@ -1,6 +1,6 @@
-"""The backward scan of the soft rasteriser; shapes and symbols as in `soft.py`.
+"""The backward scan of the soft rasteriser; shapes and symbols as in `__init__.py`.
 
-The cotangents of one pass's triangles are found in `soft_forces.py`; here those of all passes are
+The cotangents of one pass's triangles are found in `cotangents.py`; here those of all passes are
 added up for each triangle and texel, and handed out.
 """
 
@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.batching import batch_size
-from jaxrender.ops.ordered import scatter_add
-from jaxrender.ops.soft_forces import BlendedPixels, Pixels, sum_sizes, triangle_cotangents
-from jaxrender.ops.soft_paint import needs_texels
-from jaxrender.ops.soft_planes import Framebuffer
-from jaxrender.ops.soft_scene import PassInputs, scan_scene, set_up_scene
-from jaxrender.ops.soft_types import Blend, Residuals, Scene, Schedule, Settings, Uniforms
+from jaxrender.ops.deterministic import scatter_add
+from jaxrender.ops.framebuffer import Framebuffer
+from jaxrender.ops.soft.cotangents import BlendedPixels, Pixels, sum_sizes, triangle_cotangents
+from jaxrender.ops.soft.scan import PassInputs, scan_scene, set_up_scene
+from jaxrender.ops.soft.shader import needs_texels
+from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 
 def blend_backward(
@@ -143,7 +143,7 @@ def _fold_backward(
     if max_face is not None:
         # Let the total depend on the triangle of the largest generator alone.
         owner = framebuffer.read_blocks(max_face, inputs.origin)
-        own = (owner == inputs.blocks.face[:, None])[:, None]
+        own = (owner == inputs.face[:, None])[:, None]
         here = jnp.concatenate([jnp.where(own, here[:, :1], 0), here[:, 1:]], axis=1)
     added, rows, taps = triangle_cotangents(inputs, here, settings=settings, schedule=schedule)
     face = jnp.where(inputs.blocks.valid, inputs.blocks.face, -1)

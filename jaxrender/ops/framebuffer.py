@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops import ordered
-from jaxrender.ops.windows import block_pixels
+from jaxrender.ops import deterministic
+from jaxrender.ops.blocks import block_pixels
 
 IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 PLANE_SCATTER = lax.ScatterDimensionNumbers((1, 2), (), (0, 1))  # blocks of one plane
@@ -81,12 +81,12 @@ class Framebuffer(NamedTuple):
 
         `valid` `[P]` tells blocks from padding, whose values are 0.
         """
-        if not ordered.is_requested():
+        if not deterministic.is_requested():
             return self.scatter_blocks(lax.scatter_add, planes, origin, values)
         rows, columns = block_pixels(origin[:, 0], origin[:, 1], self.block_size)
         index = jnp.where(valid[:, None, None], rows * planes.shape[-1] + columns, -1)
         flat = planes.reshape(-1, planes.shape[-2] * planes.shape[-1])
-        runs = ordered.sort_into_runs(index.reshape(-1), flat.shape[1])
+        runs = deterministic.sort_into_runs(index.reshape(-1), flat.shape[1])
         values = values.reshape(index.shape[0], flat.shape[0], -1)
         sums = runs.sum_values(jnp.moveaxis(values, 1, 2).reshape(-1, flat.shape[0]))
         added = flat.at[:, runs.target].add(sums.T, mode="drop", unique_indices=True)

@@ -1,6 +1,6 @@
 """The scans of the soft rasteriser: a scene made ready, and what each pass has of it.
 
-Shapes and symbols as in `soft.py`.
+Shapes and symbols as in `__init__.py`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.footprints import set_up_triangles
-from jaxrender.ops.passes import match_varying_axes
-from jaxrender.ops.soft_planes import Framebuffer
-from jaxrender.ops.soft_types import DRAWN, NOT_DRAWN, Scene, Schedule, Settings, Uniforms
+from jaxrender.ops.blocks import Blocks, Bounds, expected_blocks, scan_blocks
+from jaxrender.ops.framebuffer import Framebuffer
+from jaxrender.ops.sharding import match_varying_axes
+from jaxrender.ops.soft.structs import DRAWN, NOT_DRAWN, Scene, Schedule, Settings, Uniforms
+from jaxrender.ops.soft.triangle_setup import set_up_triangles
 from jaxrender.ops.triangles import pixel_span
-from jaxrender.ops.windows import Blocks, Bounds, expected_blocks, scan_blocks
 
 
 class SceneSetup(NamedTuple):
@@ -40,6 +40,7 @@ class PassInputs(NamedTuple):
 
     blocks: Blocks
     view: jax.Array  # [P]
+    face: jax.Array  # [P] the triangle, counted within its view
     triangles: jax.Array  # [16, P]
     colored: jax.Array  # [P] bool
     varyings: jax.Array  # [3 K, P]
@@ -107,6 +108,7 @@ def _gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
     return PassInputs(
         blocks,
         view,
+        local,
         setup.triangles[:, face],
         setup.colored[face],
         own_or_shared(setup.varyings),

@@ -1,4 +1,4 @@
-"""The cotangents of the triangles of one pass; shapes and symbols as in `soft.py`.
+"""The cotangents of the triangles of one pass; shapes and symbols as in `__init__.py`.
 
 Backwards through the fragments, step by step, each a call of its own whose results are written
 out (see `separate_call`): locate the fragments and weigh the triangles again, as the forward
@@ -18,15 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import Edge, Triple, closest_point_barycentrics, interpolate
-from jaxrender.ops.soft_paint import (
-    ShaderCotangents,
-    corner_varyings,
-    interpolate_varyings,
-    shade_backward,
-)
-from jaxrender.ops.soft_scene import PassInputs, separate_call
-from jaxrender.ops.soft_sight import (
+from jaxrender.ops.soft.fragments import (
     Fragments,
     barycentric_over_z,
     coverage_argument,
@@ -38,7 +30,15 @@ from jaxrender.ops.soft_sight import (
     raw_weight,
     scaled_distance,
 )
-from jaxrender.ops.soft_types import Schedule, Settings
+from jaxrender.ops.soft.scan import PassInputs, separate_call
+from jaxrender.ops.soft.shader import (
+    ShaderCotangents,
+    corner_varyings,
+    interpolate_varyings,
+    shade_backward,
+)
+from jaxrender.ops.soft.structs import Schedule, Settings
+from jaxrender.ops.soft.triangle_setup import Edge, Triple, closest_point_barycentrics, interpolate
 
 
 class BlendedPixels(NamedTuple):

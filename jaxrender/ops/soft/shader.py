@@ -1,6 +1,6 @@
 """The surface shader of the soft rasteriser: colours of fragments, and the way back from them.
 
-Shapes and symbols as in `soft.py`.
+Shapes and symbols as in `__init__.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import interpolate
-from jaxrender.ops.soft_scene import PassInputs
-from jaxrender.ops.soft_types import Settings, Shader
+from jaxrender.ops.soft.scan import PassInputs
+from jaxrender.ops.soft.structs import Settings, Shader
+from jaxrender.ops.soft.triangle_setup import interpolate
 
 
 def corner_varyings(inputs: PassInputs) -> list[list[jax.Array]]:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.passes import compact_indices, match_varying_axes
+from jaxrender.ops.sharding import match_varying_axes
 
 MAX_BLOCKS_PER_PASS = 1 << 23  # float32 counts exactly so far
 BEYOND_PASS = 1 << 30  # stands for any position behind the last block of a pass
@@ -138,3 +138,18 @@ def block_pixels(
     down = jnp.arange(height, dtype=jnp.int32)[None, :, None]
     across = jnp.arange(width, dtype=jnp.int32)[None, None, :]
     return row[:, None, None] + down, column[:, None, None] + across
+
+
+def compact_indices(mask: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """The indices `[size]` where a mask is true, in order, then zeros; and how many there are."""
+    rank = jnp.cumsum(mask, dtype=jnp.int32)
+    target = jnp.where(mask, rank - 1, size)
+    index = jnp.arange(mask.size, dtype=jnp.int32)
+    listed = jnp.zeros(size, jnp.int32).at[target].set(index, mode="drop", unique_indices=True)
+    return listed, rank[-1]
+
+
+def loop_over_chunks(items: jax.Array, chunk_size: int, body: Callable, state: Any) -> Any:
+    """Calls `body(chunk, state) -> state` for each chunk of so many items until all are done."""
+    chunks = lax.div(items + (chunk_size - 1), jnp.int32(chunk_size))
+    return lax.fori_loop(jnp.int32(0), chunks, body, state)

@@ -1,6 +1,6 @@
 """Fragments, the pixels of a pass with their triangles: distance, barycentrics, depth, weight.
 
-Shapes and symbols as in `soft.py`. The pixels of a block lie in one axis, row by row, so that
+Shapes and symbols as in `__init__.py`. The pixels of a block lie in one axis, row by row, so that
 vector units are filled whatever the block.
 """
 
@@ -12,15 +12,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.footprints import (
+from jaxrender.ops.soft.scan import PassInputs
+from jaxrender.ops.soft.structs import Settings, Uniforms
+from jaxrender.ops.soft.triangle_setup import (
     TriangleSetup,
     Triple,
     interpolate,
     is_inside,
     unpack_triangles,
 )
-from jaxrender.ops.soft_scene import PassInputs
-from jaxrender.ops.soft_types import Settings, Uniforms
 
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied

@@ -1,4 +1,4 @@
-"""What the soft rasteriser is given, and what it keeps; symbols as in `soft.py`."""
+"""What the soft rasteriser is given, and what it keeps; symbols as in `__init__.py`."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Scene(NamedTuple):
 
 
 class Blend(NamedTuple):
-    """The sums over all triangles at each pixel; see the top of `soft.py`."""
+    """The sums over all triangles at each pixel; see the top of `__init__.py`."""
 
     rgb: jax.Array  # [H, W, C]
     depth: jax.Array  # [H, W]

@@ -1,4 +1,4 @@
-"""The forward scans of the soft rasteriser; shapes and symbols as in `soft.py`."""
+"""The forward scans of the soft rasteriser; shapes and symbols as in `__init__.py`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import batch_size
-from jaxrender.ops.soft_paint import interpolate_varyings, shade
-from jaxrender.ops.soft_planes import Framebuffer
-from jaxrender.ops.soft_scene import PassInputs, scan_scene, separate_call, set_up_scene
-from jaxrender.ops.soft_sight import (
+from jaxrender.ops.framebuffer import Framebuffer
+from jaxrender.ops.soft.fragments import (
     barycentrics_of,
     coverage_argument,
     depth_at,
@@ -22,7 +20,9 @@ from jaxrender.ops.soft_sight import (
     raw_weight,
     scaled_distance,
 )
-from jaxrender.ops.soft_types import Blend, Residuals, Scene, Schedule, Settings, Uniforms
+from jaxrender.ops.soft.scan import PassInputs, scan_scene, separate_call, set_up_scene
+from jaxrender.ops.soft.shader import interpolate_varyings, shade
+from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 NO_FACE_YET = jnp.iinfo(jnp.int32).max
 
@@ -134,7 +134,7 @@ def _add_generator(
     largest = framebuffer.read_blocks(total, inputs.origin)
     # Passes go from the last triangle to the first: an offer replaces what earlier ones left.
     hit = (generator == largest) & (generator > 0)
-    offer = jnp.where(hit, inputs.blocks.face[:, None], NO_FACE_YET)
+    offer = jnp.where(hit, inputs.face[:, None], NO_FACE_YET)
     max_face = framebuffer.scatter_blocks(lax.scatter_min, max_face, inputs.origin, offer)
     return total, max_face
 
