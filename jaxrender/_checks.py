@@ -7,6 +7,7 @@ result that a bad value has there.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import DTypeLike
 
 
 def is_concrete(*values: Any) -> bool:
@@ -29,8 +31,11 @@ def check_array(
     kind: str = "float",
     finite: bool = False,
     hint: str = "",
+    dtype: DTypeLike | None = None,
 ) -> jax.Array:
     """Returns `value` as an array once its rank, fixed sizes and dtype are right.
+
+    Its dtype is never weak, so that a number of Python and one of NumPy make one program.
 
     Args:
         name: what the caller calls the argument.
@@ -40,6 +45,7 @@ def check_array(
         kind: "float" (integers are converted) or "int".
         finite: also reject NaN and infinity, where values are known.
         hint: what to pass instead, appended to the message.
+        dtype: of what is returned; None is that of `value`.
 
     Raises:
         ValueError: rank, size, dtype or value is not as asked for.
@@ -78,7 +84,7 @@ def check_array(
             f"`{name}` must be finite, got {len(bad)} NaN or infinite values{where}. "
             + (hint or "Pass finite numbers.")
         )
-    return array
+    return array.astype(array.dtype if dtype is None else dtype)
 
 
 def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
@@ -134,47 +140,103 @@ def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
     return value
 
 
-def check_positive(name: str, value: Any) -> jax.Array:
+def check_positive(name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array:
     """Returns `value` as a scalar.
 
     Raises:
         ValueError: it is not one, or is known and not positive and finite.
     """
-    scalar = check_array(name, value, (), finite=True)
+    scalar = check_array(name, value, (), finite=True, dtype=dtype)
     if is_concrete(scalar) and not float(scalar) > 0:
         raise ValueError(f"`{name}` must be positive, got {float(scalar)}.")
     return scalar
 
 
-def check_depth_range(near: Any, far: Any, *, perspective: bool) -> tuple[jax.Array, jax.Array]:
+def check_depth_range(
+    near: Any, far: Any, *, perspective: bool, dtype: DTypeLike
+) -> tuple[jax.Array, jax.Array | None]:
     """Returns `near` and `far` as scalars, `near < far`; under perspective `near > 0`.
+
+    `far` may be None, which is no limit, and then stays None.
 
     Raises:
         ValueError: a known value is out of that range.
     """
-    near = check_array("near", near, (), finite=True)
-    far = check_array("far", far, (), finite=True)
-    if is_concrete(near, far):
-        if not float(near) < float(far):
-            raise ValueError(
-                f"`near` must be less than `far`, got near={float(near)}, far={float(far)}. "
-                "Pass the nearest and farthest depth to draw, for example 0.1 and 100."
-            )
-        if perspective and not float(near) > 0:
-            raise ValueError(
-                f"`near` must be positive under perspective, got {float(near)}. "
-                "Pass a small positive depth, for example 0.1."
-            )
+    near = check_array("near", near, (), finite=True, dtype=dtype)
+    if far is not None:
+        hint = "Pass a finite depth, or None for no limit."
+        far = check_array("far", far, (), finite=True, hint=hint, dtype=dtype)
+    if is_concrete(near) and perspective and not float(near) > 0:
+        raise ValueError(
+            f"`near` must be positive under perspective, got {float(near)}. "
+            "Pass a small positive depth, for example 0.1."
+        )
+    if far is not None and is_concrete(near, far) and not float(near) < float(far):
+        raise ValueError(
+            f"`near` must be less than `far`, got near={float(near)}, far={float(far)}. "
+            "Pass the nearest and farthest depth to draw, for example 0.1 and 100."
+        )
     return near, far
 
 
-def check_background(background: Any, count: int, image_size: tuple[int, int]) -> jax.Array:
+def warn_out_of_range(
+    depth: np.ndarray, faces: Any, near: Any, far: Any, *, stacklevel: int
+) -> None:
+    """Warns if all vertices lie outside of [near, far], and all faces with them.
+
+    All values are known.
+
+    Args:
+        depth: `[V]` of the vertices in camera space.
+        faces: `[F, 3]`.
+        near: `[]`.
+        far: `[]`, or None.
+        stacklevel: as `warnings.warn` takes it where this is called.
+    """
+    if not depth.size or not faces.shape[0]:
+        return
+    near, far = float(near), np.inf if far is None else float(far)
+    before, beyond = depth < near, depth > far
+    if not (before | beyond).all():
+        return
+    lowest, highest = float(depth.min()), float(depth.max())
+    if before.all() and highest <= 0:
+        where, advice = "behind the camera", "Turn it, or move it back."
+    elif before.all():
+        where = f"before near={near:.6g}"
+        advice = (
+            "Pass a smaller `near`, or move the camera back; if the mesh is in metres and the "
+            "camera in millimetres, or the other way round, bring both to one unit."
+        )
+    elif beyond.all():
+        where = f"beyond far={far:.6g}"
+        advice = (
+            "Pass far=None, which is no limit, or move the camera closer; if one of mesh and "
+            "camera is in millimetres, bring both to one unit."
+        )
+    else:
+        # Faces may reach from one side to the other.
+        corners = np.asarray(faces)
+        if (before[corners].any(1) & beyond[corners].any(1)).any():
+            return
+        where, advice = f"before near={near:.6g} or beyond far={far:.6g}", "Pass others."
+    warnings.warn(
+        f"Nothing is drawn: all vertices lie {where}, at depths from {lowest:.6g} to "
+        f"{highest:.6g}. {advice}",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def check_background(
+    background: Any, count: int, image_size: tuple[int, int], dtype: DTypeLike
+) -> jax.Array:
     """Returns a number, a colour `[C]` or a picture `[H, W, C]`.
 
     Raises:
         ValueError: it is none of these.
     """
-    background = check_array("background", background, ("...",), finite=True)
+    background = check_array("background", background, ("...",), finite=True, dtype=dtype)
     shapes = ((), (count,), (*image_size, count))
     if background.shape not in shapes:
         raise ValueError(
@@ -186,5 +248,5 @@ def check_background(background: Any, count: int, image_size: tuple[int, int]) -
 
 def _message(name: str, shape: Sequence[int | str], kind: str, got: str, hint: str) -> str:
     wanted = "[" + ", ".join(str(size) for size in shape) + "]"
-    dtype = "integer" if kind == "int" else "floating-point"
-    return f"`{name}` must be a {dtype} array {wanted}, got {got}.{' ' + hint if hint else ''}"
+    dtype = "an integer" if kind == "int" else "a floating-point"
+    return f"`{name}` must be {dtype} array {wanted}, got {got}.{' ' + hint if hint else ''}"

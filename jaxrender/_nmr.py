@@ -113,8 +113,7 @@ def nmr_gradient(
             f"`image` must be [H, W] or [H, W, C] of the fragments' size {list(size)}, got "
             f"{list(image.shape)}. Apply nmr_gradient before anti-aliased samples are averaged."
         )
-    eps = check_positive("eps", eps)
-    eps = jnp.maximum(eps.astype(vertices.dtype), MIN_EPS)
+    eps = jnp.maximum(check_positive("eps", eps, vertices.dtype), MIN_EPS)
     channels = image.reshape(*size, -1)
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):

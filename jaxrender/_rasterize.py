@@ -6,6 +6,7 @@ Shapes: `V` vertices, `F` faces, `H, W` image.
 from __future__ import annotations
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrender._checks import (
@@ -14,6 +15,8 @@ from jaxrender._checks import (
     check_depth_range,
     check_faces,
     check_image_size,
+    is_concrete,
+    warn_out_of_range,
 )
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.hard import hard_fragments
@@ -26,7 +29,7 @@ def rasterize_hard(
     *,
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
-    far: ArrayLike = 100.0,
+    far: ArrayLike | None = None,
     cull: str = "none",
 ) -> Fragments:
     """Finds the nearest face at each pixel centre, exactly: a z-buffer.
@@ -36,7 +39,8 @@ def rasterize_hard(
 
         depth = 1 / Σₖ (wₖ / zₖ)        barycentrics bₖ = depth wₖ / zₖ
 
-    are perspective-correct. Of all faces with `near < depth < far` it keeps the nearest, and
+    are perspective-correct. Of all faces with `near < depth < far`, or `near < depth` where `far`
+    is None, it keeps the nearest, and
     the lowest index on a tie. Faces that share an edge leave no crack along it. A face across
     the near plane or the camera plane is cut there, exactly, and keeps its index and
     barycentrics. There is no limit on the number of faces per pixel or per region. Without
@@ -50,18 +54,19 @@ def rasterize_hard(
         screen: the mesh in screen space: `vertices` `[V, 3]` (see `project`), `faces` `[F, 3]`.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units; positive under perspective.
-        far: `[]` depth from which nothing is drawn, scene units.
+        far: `[]` depth from which nothing is drawn, scene units; None is no limit.
         cull: "none", or which side of faces is not drawn: "back" or "front"; the front is
             counter-clockwise on screen, `y` up. Static.
 
     Returns:
         `face` `[H, W]` int32, `NO_FACE` where there is none; `barycentrics` `[H, W, 3]`, 0 where
-        there is none; `depth` `[H, W]`, `far` where there is none.
+        there is none; `depth` `[H, W]`, where there is none `far`, or 0 if that is None.
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, or an index
             is out of range. Inside jit, where values are not known, faces with such a vertex or
-            index, and only they, are not drawn; with near >= far nothing is.
+            index, and only they, are not drawn; with near >= far nothing is. Where values are
+            known, a warning says if the whole mesh lies outside of [near, far].
 
     Example:
         >>> import jax.numpy as jnp, jaxrender as jr
@@ -87,9 +92,10 @@ def rasterize_hard(
         hint="Pass one mesh, in screen space; use jax.vmap for several.",
     )
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
-    near, far = check_depth_range(near, far, perspective=screen.perspective)
+    near, far = check_depth_range(near, far, perspective=screen.perspective, dtype=vertices.dtype)
     image_size, cull = check_image_size(image_size), check_choice("cull", cull, CULLS)
-    near, far = near.astype(vertices.dtype), far.astype(vertices.dtype)
+    if is_concrete(vertices, faces, near, far):
+        warn_out_of_range(np.asarray(vertices)[:, 2], faces, near, far, stacklevel=2)
     with jax.named_scope("rasterize"):
         return Fragments(
             *hard_fragments(vertices, faces, near, far, image_size, screen.perspective, cull)

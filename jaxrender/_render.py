@@ -11,7 +11,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._camera import check_camera, project, viewpoint
 from jaxrender._checks import (
@@ -22,6 +23,8 @@ from jaxrender._checks import (
     check_faces,
     check_image_size,
     check_positive,
+    is_concrete,
+    warn_out_of_range,
 )
 from jaxrender._nmr import nmr_gradient
 from jaxrender._rasterize import CULLS, rasterize_hard
@@ -33,7 +36,7 @@ from jaxrender._shading import (
     corner_light,
     shade,
 )
-from jaxrender._soft import check_soft, draw_soft, soft_silhouette
+from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
 from jaxrender._textures import channels, check_texture
 from jaxrender._types import (
     Camera,
@@ -58,7 +61,7 @@ def render(
     *,
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
-    far: ArrayLike = 100.0,
+    far: ArrayLike | None = None,
     background: ArrayLike = 0.0,
     anti_aliasing: int = 1,
     cull: str = "none",
@@ -71,8 +74,10 @@ def render(
     Or `project` and `rasterize_soft`, with `rasterizer=Soft(…)`: every triangle that reaches a
     pixel is lit there, and blended in.
 
-    With `anti_aliasing=k` the picture is drawn k times as large and each k x k block is
-    averaged, as in NMR: colour, coverage, and also depth, where an empty sample counts as `far`.
+    With `anti_aliasing=k` the picture is drawn k times as large and each k x k block is averaged:
+    colour and coverage over all samples, as in NMR, but depth over what is drawn alone: over the
+    samples that see a face, or with `Soft(…)` over all, each weighted by the share of it that is
+    not the background's. A pixel where nothing is drawn has the depth `far`, or 0 without.
     What the mesh does not cover shows the background: `rgb = colour + (1 - alpha) background`.
 
     The program is compiled once for each combination of shapes and static arguments; new
@@ -91,7 +96,7 @@ def render(
         lights: from `make_lights`; None is half ambient, half from above.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
-        far: `[]` depth from which nothing is drawn, scene units.
+        far: `[]` depth from which nothing is drawn, scene units; None is no limit.
         background: one number, a colour `[C]`, or a picture `[H, W, C]`.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
@@ -102,12 +107,13 @@ def render(
 
     Returns:
         `rgb` `[H, W, C]` linear colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]`
-        scene units.
+        scene units, where there is nothing `far`, or 0 if that is None.
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, or an index
             is out of range. Inside jit, where values are not known, faces with such a vertex or
-            index, and only they, are not drawn; with near >= far nothing is.
+            index, and only they, are not drawn; with near >= far nothing is. Where values are
+            known, a warning says if the whole mesh lies outside of [near, far].
 
     Example:
         >>> import jaxrender as jr
@@ -123,7 +129,8 @@ def render(
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
     if shading != "none" and faces.shape[0]:
         check_lit(texture)
-    background = check_background(background, channels(texture), options["image_size"])
+    size, dtype = options["image_size"], vertices.dtype
+    background = check_background(background, channels(texture), size, dtype)
     return _render(
         Mesh(vertices, faces, texture),
         camera,
@@ -141,7 +148,7 @@ def silhouette(
     *,
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
-    far: ArrayLike = 100.0,
+    far: ArrayLike | None = None,
     anti_aliasing: int = 1,
     cull: str = "none",
     rasterizer: Hard | Soft | None = None,
@@ -155,7 +162,7 @@ def silhouette(
         camera: from `look_at`, `look`, `pinhole`, `from_opencv` or `from_opengl`.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
-        far: `[]` depth from which nothing is drawn, scene units.
+        far: `[]` depth from which nothing is drawn, scene units; None is no limit.
         anti_aliasing: samples per pixel along each axis; static.
         cull: which side of faces is not drawn: "none", "back" or "front"; static.
         rasterizer: as of `render`; None is NMR's, `Hard(visibility_gradient="nmr", eps=1e-4)`.
@@ -222,9 +229,13 @@ def _check_scene(
     )
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     camera = check_camera(camera)
-    near, far = check_depth_range(
-        near, far, perspective=not isinstance(camera.projection, Orthographic)
-    )
+    perspective = not isinstance(camera.projection, Orthographic)
+    near, far = check_depth_range(near, far, perspective=perspective, dtype=vertices.dtype)
+    if is_concrete(vertices, faces, camera, near, far):
+        forward, ahead = np.asarray(camera.rotation)[2], np.asarray(camera.translation)[2]
+        with np.errstate(over="ignore", invalid="ignore"):
+            depth = np.asarray(vertices) @ forward + ahead
+        warn_out_of_range(depth, faces, near, far, stacklevel=3)
     return (
         vertices,
         faces,
@@ -232,7 +243,7 @@ def _check_scene(
         {
             "near": near,
             "far": far,
-            "rasterizer": _check_rasterizer(rasterizer),
+            "rasterizer": _check_rasterizer(rasterizer, far, vertices.dtype),
             "image_size": image_size,
             "anti_aliasing": int(anti_aliasing),
             "cull": cull,
@@ -240,10 +251,10 @@ def _check_scene(
     )
 
 
-def _check_rasterizer(rasterizer: Any) -> Hard | Soft:
+def _check_rasterizer(rasterizer: Any, far: jax.Array | None, dtype: DTypeLike) -> Hard | Soft:
     """Returns the settings with their numbers as scalars."""
     if isinstance(rasterizer, Soft):
-        return check_soft(rasterizer, "rasterizer.")
+        return check_soft(rasterizer, "rasterizer.", far=far, dtype=dtype)
     if not isinstance(rasterizer, Hard):
         raise ValueError(
             f"`rasterizer` must be Hard(…) or Soft(…), got {type(rasterizer).__name__}. "
@@ -252,7 +263,7 @@ def _check_rasterizer(rasterizer: Any) -> Hard | Soft:
     check_choice(
         "rasterizer.visibility_gradient", rasterizer.visibility_gradient, VISIBILITY_GRADIENTS
     )
-    eps = check_positive("rasterizer.eps", rasterizer.eps)
+    eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
     return dataclasses.replace(rasterizer, eps=eps)
 
 
@@ -266,7 +277,7 @@ def _render(
     background: jax.Array,
     *,
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     rasterizer: Hard | Soft,
     image_size: tuple[int, int],
     anti_aliasing: int,
@@ -283,8 +294,12 @@ def _render(
             light = _corner_light(mesh, lights, camera, shading, two_sided)
         options = {"image_size": samples, "near": near, "far": far, "cull": cull}
         with jax.named_scope("rasterize"):
-            image = draw_soft(screen, mesh.texture, light, background, rasterizer, **options)
-        return jax.tree.map(functools.partial(_pool, anti_aliasing=anti_aliasing), image)
+            image, drawn = draw_soft(screen, mesh.texture, light, background, rasterizer, **options)
+        return Image(
+            rgb=_pool(image.rgb, anti_aliasing),
+            alpha=_pool(image.alpha, anti_aliasing),
+            depth=_pool_depth(image.depth, drawn, far, anti_aliasing),
+        )
 
     fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
     with jax.named_scope("shade"):
@@ -303,14 +318,13 @@ def _render(
     # Show the background where there is no face; each sample has the colour of its pixel there.
     empty = (fragments.face < 0)[..., None]
     behind = jnp.broadcast_to(background, colors.shape).astype(colors.dtype)
-    picture = jnp.concatenate(
-        [jnp.where(empty, behind, colors), 1 - empty.astype(colors.dtype)], axis=-1
-    )
+    alpha = 1 - empty.astype(colors.dtype)
+    picture = jnp.concatenate([jnp.where(empty, behind, colors), alpha], axis=-1)
     picture = _pool(_with_gradient(picture, fragments, screen, rasterizer), anti_aliasing)
     return Image(
         rgb=picture[..., :-1],
         alpha=picture[..., -1],
-        depth=_pool(fragments.depth, anti_aliasing),
+        depth=_pool_depth(fragments.depth, alpha[..., 0], far, anti_aliasing),
     )
 
 
@@ -321,7 +335,7 @@ def _silhouette(
     camera: Camera,
     *,
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     rasterizer: Hard | Soft,
     image_size: tuple[int, int],
     anti_aliasing: int,
@@ -376,3 +390,16 @@ def _pool(image: jax.Array, anti_aliasing: int) -> jax.Array:
     height, width = (size // anti_aliasing for size in image.shape[:2])
     blocks = (height, anti_aliasing, width, anti_aliasing, *image.shape[2:])
     return image.reshape(blocks).mean((1, 3))
+
+
+def _pool_depth(
+    depth: jax.Array, drawn: jax.Array, far: jax.Array | None, anti_aliasing: int
+) -> jax.Array:
+    """Averages depths of samples, weighted by how much of each is drawn; `far` or 0 for nothing."""
+    if anti_aliasing == 1:
+        return depth
+    drawn = drawn.astype(depth.dtype)
+    total, share = _pool(drawn * depth, anti_aliasing), _pool(drawn, anti_aliasing)
+    nothing = share <= LEAST_SHARE
+    fill = jnp.asarray(0 if far is None else far, depth.dtype)
+    return jnp.where(nothing, fill, total / jnp.where(nothing, 1, share))

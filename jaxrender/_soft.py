@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._checks import (
     check_array,
@@ -23,6 +23,7 @@ from jaxrender._checks import (
     check_image_size,
     check_positive,
     is_concrete,
+    warn_out_of_range,
 )
 from jaxrender._rasterize import CULLS
 from jaxrender._shading import CornerLight
@@ -44,6 +45,7 @@ from jaxrender.ops.deterministic import gather
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
+from jaxrender.ops.soft.scan import reached_pixels
 from jaxrender.ops.soft.structs import (
     ALPHA_ONLY,
     DRAWN,
@@ -59,8 +61,11 @@ from jaxrender.tconorms import TCONORMS, TConorm, maximum
 DISTANCES = ("hard", "barycentric", "euclidean")
 AGGREGATES_RGB = ("hard", "softmax", None)
 AGGREGATES_ALPHA = ("hard", "sum", "prod")
-LEAST = 1e-30  # what a traced `sigma`, `gamma` or depth range counts as at least
-SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's blur radius is looked for
+LEAST = 1e-30  # what a traced `sigma`, a depth range and `gamma` times it count as at least
+LEAST_SHARE = 1e-18  # of a pixel, to have a depth: its square is no zero in float32
+FLAT = 1e-3  # the least range of depths, in depths; that times `gamma` is a float32's last digit
+DEEPEST = 1e30  # what a depth counts as at most in a range of depths
+SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's blur radius is sought
 
 
 # --- coverage and generator: functions of the signed distance -------------------------------------
@@ -230,11 +235,11 @@ def _shader(
 # --- the rasteriser -------------------------------------------------------------------------------
 
 
-def check_soft(soft: Soft, prefix: str = "") -> Soft:
+def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DTypeLike) -> Soft:
     """Returns the settings with their numbers as scalars; `prefix` says where they stand.
 
     Raises:
-        ValueError: one is of the wrong kind or out of range.
+        ValueError: one is of the wrong kind or out of range, or `faithful` without `far`.
     """
     check_choice(f"{prefix}distance", soft.distance, DISTANCES)
     check_choice(f"{prefix}aggregate_rgb", soft.aggregate_rgb, AGGREGATES_RGB)
@@ -253,11 +258,16 @@ def check_soft(soft: Soft, prefix: str = "") -> Soft:
             f"{soft.distribution!r}, squared={soft.squared} and {soft.aggregate_alpha!r}. "
             "Pass faithful=False."
         )
+    if soft.faithful and far is None:
+        raise ValueError(
+            f"`far` must be a number where `{prefix}faithful` is True, for SoftRas has a depth "
+            "range, got None. Pass near=1, far=100, as SoftRas does by default, or faithful=False."
+        )
     numbers = {
-        name: check_positive(f"{prefix}{name}", getattr(soft, name)) for name in ("sigma", "gamma")
+        name: check_positive(f"{prefix}{name}", getattr(soft, name), dtype)
+        for name in ("sigma", "gamma", "cutoff")
     }
-    numbers["eps"] = check_array(f"{prefix}eps", soft.eps, (), finite=True)
-    numbers["cutoff"] = check_positive(f"{prefix}cutoff", soft.cutoff)
+    numbers["eps"] = check_array(f"{prefix}eps", soft.eps, (), finite=True, dtype=dtype)
     for name, most in (("eps", 1.0), ("cutoff", 0.5)):
         number = numbers[name]
         if is_concrete(number) and not 0 <= float(number) < most:
@@ -322,6 +332,28 @@ def _blur_radius_sq(soft: Soft, distribution: Callable, cutoff: jax.Array) -> ja
     return radius if soft.squared else radius**2
 
 
+def _depth_scale(
+    corners: jax.Array, draw_mode: jax.Array, blur_radius_sq: jax.Array, settings: Settings
+) -> tuple[jax.Array, jax.Array]:
+    """Where depths are counted from where there is no `far`, and the range that scales them.
+
+    With `z` the depths of the corners of all triangles that reach a pixel, the range is
+    `R = max(z) - min(z)`, at least 1e-3 of their size, and depths are counted from `max(z) + R`:
+    with a fixed limit the picture would change with the scene's unit. No gradient.
+    """
+    corners, radius_sq = jax.lax.stop_gradient((corners, blur_radius_sq))
+    bounds = reached_pixels(corners, draw_mode == DRAWN, radius_sq[None], settings)
+    drawn = ((bounds.top <= bounds.bottom) & (bounds.left <= bounds.right))[:, None]
+    z = jnp.clip(corners[..., 2], -DEEPEST, DEEPEST)
+    low, high = jnp.where(drawn, z, jnp.inf).min(), jnp.where(drawn, z, -jnp.inf).max()
+
+    # Take anything where nothing is drawn, or all at a depth of 0.
+    low, high = (jnp.where(drawn.any(), limit, 0) for limit in (low, high))
+    span = jnp.maximum(high - low, FLAT * jnp.maximum(-low, high))
+    span = jnp.where(span > 0, span, 1)
+    return high + span, span
+
+
 def blend_scene(
     screen: ScreenMesh,
     texture: Texture,
@@ -330,7 +362,7 @@ def blend_scene(
     *,
     image_size: tuple[int, int],
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     cull: str,
 ) -> Blend:
     """Blends the triangles of a scene that has been checked.
@@ -342,18 +374,18 @@ def blend_scene(
         soft: of `check_soft`.
         image_size: `(H, W)`.
         near: `[]`.
-        far: `[]`.
+        far: `[]`, or None for no limit.
         cull: which side is not drawn.
     """
     vertices, faces = screen.vertices, screen.faces
     dtype = vertices.dtype
     height = image_size[0]
-    sigma, gamma, near, far, eps, cutoff = (
+    sigma, gamma, near, eps, cutoff = (
         jnp.asarray(number, dtype)
-        for number in (soft.sigma, soft.gamma, near, far, soft.eps, soft.cutoff)
+        for number in (soft.sigma, soft.gamma, near, soft.eps, soft.cutoff)
     )
-    sigma, gamma = jnp.maximum(sigma, LEAST), jnp.maximum(gamma, LEAST)
-    span = jnp.maximum(far - near, LEAST)
+    limit = jnp.asarray(jnp.inf if far is None else far, dtype)
+    sigma = jnp.maximum(sigma, LEAST)
     perspective = screen.perspective or soft.faithful
 
     # Cut the faces, and choose how to draw them.
@@ -389,32 +421,42 @@ def blend_scene(
             pieces, varyings, index, whole=soft.faithful, constant=constant
         )
 
-    # Blend them; distances are in pixels there.
-    radius_sq = _blur_radius_sq(soft, distribution, cutoff)
+    # Scale depths; distances are in pixels from here on.
+    settings = Settings(
+        image_size,
+        soft.distance,
+        distribution,
+        squared=squared,
+        reached_is_covered=distribution is logistic,
+        generator=generator,
+        takes_maximum=takes_maximum,
+        shader=shader,
+        perspective=perspective,
+        faithful=soft.faithful,
+    )
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
+    radius_sq = _blur_radius_sq(soft, distribution, cutoff)
+    blur_radius_sq = jax.lax.stop_gradient(sigma * unit * radius_sq)
+    if far is not None:
+        back, span = limit, jnp.maximum(limit - near, LEAST)
+    elif shader is not None:
+        back, span = _depth_scale(pieces.corners, draw_mode, blur_radius_sq, settings)
+    else:
+        back, span = jnp.ones_like(near), jnp.ones_like(near)
+
+    # Blend them.
     return soft_blend(
         Scene(pieces.corners, draw_mode, varyings, texels, index),
         Uniforms(
             sigma=sigma * unit,
-            inverse_temperature=1 / (span * gamma),
-            background_depth=far - eps * (2 if soft.faithful else 1) * span,
+            inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
+            background_depth=back - eps * (2 if soft.faithful else 1) * span,
             near=near,
-            far=far,
-            blur_radius_sq=jax.lax.stop_gradient(sigma * unit * radius_sq),
+            far=limit,
+            blur_radius_sq=blur_radius_sq,
             cutoff=cutoff,
         ),
-        Settings(
-            image_size,
-            soft.distance,
-            distribution,
-            squared=squared,
-            reached_is_covered=distribution is logistic,
-            generator=generator,
-            takes_maximum=takes_maximum,
-            shader=shader,
-            perspective=perspective,
-            faithful=soft.faithful,
-        ),
+        settings,
     )
 
 
@@ -440,30 +482,48 @@ def draw_soft(
     *,
     image_size: tuple[int, int],
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     cull: str,
-) -> Image:
-    """`rasterize_soft` of a scene that has been checked; see `blend_scene`."""
+) -> tuple[Image, jax.Array]:
+    """`rasterize_soft` of a scene that has been checked; see `blend_scene`.
+
+    Also what share of each pixel's colour and depth `[H, W]` is not the background's.
+    """
+    nothing = jnp.asarray(0 if far is None else far, screen.vertices.dtype)
     if _is_empty(screen):
         dtype, size = screen.vertices.dtype, (*image_size, channels(texture))
-        return Image(
+        image = Image(
             rgb=jnp.broadcast_to(background.astype(dtype), size),
             alpha=jnp.zeros(image_size, dtype),
-            depth=jnp.broadcast_to(far.astype(dtype), image_size),
+            depth=jnp.broadcast_to(nothing, image_size),
         )
+        return image, image.alpha
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     blend = blend_scene(screen, texture, light, soft, **options)
     alpha = _alpha(blend.total, soft, screen.faces.shape[0])
     if soft.aggregate_rgb == "hard":
         rgb, share, depth = _nearest_colors(screen, texture, light, soft, **options)
+        drawn = 1 - share
     elif soft.aggregate_rgb is None:
-        share = jnp.ones_like(alpha)
-        rgb, depth = jnp.zeros((*image_size, channels(texture)), alpha.dtype), share * far
+        share, drawn = jnp.ones_like(alpha), jnp.zeros_like(alpha)
+        rgb = jnp.zeros((*image_size, channels(texture)), alpha.dtype)
+        depth = jnp.broadcast_to(nothing, image_size)
     else:
-        rgb, share = blend.rgb, blend.background_weight
-        depth = blend.depth + share * far.astype(share.dtype)
+        rgb, share, drawn = blend.rgb, blend.background_weight, blend.foreground_weight
+        depth = _blended_depth(blend, None if far is None else nothing)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
-    return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth)
+    return Image(rgb=rgb + share[..., None] * background, alpha=alpha, depth=depth), drawn
+
+
+def _blended_depth(blend: Blend, far: jax.Array | None) -> jax.Array:
+    """Depth `[H, W]`: that of triangles and background, or without `far` of triangles alone."""
+    nearest = jax.lax.stop_gradient(blend.nearest_depth)  # any would do, see `ops/soft`
+    if far is not None:
+        drawn = nearest * blend.foreground_weight + blend.behind
+        return drawn + far * blend.background_weight
+    weight = blend.foreground_weight
+    drawn = weight > LEAST_SHARE
+    return jnp.where(drawn, nearest + blend.behind / jnp.where(drawn, weight, 1), 0)
 
 
 def _is_empty(screen: ScreenMesh) -> bool:
@@ -476,7 +536,7 @@ def soft_silhouette(
     *,
     image_size: tuple[int, int],
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     cull: str,
 ) -> jax.Array:
     """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
@@ -496,13 +556,14 @@ def _nearest_colors(
     *,
     image_size: tuple[int, int],
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     cull: str,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The colour of the nearest face `[H, W, C]`, where there is none `[H, W]`, and depth."""
     vertices, faces = screen.vertices, screen.faces
-    near, far = near.astype(vertices.dtype), far.astype(vertices.dtype)
-    if soft.faithful:
+    near = near.astype(vertices.dtype)
+    far = None if far is None else far.astype(vertices.dtype)
+    if soft.faithful and far is not None:
         # SoftRas takes corners behind the camera as they are, reads textures at the screen
         # barycentrics, and gives those no gradient. All that is linear on screen, with -1/z.
         x, y, z = jnp.moveaxis(jax.lax.stop_gradient(vertices), -1, 0)
@@ -532,8 +593,8 @@ def rasterize_soft(
     image_size: tuple[int, int],
     sigma: ArrayLike = 1e-5,
     gamma: ArrayLike = 1e-4,
-    near: ArrayLike = 1.0,
-    far: ArrayLike = 100.0,
+    near: ArrayLike = 0.1,
+    far: ArrayLike | None = None,
     background: ArrayLike = 0.0,
     eps: ArrayLike = 1e-3,
     distance: str = "euclidean",
@@ -557,7 +618,15 @@ def rasterize_soft(
 
         rgb = Σⱼ wⱼ colourⱼ + w_b background        wⱼ ∝ Dⱼ exp(z'ⱼ / γ)        w_b ∝ exp(eps / γ)
 
-    and likewise depth, the background's being `far`. The coverages make the silhouette (Eq. 4),
+    and likewise depth, the background's being `far`. Where `far` is None, depths are scaled by
+    the range `R = z_max - z_min` of what is drawn, of the corners of all triangles in this view
+    that reach a pixel, cut at `near` and not culled; it counts as at least a thousandth of their
+    largest depth. Then `z'ⱼ = (z_max + R - zⱼ) / R`, from 2 for the nearest to 1 for the farthest,
+    so `gamma` is a temperature in ranges, γ R in scene units; the background stands one range
+    behind the farthest triangle, and `eps` moves it towards that. So the picture does not depend
+    on the unit of the scene, nor on how far away it is. The depth is then that of the triangles
+    alone, `Σⱼ wⱼ zⱼ / Σⱼ wⱼ`, and 0 where no triangle reaches. The coverages make the silhouette
+    (Eq. 4),
 
         alpha = 1 - Πⱼ (1 - Dⱼ)
 
@@ -580,9 +649,11 @@ def rasterize_soft(
     Gradient: reverse mode, once; `jax.jvp` raises. It is the derivative of what is drawn, to
     `screen.vertices`, the texture, `sigma`, `gamma`, `near`, `far`, `eps` and `background`; left
     out are the jumps: where a coverage passes `cutoff`, a depth passes `far`, and in "hard"
-    choices. `FaceTexels` jump between texels. To `cutoff` there is none.
+    choices. `FaceTexels` jump between texels. To `cutoff` there is none. Without `far`, `z_max`
+    and `R` count as constants.
 
-    `faithful` reproduces the arithmetic of SoftRas's CUDA code, forward and backward. There,
+    `faithful` reproduces the arithmetic of SoftRas's CUDA code, forward and backward, and needs a
+    `far`: SoftRas has near=1, far=100 (see `Soft.softras` for the rest of its defaults). There,
     alpha counts triangles outside of [near, far], and culled ones; the background has `2 eps`;
     colours are read at screen barycentrics, clipped at 1 as well; faces are not cut at `near`,
     corners behind the camera are taken as they are, and depth is never linear on screen.
@@ -597,11 +668,13 @@ def rasterize_soft(
         image_size: `(H, W)` in pixels; static.
         sigma: `[]` blur, in squared half image heights (barycentric: squared barycentrics);
             traced, like all numbers here: scheduling it does not recompile.
-        gamma: `[]` depth temperature, in fractions of `far - near`.
+        gamma: `[]` depth temperature, in fractions of `far - near`, or without `far` of the depth
+            range of what is drawn.
         near: `[]` depth in front of which nothing is drawn, scene units.
-        far: `[]` depth behind which nothing is drawn, scene units.
+        far: `[]` depth behind which nothing is drawn, scene units; None is no limit.
         background: one number, a colour `[C]`, or a picture `[H, W, C]`.
-        eps: `[]` how far in front of `far` the background counts as, in fractions of `far - near`.
+        eps: `[]` how far in front of `far` the background counts as, in fractions of `far - near`;
+            or without `far`, in front of where it stands then, in ranges. From 0, less than 1.
         distance: see above; static.
         aggregate_rgb: see above; static.
         aggregate_alpha: see above; static.
@@ -617,8 +690,10 @@ def rasterize_soft(
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, an index is
-            out of range, or `faithful` is asked of what SoftRas does not have. Inside jit, where
-            values are not known, faces with such a vertex or index, and only they, are not drawn.
+            out of range, or `faithful` is asked of what SoftRas does not have, or without `far`.
+            Inside jit, where values are not known, faces with such a vertex or index, and only
+            they, are not drawn. Where values are known, a warning says if the whole mesh lies
+            outside of [near, far].
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxrender as jr
@@ -641,7 +716,10 @@ def rasterize_soft(
     image_size = check_image_size(image_size)
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3), finite=True)
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
-    near, far = check_depth_range(near, far, perspective=screen.perspective)
+    dtype = vertices.dtype
+    near, far = check_depth_range(near, far, perspective=screen.perspective, dtype=dtype)
+    if is_concrete(vertices, faces, near, far):
+        warn_out_of_range(np.asarray(vertices)[:, 2], faces, near, far, stacklevel=2)
     texture = check_texture(texture, Mesh(vertices, faces))
     soft = check_soft(
         Soft(
@@ -655,10 +733,12 @@ def rasterize_soft(
             aggregate_rgb=aggregate_rgb,
             aggregate_alpha=aggregate_alpha,
             faithful=bool(faithful),
-        )
+        ),
+        far=far,
+        dtype=dtype,
     )
-    background = check_background(background, channels(texture), image_size)
+    background = check_background(background, channels(texture), image_size, dtype)
     options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     screen = ScreenMesh(vertices, faces, screen.perspective)
     with jax.named_scope("rasterize"):
-        return draw_soft(screen, texture, None, background, soft, **options)
+        return draw_soft(screen, texture, None, background, soft, **options)[0]

@@ -71,7 +71,6 @@ def draw_frame(
 ) -> jax.Array:
     """One picture: `[H, W, 3]` colour, `[H, W]` coverage, or `[H, W, 2]` depth and coverage."""
     camera = _camera(framing, azimuth, style)
-    far = framing.distance + 1.01 * framing.radius
     draw = functools.partial(
         render,
         mesh,
@@ -79,7 +78,7 @@ def draw_frame(
         _lights(camera),
         image_size=style.size,
         near=jnp.maximum(framing.distance - 1.01 * framing.radius, 1e-3 * framing.radius),
-        far=far,
+        far=None if style.show == "depth" else framing.distance + 1.01 * framing.radius,
         anti_aliasing=style.anti_aliasing,
         cull=style.cull,
         shading=style.shading,
@@ -89,14 +88,13 @@ def draw_frame(
     if style.show == "alpha":
         return image.alpha
 
-    # Leave out the background's share of each pixel, which a soft depth keeps.
-    soft = isinstance(rasterizer, Soft)
-    covered = jnp.where(image.alpha > 0, image.alpha, 1)
     if style.show == "depth":
-        depth = image.depth if soft else (image.depth - far * (1 - image.alpha)) / covered
-        return jnp.stack([depth, image.alpha], axis=-1)
+        return jnp.stack([image.depth, image.alpha], axis=-1)
+
+    # Leave out the background's share of each pixel.
+    covered = jnp.where(image.alpha > 0, image.alpha, 1)
     if style.transparent:
-        if soft:
+        if isinstance(rasterizer, Soft):
             seen = 1 - (draw(background=1.0).rgb - image.rgb).mean(-1)
             covered = jnp.maximum(seen, 1e-3)
         return jnp.concatenate([image.rgb / covered[..., None], image.alpha[..., None]], axis=-1)

@@ -172,7 +172,8 @@ class Fragments:
     Attributes:
         face: `[H, W]` int32 index of the nearest face, or `NO_FACE`.
         barycentrics: `[H, W, 3]` perspective-correct; 0 where there is no face.
-        depth: `[H, W]` camera-space depth, scene units; `far` where there is no face.
+        depth: `[H, W]` camera-space depth, scene units; where there is no face `far`, or 0
+            without `far`.
     """
 
     face: jax.Array  # [H, W]
@@ -203,15 +204,18 @@ class Soft:
 
     Attributes:
         sigma: `[]` blur, in squared half image heights.
-        gamma: `[]` depth temperature, in fractions of `far - near`.
-        eps: `[]` how near the background is, in fractions of `far - near` from `far`.
+        gamma: `[]` depth temperature, in fractions of the depth range of what is drawn, or of
+            `far - near` where `far` is given.
+        eps: `[]` how near the background is, in the same fractions: from `far`, or from one depth
+            range behind the farthest thing that is drawn.
         cutoff: `[]` the coverage below which a triangle does not count.
         distance: "euclidean", "barycentric" or "hard"; static.
         distribution: a name in `distributions.DISTRIBUTIONS`, or a function; static.
         squared: whether it takes the squared distance over `sigma`, or its root; static.
         aggregate_rgb: "softmax", "hard", or None: alpha alone is drawn; static.
         aggregate_alpha: "prod", "sum", "hard", or a T-conorm or its name; static.
-        faithful: whether to reproduce SoftRas's arithmetic, quirks included; static.
+        faithful: whether to reproduce SoftRas's arithmetic, quirks included; then `far` must be
+            given. Static.
     """
 
     sigma: ArrayLike = 1e-5  # []
@@ -225,6 +229,47 @@ class Soft:
     aggregate_alpha: Any = static(default="prod")
     faithful: bool = static(default=False)
 
+    @classmethod
+    def softras(cls, **changes: Any) -> Soft:
+        """The settings that SoftRas has by default, whatever the defaults of this class are.
+
+        Its `gamma` and `eps` are fractions of its depth range: pass `near=1, far=100` beside it
+        for the pictures of the original, and `faithful=True` here for its quirks as well.
+
+        Args:
+            **changes: fields of `Soft` in place of SoftRas's.
+
+        Returns:
+            The settings.
+
+        Raises:
+            TypeError: a name is not a field.
+
+        Example:
+            >>> import jaxrender as jr
+            >>> how = jr.Soft.softras(sigma=1e-4)
+            >>> how.sigma, how.gamma, how.distribution
+            (0.0001, 0.0001, 'logistic')
+
+        References:
+            Liu et al., Soft Rasterizer, ICCV 2019, arXiv:1904.01786, and its program.
+        """
+        return cls(**(SOFTRAS | changes))
+
+
+# The defaults of SoftRas's renderer; its `dist_eps` is `cutoff` here.
+SOFTRAS: dict[str, Any] = {
+    "sigma": 1e-5,
+    "gamma": 1e-4,
+    "eps": 1e-3,
+    "cutoff": 1e-4,
+    "distance": "euclidean",
+    "distribution": "logistic",
+    "squared": True,
+    "aggregate_rgb": "softmax",
+    "aggregate_alpha": "prod",
+}
+
 
 @struct
 class Image:
@@ -233,7 +278,8 @@ class Image:
     Attributes:
         rgb: `[H, W, C]` linear colour (or features), background included.
         alpha: `[H, W]` in [0, 1], how much of the pixel the mesh covers.
-        depth: `[H, W]` camera-space depth, scene units; `far` where there is nothing.
+        depth: `[H, W]` camera-space depth, scene units, of what the mesh covers of the pixel;
+            where there is nothing `far`, or 0 without `far`.
     """
 
     rgb: jax.Array  # [H, W, C]

@@ -516,7 +516,7 @@ class TestBadInput:
             ({"vertices": jnp.zeros((4, 2))}, "`screen.vertices` must be"),
             ({"vertices": jnp.full((4, 3), jnp.nan)}, "`screen.vertices` must be finite"),
             ({"faces": jnp.zeros((1, 4), jnp.int32)}, "`screen.faces` must be"),
-            ({"faces": jnp.zeros((1, 3))}, "`screen.faces` must be a integer|an integer"),
+            ({"faces": jnp.zeros((1, 3))}, "`screen.faces` must be an integer"),
             ({"faces": jnp.array([[0, 1, 4]])}, "from 0 to 4"),
             ({"faces": jnp.array([[0, 1, -1]])}, "from -1 to 1"),
             ({"image_size": (0, 4)}, "`image_size` must be at least"),

@@ -661,7 +661,8 @@ def blended(vertices, faces, texture, sigma, gamma, **options):
         ("flat", {"distance": "hard"}),
         ("flat", {"depth": 0.1}),
         ("vertex", {"aggregate_rgb": None}),
-        ("vertex", {"faithful": True}),
+        ("vertex", {"far": 9.0, "depth": 0.1}),
+        ("vertex", {"faithful": True, "near": 1.0, "far": 100.0}),
     ],
 )
 def test_each_argument_alone_has_the_same_gradient(kind, options):
@@ -712,7 +713,7 @@ def test_one_face_in_one_pixel(monkeypatch, faithful):
     screen = jr.ScreenMesh(
         *separate(np.array([[[-3.0, -3, 2], [3, -3, 2], [0, 3, 2]]], np.float32))
     )
-    image = jr.rasterize_soft(screen, image_size=(1, 1), faithful=faithful)
+    image = jr.rasterize_soft(screen, image_size=(1, 1), far=100.0, faithful=faithful)
     np.testing.assert_allclose(image.alpha, 1, atol=1e-5)
     np.testing.assert_allclose(image.rgb, 1, atol=1e-5)
 
@@ -980,9 +981,9 @@ class TestHostile:
         )
         assert_close(got, wanted)
 
-    @pytest.mark.parametrize("faithful", [False, True])
+    @pytest.mark.parametrize(("faithful", "far"), [(False, None), (False, 100), (True, 100)])
     @pytest.mark.parametrize("vertex_count", [0, 3])
-    def test_nothing_to_see(self, vertex_count, faithful):
+    def test_nothing_to_see(self, vertex_count, faithful, far):
         faces = jnp.zeros((0, 3), jnp.int32)
 
         def draw(vertices, colors):
@@ -991,6 +992,7 @@ class TestHostile:
                 jr.VertexColors(colors),
                 image_size=(3, 4),
                 background=0.25,
+                far=far,
                 faithful=faithful,
             )
 
@@ -999,7 +1001,7 @@ class TestHostile:
         assert image.rgb.shape == (3, 4, 2)
         assert (image.rgb == 0.25).all()
         assert (image.alpha == 0).all()
-        assert (image.depth == 100).all()
+        assert (image.depth == (far or 0)).all()
         for slope in pull(jax.tree.map(jnp.ones_like, image)):
             assert (slope == 0).all()
 
@@ -1047,6 +1049,7 @@ class TestPicture:
                 image_size=(1, 40),
                 sigma=4.0,
                 cutoff=0.1,
+                far=100.0,
                 aggregate_rgb=None,
                 background=0.5,
             )
@@ -1194,8 +1197,6 @@ class TestRender:
             return jr.rasterize_soft(
                 jr.ScreenMesh(place, sphere.faces),
                 lit_colors(vertices, texels),
-                near=0.1,
-                far=100.0,
                 **numbers,
                 **options,
             )
@@ -1255,9 +1256,13 @@ class TestRender:
                 image_size=(16, 22),
                 rasterizer=self.soft,
             )
-            return jax.tree.map(
-                lambda x: x.reshape(8, 2, 11, 2, *x.shape[2:]).mean((1, 3)), samples
+            mean = functools.partial(jnp.mean, axis=(1, 3))
+            rgb, alpha, depth = (
+                x.reshape(8, 2, 11, 2, *x.shape[2:]) for x in jax.tree.leaves(samples)
             )
+            # Where the temperature is low, all of a sample is drawn or nothing.
+            seen = (depth > 0).astype(depth.dtype)
+            return jr.Image(mean(rgb), mean(alpha), mean(depth) / jnp.maximum(mean(seen), 0.25))
 
         got, wanted, image = both(sphere.vertices)
         assert_close(image, large(sphere.vertices))
@@ -1310,6 +1315,8 @@ class TestErrors:
             ({"background": jnp.ones((5, 4, 3))}, "`background`"),
             ({"near": 2.0, "far": 2.0}, "`near` must be less than `far`"),
             ({"near": 0.0}, "`near` must be positive"),
+            ({"far": jnp.inf}, "`far` must be finite.*None for no limit"),
+            ({"faithful": True}, "`far` must be a number.*Pass near=1, far=100"),
             ({"faithful": True, "distribution": "cauchy"}, "Pass faithful=False"),
             ({"faithful": True, "squared": False}, "Pass faithful=False"),
             ({"faithful": True, "aggregate_alpha": "frank"}, "Pass faithful=False"),
@@ -1336,6 +1343,7 @@ class TestErrors:
             ({"rasterizer": jr.Soft(gamma=0.0)}, "`rasterizer.gamma` must be positive"),
             ({"rasterizer": jr.Soft(distance="far")}, "`rasterizer.distance`"),
             ({"rasterizer": jr.Soft(faithful=True, squared=False)}, "`rasterizer.faithful`"),
+            ({"rasterizer": jr.Soft(faithful=True)}, "`far`.*where `rasterizer.faithful`"),
             ({"rasterizer": "soft"}, "`rasterizer` must be"),
             ({"shading": "toon"}, "`shading` must be one of"),
             ({"near": 3.0, "far": 2.0}, "`near`"),

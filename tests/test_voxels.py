@@ -268,7 +268,7 @@ class TestErrors:
             ({"vertices": np.zeros((4, 2))}, r"`vertices` must be .*\[V, 3\]"),
             ({"vertices": np.full((42, 3), np.nan)}, "`vertices` must be finite"),
             ({"faces": np.zeros((4, 4), int)}, r"`faces` must be .*\[F, 3\]"),
-            ({"faces": np.zeros((4, 3))}, "`faces` must be a integer array"),
+            ({"faces": np.zeros((4, 3))}, "`faces` must be an integer array"),
             ({"faces": np.full((4, 3), 42)}, "`faces` must index 42 vertices"),
             ({"resolution": 0}, "`resolution` must be a positive integer"),
             ({"resolution": 2.5}, "`resolution` must be a positive integer"),

@@ -40,13 +40,14 @@ from jaxrender.ops.triangles import Corners, is_drawable, planes_of, signed_area
 FEW_SET_UP = 1 << 13  # faces; for more, two threads are quicker than one function
 MANY_SET_UP = 5 * FEW_SET_UP  # for more than one view; what is set up of more is slow to reach
 MOST_NUMBERS = jnp.iinfo(jnp.int32).max  # that the loop can count; more go in passes
+MIN_NEARNESS = 1e-18  # of what has a gradient: the square of its inverse is finite in float32
 
 
 def nearest_faces(
     vertices: jax.Array,
     faces: jax.Array,
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     *,
     image_size: tuple[int, int],
     perspective: bool = True,
@@ -60,7 +61,7 @@ def nearest_faces(
         faces: `[F, 3]` int32. A face with an index out of range, with a vertex that is not
             finite, or of no area is not drawn.
         near: `[]` depth in front of which nothing is drawn; exclusive.
-        far: `[]` depth behind which nothing is drawn; exclusive.
+        far: `[]` depth behind which nothing is drawn; exclusive. None is no limit.
         image_size: `(H, W)`.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         cull: which side is not drawn: "none", "back" or "front".
@@ -69,16 +70,17 @@ def nearest_faces(
     Returns:
         `face` `[H, W]` int32, -1 where there is none; the lowest id wins a tie.
         `barycentrics` `[H, W, 3]` perspective-correct, 0 where there is none.
-        `depth` `[H, W]`, `far` where there is none.
+        `depth` `[H, W]`, `far` where there is none, or 0 without.
     """
-    return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, far)
+    limit = jnp.full_like(near, jnp.inf) if far is None else far
+    return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, limit)
 
 
 def hard_fragments(
     vertices: jax.Array,
     faces: jax.Array,
     near: jax.Array,
-    far: jax.Array,
+    far: jax.Array | None,
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
@@ -94,9 +96,10 @@ def hard_fragments(
         perspective=perspective,
         cull=cull,
     )
+    nothing = jnp.zeros_like(near) if far is None else far
     # Sums in a fixed order are made by a rule for reverse mode alone.
     moving = _moving_in_reverse if deterministic.is_requested() else _moving
-    moved: Any = moving(vertices, far, faces, face, barycentrics, depth, perspective)
+    moved: Any = moving(vertices, nothing, faces, face, barycentrics, depth, perspective)
     return face, *moved
 
 
@@ -167,7 +170,9 @@ def look_up(
     shares = planes.shares(face, *pixel_centres(height, width, vertices.dtype))
     s0, s1, s2 = (jnp.where(empty, 1, share) for share in shares)
     if perspective:
-        depth = 1 / (s0 + s1 + s2)
+        # Keep 1/z where it is rounded to nothing out of what is divided by.
+        nearness = s0 + s1 + s2
+        depth = 1 / jnp.where(nearness > MIN_NEARNESS, nearness, 1)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
         z0, z1, z2 = deterministic.gather_each([*planes.z], face)
@@ -198,10 +203,11 @@ def _draw(
     near, far = (jnp.broadcast_to(limit, (views,)) for limit in (near, far))
     height, width = image_size
     face_count = faces.shape[1]
+    fill = jnp.where(far < jnp.inf, far, 0)[:, None, None]
     if vertices.shape[1] == 0 or face_count == 0:
         nothing = jnp.full((views, height, width), -1, jnp.int32)
         zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
-        return nothing, zeros, jnp.broadcast_to(far[:, None, None], nothing.shape)
+        return nothing, zeros, jnp.broadcast_to(fill, nothing.shape)
 
     # Draw some views after the others where their faces are many, in memory that stays near.
     in_loop = schedule and native.are_native_loops_available()
@@ -221,7 +227,11 @@ def _draw(
         prepare = native.one_function(prepare)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
     corners, bounds, edges = prepare(vertices, faces, near if perspective else None)
-    scene = Scene(corners, bounds, edges, nearness_of(far), nearness_of(near))
+    lowest = nearness_of(far)
+    if perspective:
+        # What is nearer than this has a finite depth.
+        lowest = jnp.maximum(lowest, jnp.finfo(lowest.dtype).tiny)
+    scene = Scene(corners, bounds, edges, lowest, nearness_of(near))
     draw = draw_in_loop if in_loop else draw_in_passes
     nearest, face, shares = draw(scene, image_size=image_size, perspective=perspective)
     empty = face == NO_OFFER
@@ -232,7 +242,7 @@ def _draw(
     return (
         jnp.where(empty, -1, face - first),
         jnp.stack(barycentrics, axis=-1),
-        jnp.where(empty, far[:, None, None], depth),
+        jnp.where(empty, fill, depth),
     )
 
 

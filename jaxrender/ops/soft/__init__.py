@@ -5,22 +5,26 @@ pass, `h, w` block. Distances are in pixels, and so is `sigma`.
 
 Forward. Triangle `j` reaches a pixel with the coverage `D_j = F(t_j)`, where `t = ±d²/σ` is
 positive inside. With its depth `z_j` and colour `c_j` there (see `triangle_setup.py`), the nearest
-depth `m`, that of the background `z_b` included, and the inverse temperature
-`s = 1/((far - near) γ)`,
+depth `m`, that of the background `z_b` included, and the inverse temperature `s = 1/(R γ)`, where
+`R` is the range of depths (see `_soft.py`),
 
     p_j = D_j exp(-s (z_j - m))      p_b = exp(-s (z_b - m))      S = p_b + Σ p_j
-    colour = Σ p_j c_j / S           depth = Σ p_j z_j / S        background = p_b / S
+    colour = Σ p_j c_j / S           behind = Σ p_j (z_j - m) / S
+    background = p_b / S             foreground = Σ p_j / S
     total = Σ g(D_j)
 
 (Liu et al. 2019, Eq. 1-4, with the generator `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other
 `g` are the generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has
-depths scaled to [0, 1]: it is the same softmax, with less to round off. Two scans over the pixel
+depths scaled to [0, 1]: it is the same softmax, with less to round off. The foreground is 1 less
+the background, but has all its digits where it is small. The blended depth of what is drawn is
+`m + behind / foreground`: differences are blended, for the digits of large depths would be lost in
+the gradient. In it `m` is a constant, since any other gives the same. Two scans over the pixel
 blocks of all triangles (see `blocks.py`): the first finds `m`, the second adds everything up. Sums
 and minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
 
-Backward. With the cotangents `G_c`, `G_z`, `G_b`, `G_a` of colour, depth, background and total, and
-`v_j = G_c · c_j + G_z z_j`, of which the mean over triangles and background is
-`v = G_c · colour + G_z depth + G_b background`, the derivative of the softmax is
+Backward. With the cotangents `G_c`, `G_z`, `G_b`, `G_a` of colour, behind, background (less that of
+the foreground) and total, and `v_j = G_c · c_j + G_z (z_j - m)`, of which the mean over triangles
+and background is `v = G_c · colour + G_z behind + G_b background`, the derivative of the softmax is
 
     q_j = (p_j / S) (v_j - v)                  ∂L/∂log D_j = q_j
     ∂L/∂c_j = (p_j / S) G_c                    ∂L/∂z_j = (p_j / S) G_z - s q_j
@@ -42,8 +46,8 @@ and from the screen barycentrics `w_k` to the corners: moving corner `m` moves t
 
     ∂w_k/∂x_m = -w_m ∂w_k/∂x      so      ∂L/∂x_m = -w_m Σ_k ∂L/∂w_k ∂w_k/∂x
 
-What nobody differentiates to is left out of that scan, and so is the depth's cotangent where there
-is none (`Needed`).
+What nobody differentiates to is left out of that scan, and so is the cotangent of `behind` where
+there is none (`Needed`).
 
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
@@ -82,7 +86,7 @@ def soft_blend(
     """Blends the triangles of one view; see the top of the file.
 
     Gradient: reverse mode; to corners, varyings, texels, `sigma`, `inverse_temperature` and
-    `background_depth`.
+    `background_depth`. Of `nearest_depth` there is none.
     """
     given = scene, uniforms
     return _soft_blend(*match_varying_axes(given, given), settings, schedule)
@@ -115,7 +119,7 @@ def _is_primal(given) -> bool:
 
 def _soft_blend_bwd(settings, schedule, kept, cotangents):
     scene, uniforms, blend, residuals, needed = kept
-    needed = dataclasses.replace(needed, depth=not isinstance(cotangents.depth, SymbolicZero))
+    needed = dataclasses.replace(needed, depth=not isinstance(cotangents.behind, SymbolicZero))
     settings = settings._replace(needed=needed)
     cotangents = jax.tree.map(
         lambda d, of: jnp.zeros_like(of) if isinstance(d, SymbolicZero) else d,

@@ -53,22 +53,23 @@ def blend_backward(
     count, dtype = setup.triangle_count, scene.corners.dtype
 
     # Lay out what the triangles need of each pixel. The mean v of the derivation is that of
-    # v_j = G_c · c_j + G_z z_j over triangles and background.
+    # v_j = G_c · c_j + G_z (z_j - m) over triangles and background.
     blended, d_log_background = None, jnp.zeros((views, 1, 1), dtype)
     if settings.shader:
+        d_background = cotangents.background_weight - cotangents.foreground_weight
         mean = (
             (cotangents.rgb * blend.rgb).sum(-1)
-            + cotangents.depth * blend.depth
-            + cotangents.background_weight * blend.background_weight
+            + cotangents.behind * blend.behind
+            + d_background * blend.background_weight
         )
         # q_b = background (G_b - v)
-        d_log_background = blend.background_weight * (cotangents.background_weight - mean)
+        d_log_background = blend.background_weight * (d_background - mean)
         blended = BlendedPixels(
-            residuals.nearest_depth,
+            blend.nearest_depth,
             1 / residuals.weight_sum,
             mean,
             d_color=[cotangents.rgb[..., c] for c in range(settings.shader.channels)],
-            d_depth=cotangents.depth if settings.needed.depth else None,
+            d_depth=cotangents.behind if settings.needed.depth else None,
         )
     planes = framebuffer.stack(jax.tree.leaves(Pixels(cotangents.total, blended)))
     max_face = None
@@ -105,7 +106,7 @@ def blend_backward(
     # ∂t/∂σ = -t / σ, of the root half of that; ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m);
     # and ∂L/∂z_b = -s q_b.
     power = 1 if settings.squared else 0.5
-    behind = of_view.background_depth - residuals.nearest_depth if settings.shader else 1
+    behind = of_view.background_depth - blend.nearest_depth if settings.shader else 1
     background_behind = d_log_background * behind
     d_uniforms = uniforms._replace(
         sigma=-power * argument_times_d_argument.sum(1) / of_view.sigma[:, 0, 0],

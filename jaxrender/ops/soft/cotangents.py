@@ -226,11 +226,12 @@ def _fragment_cotangents(
         varyings = interpolate_varyings(inputs, b0, b1, shader)
         d_color = [blend_weight * d_pixel for d_pixel in blended.d_color]
         shaded = shade_backward(inputs, varyings, d_color, settings)
-        # v_j - v, with v_j = G_c · c_j + G_z z_j.
+        # v_j - v, with v_j = G_c · c_j + G_z (z_j - m).
+        behind = depth - blended.nearest_depth
         products = map(jnp.multiply, blended.d_color, shaded.colors)
         above_mean = functools.reduce(jnp.add, products, -blended.mean)
         if blended.d_depth is not None:
-            above_mean = above_mean + blended.d_depth * depth
+            above_mean = above_mean + blended.d_depth * behind
         # q_j = ∂L/∂log D_j = (p_j / S) (v_j - v).
         d_log_coverage = blend_weight * above_mean
         # ∂L/∂z_j = (p_j / S) G_z - s q_j.
@@ -238,7 +239,7 @@ def _fragment_cotangents(
         if blended.d_depth is not None:
             d_depth = d_depth + blend_weight * blended.d_depth
         # -∂L/∂s = Σ_j q_j (z_j - m) and the background's.
-        d_log_coverage_times_behind = d_log_coverage * (depth - blended.nearest_depth)
+        d_log_coverage_times_behind = d_log_coverage * behind
 
     # Go back through generator and coverage: ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j, where x is what
     # they take (Liu et al. 2019, Eq. 1 and 4). It is ∂L/∂D_j = q_j / D_j, times F'.

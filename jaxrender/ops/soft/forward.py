@@ -49,9 +49,9 @@ def blend_forward(
         fold = functools.partial(_fold_total, **fold_options)
         total, max_face = scan(fold, (total, max_face))
         total = framebuffer.crop(total[None])[..., 0]
-        ones = jnp.ones_like(total)
-        blend = Blend(jnp.zeros((*total.shape, 0), dtype), 0 * ones, ones, total)
-        return blend, Residuals(ones, ones, _crop_max_face(max_face, framebuffer, settings))
+        zeros, ones = jnp.zeros_like(total), jnp.ones_like(total)
+        blend = Blend(jnp.zeros((*total.shape, 0), dtype), zeros, ones, zeros, total, zeros)
+        return blend, Residuals(ones, _crop_max_face(max_face, framebuffer, settings))
 
     # Find the nearest depth m at each pixel. It is sought as the highest of what is less than
     # zero: a GPU has an instruction for the maximum of floats, by way of their bits, and loops for
@@ -73,13 +73,15 @@ def blend_forward(
     weight_sum = background_weight + sums[..., 0]
     weight_sum = jnp.where(weight_sum > 0, weight_sum, 1)
     blend = Blend(
-        sums[..., 2:] / weight_sum[..., None],
-        sums[..., 1] / weight_sum,
-        background_weight / weight_sum,
-        total,
+        rgb=sums[..., 2:] / weight_sum[..., None],
+        behind=sums[..., 1] / weight_sum,
+        background_weight=background_weight / weight_sum,
+        foreground_weight=sums[..., 0] / weight_sum,
+        total=total,
+        nearest_depth=nearest,
     )
     max_face = _crop_max_face(max_face, framebuffer, settings)
-    return blend, Residuals(nearest, weight_sum, max_face)
+    return blend, Residuals(weight_sum, max_face)
 
 
 def _crop_max_face(max_face: jax.Array, framebuffer: Framebuffer, settings: Settings) -> jax.Array:
@@ -147,7 +149,7 @@ def _fold_blend(
     settings: Settings,
     schedule: Schedule,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Adds `g(D_j)`, and `p_j` with depth and colours."""
+    """Adds `g(D_j)`, and `p_j` with `z_j - m` and colours."""
     total, max_face, sums, nearest = state
     nearest_depth = framebuffer.read_blocks(nearest, inputs.origin)
 
@@ -166,20 +168,21 @@ def _fold_blend(
         inputs: PassInputs, t: jax.Array, b0: jax.Array, b1: jax.Array, nearest_depth: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         fragments = fragments_of(inputs, settings)
-        return *raw_weight(fragments, t, b0, b1, nearest_depth, settings), t
+        weight, depth = raw_weight(fragments, t, b0, b1, nearest_depth, settings)
+        return weight, depth - nearest_depth, t
 
     def weighted_colors(
-        inputs: PassInputs, weight: jax.Array, depth: jax.Array, b0: jax.Array, b1: jax.Array
+        inputs: PassInputs, weight: jax.Array, behind: jax.Array, b0: jax.Array, b1: jax.Array
     ) -> jax.Array:
         colors = []
         if (shader := settings.shader) is not None:
             colors = shade(inputs, interpolate_varyings(inputs, b0, b1, shader), shader)
-        # (Liu et al. 2019, Eq. 2), the numerator: p_j, p_j z_j and p_j c_j.
-        return jnp.stack([weight, weight * depth, *(weight * color for color in colors)], axis=1)
+        # (Liu et al. 2019, Eq. 2), the numerator: p_j, p_j (z_j - m) and p_j c_j.
+        return jnp.stack([weight, weight * behind, *(weight * color for color in colors)], axis=1)
 
     call = functools.partial(separate_call, schedule=schedule)
-    weight, depth, t = call(weigh, inputs, t, b0, b1, nearest_depth)
-    added = call(weighted_colors, inputs, weight, depth, b0, b1)
+    weight, behind, t = call(weigh, inputs, t, b0, b1, nearest_depth)
+    added = call(weighted_colors, inputs, weight, behind, b0, b1)
 
     # Add them up.
     total, max_face = _add_generator((total, max_face), inputs, t, framebuffer, settings)

@@ -64,7 +64,7 @@ def set_up_scene(
     return SceneSetup(
         framebuffer,
         count,
-        _bounds(corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings),
+        reached_pixels(corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings),
         set_up_triangles(corners, perspective=settings.perspective),
         draw_mode == DRAWN,
         scene.varyings.transpose(2, 3, 0, 1).reshape(-1, scene.varyings.shape[0] * count),
@@ -75,10 +75,10 @@ def set_up_scene(
     )
 
 
-def _bounds(
+def reached_pixels(
     corners: jax.Array, drawn: jax.Array, blur_radius_sq: jax.Array, settings: Settings
 ) -> Bounds:
-    """The pixels that triangles `[N, 3, 3]` may reach."""
+    """The pixels that triangles `[N, 3, 3]` may reach, with a squared blur radius `[N or 1]`."""
     height, width = settings.image_size
     xy = corners[..., :2]
     radius = jnp.sqrt(blur_radius_sq)[:, None, None]

@@ -53,7 +53,7 @@ class Needed:
     Part of the program, also among the residuals.
     """
 
-    depth: bool = True  # whether it depends on the depth that is drawn
+    depth: bool = True  # whether it depends on `Blend.behind`
     corners: bool = True
     varyings: bool = True
     texels: bool = True
@@ -101,7 +101,7 @@ class Uniforms(NamedTuple):
     inverse_temperature: jax.Array  # s, per scene unit of depth
     background_depth: jax.Array  # z_b
     near: jax.Array  # in front of which nothing is drawn
-    far: jax.Array  # behind which nothing is drawn
+    far: jax.Array  # behind which nothing is drawn; infinity is no limit
     blur_radius_sq: jax.Array  # how far a triangle reaches, in the unit of `sigma`
     cutoff: jax.Array  # the coverage there
 
@@ -120,14 +120,15 @@ class Blend(NamedTuple):
     """The sums over all triangles at each pixel; see the top of `__init__.py`."""
 
     rgb: jax.Array  # [H, W, C]
-    depth: jax.Array  # [H, W]
+    behind: jax.Array  # [H, W]
     background_weight: jax.Array  # [H, W]
+    foreground_weight: jax.Array  # [H, W]
     total: jax.Array  # [H, W]
+    nearest_depth: jax.Array  # [H, W] m
 
 
 class Residuals(NamedTuple):
     """What the backward scan needs of the forward ones."""
 
-    nearest_depth: jax.Array  # [H, W] m
     weight_sum: jax.Array  # [H, W] S
     max_face: jax.Array  # [H, W] int32, or [0, 0]: which triangle gave the largest generator
