@@ -569,7 +569,7 @@ def _nearest_colors(
         x, y, z = jnp.moveaxis(jax.lax.stop_gradient(vertices), -1, 0)
         flat = jnp.stack([x, y, -1 / jnp.where(z == 0, LEAST, z)], -1)
         face, barycentrics, depth = hard_fragments(
-            flat, faces, -1 / near, -1 / far, image_size, False, cull
+            flat, faces, -1 / near, -1 / far, image_size, False, cull, facing_first=False
         )
         depth = -1 / depth
     else:

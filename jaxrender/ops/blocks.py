@@ -8,8 +8,8 @@ the picture is many. The blocks of all faces are numbered face by face, from the
 the first, and handled in passes of a fixed number of blocks, as many passes as it takes: no
 list overflows, nothing is sorted, and memory is O(faces + pixels) whatever the mesh.
 
-Cost: O(faces + blocks). The walk from the last face to the first lets a z-buffer break ties
-with a plain minimum over face ids (see `hard.py`).
+Cost: O(faces + blocks). The walk from the last face to the first, some of which may be kept for
+later, lets a z-buffer break ties with a plain minimum (see `hard.py`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def scan_blocks(
     *,
     block_size: tuple[int, int],
     blocks_per_pass: int,
+    late: jax.Array | None = None,
 ) -> Any:
     """Folds every pixel block of every face into `state`, from the last face to the first.
 
@@ -61,6 +62,7 @@ def scan_blocks(
         bounds: of each face, in pixels.
         block_size: `(h, w)` in pixels.
         blocks_per_pass: `P`, at most `MAX_BLOCKS_PER_PASS`; a setting of speed alone.
+        late: `[F]` bool, faces that come behind all others, from the last to the first as well.
 
     Returns:
         The final state.
@@ -75,8 +77,14 @@ def scan_blocks(
         rows = lax.div(jnp.maximum(bounds.bottom - bounds.top + height, 0), jnp.int32(height))
         columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
         count = rows * columns
-        # Pad the list for the last pass.
-        queue, listed = compact_indices((count > 0)[::-1], faces + blocks_per_pass)
+        has_any, padded = count > 0, faces + blocks_per_pass  # for the last pass
+        soon = has_any if late is None else has_any & ~late
+        queue, listed = compact_indices(soon[::-1], padded)
+        if late is not None:
+            behind, more = compact_indices((has_any & late)[::-1], padded)
+            index = jnp.arange(padded, dtype=jnp.int32)
+            queue = jnp.where(index < listed, queue, behind[jnp.maximum(index - listed, 0)])
+            listed = listed + more
         queue = faces - 1 - queue
     position = jnp.arange(blocks_per_pass, dtype=jnp.int32)
 

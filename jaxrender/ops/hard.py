@@ -8,13 +8,18 @@ Two schedules find the same:
   z-buffer, block by block (see `strips.py`).
 - **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `blocks.py`). In each
   pass every block computes the nearness of its face at its pixels; the nearness buffer takes
-  the maximum; and every pixel that equals the buffer there offers its face id, of which the id
-  buffer takes the minimum.
+  the maximum; and every pixel that equals the buffer there offers its face's key, of which the
+  key buffer takes the minimum.
 
-Both go from the last face to the first, so an offer always has a lower id than what came before:
-it replaces it, whether it is nearer or ties. The lowest id wins every tie. Maximum and minimum do
-not depend on order, so the result does not depend on the number of blocks, nor, up to rounding, on
-the device.
+Of faces that tie the one that looks at the camera is seen, then the one of lower id. So both draw
+the backs before the fronts, each from the last to the first: an offer always comes before what
+was offered earlier, and replaces it, whether it is nearer or ties. Within a pass the lowest key
+is kept, which is a back's id, and a front's less the highest int32: all fronts come first, and no
+number of faces overflows. Maximum and minimum do not depend on order, so the result does not
+depend on the number of blocks, nor, up to rounding, on the device.
+
+Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
+its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
 
 Nearness is 1/z under perspective and -z otherwise: both are linear on screen, and need no
 division at a pixel.
@@ -33,7 +38,7 @@ from jaxrender.ops import deterministic, native
 from jaxrender.ops.batching import fold_vmap_scheduled, in_chunks
 from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
-from jaxrender.ops.hard_scene import NO_OFFER, Scene, pixel_centres, set_up
+from jaxrender.ops.hard_scene import Scene, pixel_centres, set_up
 from jaxrender.ops.strips import Strips
 from jaxrender.ops.triangles import Corners, is_drawable, planes_of, signed_area, to_pixels
 
@@ -52,6 +57,7 @@ def nearest_faces(
     image_size: tuple[int, int],
     perspective: bool = True,
     cull: str = "none",
+    facing_first: bool = True,
     schedule: str | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Finds the nearest face at each pixel centre. Not differentiable.
@@ -65,15 +71,18 @@ def nearest_faces(
         image_size: `(H, W)`.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         cull: which side is not drawn: "none", "back" or "front".
+        facing_first: whether of faces at the same depth one that looks at the camera is seen
+            before those that look away; else their ids decide alone.
         schedule: a key of `SCHEDULES`; by default that of the platform.
 
     Returns:
-        `face` `[H, W]` int32, -1 where there is none; the lowest id wins a tie.
+        `face` `[H, W]` int32, -1 where there is none; of those that tie the lowest id.
         `barycentrics` `[H, W, 3]` perspective-correct, 0 where there is none.
         `depth` `[H, W]`, `far` where there is none, or 0 without.
     """
     limit = jnp.full_like(near, jnp.inf) if far is None else far
-    return _single_view(image_size, perspective, cull, schedule)(vertices, faces, near, limit)
+    operation = _single_view(image_size, perspective, cull, facing_first, schedule)
+    return operation(vertices, faces, near, limit)
 
 
 def hard_fragments(
@@ -84,6 +93,8 @@ def hard_fragments(
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
+    *,
+    facing_first: bool = True,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`nearest_faces`, differentiable.
 
@@ -95,6 +106,7 @@ def hard_fragments(
         image_size=image_size,
         perspective=perspective,
         cull=cull,
+        facing_first=facing_first,
     )
     nothing = jnp.zeros_like(near) if far is None else far
     # Sums in a fixed order are made by a rule for reverse mode alone.
@@ -182,9 +194,21 @@ def look_up(
 
 
 @functools.cache
-def _single_view(image_size: tuple[int, int], perspective: bool, cull: str, schedule: str | None):
+def _single_view(
+    image_size: tuple[int, int],
+    perspective: bool,
+    cull: str,
+    facing_first: bool,
+    schedule: str | None,
+):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
-    draw = functools.partial(_draw, image_size=image_size, perspective=perspective, cull=cull)
+    draw = functools.partial(
+        _draw,
+        image_size=image_size,
+        perspective=perspective,
+        cull=cull,
+        facing_first=facing_first,
+    )
     return fold_vmap_scheduled(draw, SCHEDULES, schedule)
 
 
@@ -197,6 +221,7 @@ def _draw(
     image_size: tuple[int, int],
     perspective: bool,
     cull: str,
+    facing_first: bool,
     schedule: bool,  # whether in the loop, where that can be
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     views = max(arg.shape[0] for arg in (vertices, faces, near, far))
@@ -216,25 +241,32 @@ def _draw(
         at_once = _views_at_once(views, max(face_count, vertices.shape[1]), image_size)
     if at_once < views:
         draw = functools.partial(
-            _draw, image_size=image_size, perspective=perspective, cull=cull, schedule=schedule
+            _draw,
+            image_size=image_size,
+            perspective=perspective,
+            cull=cull,
+            facing_first=facing_first,
+            schedule=schedule,
         )
         return in_chunks(draw, (vertices, faces, near, far), at_once)
 
     # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS
-    prepare = functools.partial(set_up, views=views, image_size=image_size, cull=cull)
+    prepare = functools.partial(
+        set_up, views=views, image_size=image_size, cull=cull, facing_first=facing_first
+    )
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
         prepare = native.one_function(prepare)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    corners, bounds, edges = prepare(vertices, faces, near if perspective else None)
+    prepared = prepare(vertices, faces, near if perspective else None)
     lowest = nearness_of(far)
     if perspective:
         # What is nearer than this has a finite depth.
         lowest = jnp.maximum(lowest, jnp.finfo(lowest.dtype).tiny)
-    scene = Scene(corners, bounds, edges, lowest, nearness_of(near))
+    scene = Scene(*prepared, lowest, nearness_of(near))
     draw = draw_in_loop if in_loop else draw_in_passes
     nearest, face, shares = draw(scene, image_size=image_size, perspective=perspective)
-    empty = face == NO_OFFER
+    empty = face < 0
     depth = nearness_of(jnp.where(empty, -1, nearest))
     first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
     scale = depth if perspective else 1

@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
 from jaxrender.ops.hard_scene import NO_OFFER, Drawn, Scene, look_at_planes, nearness_at
-from jaxrender.ops.triangles import Edges, Planes, planes_of
+from jaxrender.ops.triangles import Edges, Planes, pixel_centre, planes_of
 
 BLOCK_SIZE = (4, 16)  # of the passes
 MOST_BLOCKS = 1 << 17  # of a pass
@@ -16,7 +16,7 @@ MOST_BLOCKS = 1 << 17  # of a pass
 
 def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
     """Draws many pixel blocks at once."""
-    corners, bounds, edges, lowest, highest = scene
+    corners, bounds, edges, first, lowest, highest = scene
     (height, width), views = image_size, lowest.shape[0]
     (_, total), padded = edges.x.shape, height + BLOCK_SIZE[0]
 
@@ -26,8 +26,10 @@ def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bo
         y, x = block_pixels(blocks.row, blocks.column, BLOCK_SIZE)
         low, high = lowest[view], jnp.where(blocks.valid, highest[view], -jnp.inf)
         limits = low[:, None, None], high[:, None, None]
-        nearness = nearness_at(these, x[None].astype(dtype), y[None].astype(dtype), *limits)
-        return _merge_pixels(state, nearness, blocks, blocks.row + view * padded)
+        x, y = pixel_centre(x, width, dtype), pixel_centre(y, height, dtype)
+        nearness = nearness_at(these, x[None], y[None], *limits)
+        keys = jnp.where(first[blocks.face], blocks.face - NO_OFFER, blocks.face)
+        return _merge_pixels(state, nearness, keys, blocks, blocks.row + view * padded)
 
     # Draw the views one below the other, padded so that no block leaves the picture. One table
     # of all numbers: a single gather serves a pass, and because a loop needs the table, XLA does
@@ -42,23 +44,29 @@ def draw_in_passes(scene: Scene, *, image_size: tuple[int, int], perspective: bo
         bounds,
         block_size=BLOCK_SIZE,
         blocks_per_pass=min(MOST_BLOCKS, 2 * views * expected),
+        late=first,
     )
-    nearest, face = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
+    nearest, key = (buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers)
+    face = jnp.where(key < 0, key + NO_OFFER, jnp.where(key == NO_OFFER, -1, key))
 
     planes = Planes(table[15], table[16], *table[17:].reshape(4, 3, -1))
     return nearest, face, look_at_planes(planes, face)
 
 
 def _merge_pixels(
-    state: tuple[jax.Array, jax.Array], nearness: jax.Array, blocks: Blocks, row: jax.Array
+    state: tuple[jax.Array, jax.Array],
+    nearness: jax.Array,
+    keys: jax.Array,
+    blocks: Blocks,
+    row: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
-    nearest, ids = (buffer.reshape(-1) for buffer in state)
+    nearest, held = (buffer.reshape(-1) for buffer in state)
     shape = state[0].shape
     rows, columns = block_pixels(row, blocks.column, BLOCK_SIZE)
     pixel = jnp.where(nearness > -jnp.inf, rows * shape[1] + columns, nearest.size)
     nearest = nearest.at[pixel].max(nearness, mode="drop")
     winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
     offer = jnp.where(nearness == winning, pixel, nearest.size)
-    ids = ids.at[offer].min(blocks.face[:, None, None], mode="drop")
-    return nearest.reshape(shape), ids.reshape(shape)
+    held = held.at[offer].min(keys[:, None, None], mode="drop")
+    return nearest.reshape(shape), held.reshape(shape)

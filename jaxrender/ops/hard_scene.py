@@ -13,10 +13,12 @@ from jaxrender.ops.triangles import (
     Edges,
     Planes,
     corner_ids,
+    corner_order,
     edges_of,
     is_drawable,
     is_front,
     pixel_bounds,
+    pixel_centre,
     signed_area,
     to_pixels,
 )
@@ -30,12 +32,13 @@ class Scene(NamedTuple):
     corners: Corners  # each [3, B F]
     bounds: Bounds  # each [B F]
     edges: Edges  # each [3, B F]
+    first: jax.Array  # [B F] bool: whether the face is seen before others that are as near
     lowest: jax.Array  # [B] nearness behind which nothing is drawn
     highest: jax.Array  # [B] nearness in front of which nothing is drawn
 
 
-# What drawing returns: the highest nearness; its face, counted through all views, `NO_OFFER` where
-# there is none; and the shares of its corners, see `Planes`. Each `[B, H, W]`.
+# What drawing returns: the highest nearness; its face, counted through all views, -1 where there
+# is none; and the shares of its corners, see `Planes`. Each `[B, H, W]`.
 Drawn = tuple[jax.Array, jax.Array, list[jax.Array]]
 
 
@@ -47,7 +50,8 @@ def set_up(
     views: int,
     image_size: tuple[int, int],
     cull: str,
-) -> tuple[Corners, Bounds, Edges]:
+    facing_first: bool,
+) -> tuple[Corners, Bounds, Edges, jax.Array]:
     """What drawing needs of the faces of all views, `B F` of them, one view after the other."""
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
     perspective = near is not None
@@ -57,17 +61,23 @@ def set_up(
     axes = [axis.reshape(-1) for axis in to_pixels(vertices, image_size)]
     corners = Corners(*(axis[ids] for axis in axes))
 
+    # Sort the corners of each face, so that its copies in another order get the same bits.
+    order = corner_order(corners)
+    given, corners = corners, order.sort(corners)
+
     # Leave out faces that cannot be drawn, or that turn their culled side.
     area = signed_area(corners)
     drawn &= is_drawable(corners, area, perspective=perspective)
+    front = is_front(corners, area, perspective=perspective) ^ order.turns()
     if cull != "none":
-        drawn &= is_front(corners, area, perspective=perspective) == (cull == "back")
+        drawn &= front == (cull == "back")
 
     # Bound their pixels, and set up their edges.
     if near is not None:
         near = jnp.broadcast_to(near[:, None], (views, face_count)).reshape(-1)
     bounds = pixel_bounds(corners, drawn, near, image_size=image_size)
-    return corners, bounds, edges_of(corners, perspective=perspective)
+    first = front if facing_first else jnp.ones_like(front)
+    return given, bounds, edges_of(corners, perspective=perspective), first
 
 
 def nearness_at(
@@ -76,8 +86,7 @@ def nearness_at(
     """The nearness of faces at pixels, -inf outside of a face or of the limits."""
     weights = edges.weights(x, y)
     inside = (weights[0] >= 0) & (weights[1] >= 0) & (weights[2] >= 0)
-    s0, s1, s2 = weights * edges.scale
-    nearness = s0 + s1 + s2
+    nearness = edges.nearness(weights)
     return jnp.where(inside & (nearness > low) & (nearness < high), nearness, -jnp.inf)
 
 
@@ -85,9 +94,12 @@ def look_at_planes(planes: Planes, face: jax.Array) -> list[jax.Array]:
     """The shares of the corners of the faces `[B, H, W]` that pixels see."""
     _, height, width = face.shape
     x, y = pixel_centres(height, width, planes.x_far.dtype)
-    return planes.shares(jnp.where(face == NO_OFFER, 0, face), x[None], y[None])
+    return planes.shares(jnp.maximum(face, 0), x[None], y[None])
 
 
 def pixel_centres(height: int, width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
     """X `[1, W]` and y `[H, 1]` in pixel coordinates."""
-    return jnp.arange(width, dtype=dtype)[None, :], jnp.arange(height, dtype=dtype)[:, None]
+    x, y = (
+        pixel_centre(jnp.arange(size, dtype=jnp.int32), size, dtype) for size in (width, height)
+    )
+    return x[None, :], y[:, None]

@@ -24,8 +24,9 @@ CUT = 1 / 1024  # the part of its front end's depth at which an edge is cut
 
 
 class Segments(NamedTuple):
-    """The edges of faces in pixel coordinates with `y` UP, counter-clockwise around each face.
+    """The edges of faces in pixels with `y` UP, counter-clockwise around each face.
 
+    The centre of the pixel in column `j` and row `i`, counted from the bottom, is at `(j, i)`.
     Each is `[2, 3, ...]`: coordinate (x, y), edge. An edge wholly behind the camera lies at
     the point (-2, -2), outside every picture.
     """
@@ -47,8 +48,11 @@ def upright_corners(vertices: jax.Array, faces: jax.Array, image_size: tuple[int
     views, count = vertices.shape[:2]
     ids, _ = corner_ids(faces, count, views, shared=False)
     flip = jnp.array([1, -1, 1], vertices.dtype)[None, None]
-    axes = to_pixels(vertices * flip, image_size)
-    return Corners(*gather_each([axis.reshape(-1) for axis in axes], ids))
+    x, y, z = (axis.reshape(-1) for axis in to_pixels(vertices * flip, image_size))
+    height, width = image_size
+    # Lines of pixels are counted by whole numbers: have corners on pixel centres lie on those.
+    axes = x + 0.5 * (width - 1), y + 0.5 * (height - 1), z
+    return Corners(*gather_each(axes, ids))
 
 
 def segments_of(corners: Corners, *, cut: bool) -> Segments:

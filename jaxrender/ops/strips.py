@@ -13,6 +13,7 @@ few vector operations each. Rows are added at the foot of each strip, that no wi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jax import lax
 from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.native import weigh_down
 from jaxrender.ops.sharding import match_varying_axes
+from jaxrender.ops.triangles import pixel_centre
 
 WIDTH = 8  # of a strip, and of a window
 ROWS = 8  # of a window: fewer rows cost hardly less, and make more windows
@@ -71,11 +73,12 @@ class Window(NamedTuple):
     strip: jax.Array  # within its view
     place: jax.Array  # where the window begins in memory
 
-    def pixels(self, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        """The pixel coordinates x and y `[S]`."""
+    def pixels(self, image_size: tuple[int, int], dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """The pixel coordinates x and y `[S]` of the centres."""
+        height, width = image_size
         down, across = jnp.divmod(jnp.arange(SIZE, dtype=jnp.int32), WIDTH)
-        x = (self.strip * WIDTH).astype(dtype) + across.astype(dtype)
-        return x, self.row.astype(dtype) + down.astype(dtype)
+        x = (self.strip * WIDTH).astype(dtype) + pixel_centre(across, width, dtype)
+        return x, self.row.astype(dtype) + pixel_centre(down, height, dtype)
 
     def read(self, strips: jax.Array) -> jax.Array:
         """What lies there `[S]`."""
@@ -92,6 +95,7 @@ def walk(
     state: Any,
     bounds: Bounds,
     strips: Strips,
+    late: jax.Array | None = None,
 ) -> Any:
     """Folds every window of every face into `state`, from the last face to the first.
 
@@ -101,16 +105,20 @@ def walk(
         state: any pytree.
         bounds: of the faces of all views, `[B F]`.
         strips: how the pictures lie.
+        late: `[B F]` bool, faces that come behind all others, from the last to the first as well.
     """
     total = bounds.top.shape[0]
     per_view, last_face = jnp.int32(total // strips.views), jnp.int32(total - 1)
 
-    def one_face(step: jax.Array, state: Any) -> Any:
+    def one_face(step: jax.Array, state: Any, turn: jax.Array) -> Any:
         face = last_face - step
         view = lax.div(face, per_view)
         top, left, bottom, right = (number(side, face) for side in bounds)
         first, last = lax.div(left, jnp.int32(WIDTH)), lax.div(right, jnp.int32(WIDTH))
-        bottom = lax.select(left <= right, bottom, jnp.int32(-1))
+        drawn = left <= right
+        if late is not None:
+            drawn &= number(late, face) == turn
+        bottom = lax.select(drawn, bottom, jnp.int32(-1))
 
         def one_window(carry: tuple[jax.Array, jax.Array, Any]) -> tuple:
             row, strip, state = carry
@@ -123,9 +131,14 @@ def walk(
 
         return lax.while_loop(lambda carry: carry[0] <= bottom, one_window, (top, first, state))[2]
 
-    return lax.fori_loop(
-        jnp.int32(0), jnp.int32(total), one_face, match_varying_axes(state, bounds.top)
-    )
+    def all_faces(turn: int | jax.Array, state: Any) -> Any:
+        draw = functools.partial(one_face, turn=jnp.asarray(turn, bool))
+        return lax.fori_loop(jnp.int32(0), jnp.int32(total), draw, state)
+
+    state = match_varying_axes(state, bounds.top)
+    if late is None:
+        return all_faces(0, state)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(2), all_faces, state)
 
 
 def piece(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:

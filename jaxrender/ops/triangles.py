@@ -1,7 +1,9 @@
 """The geometry of one triangle and one point, in pixel coordinates.
 
-Pixel coordinates put the centre of the pixel in row `i`, column `j` at the point `(j, i)`, `y`
-down. All functions are elementwise: corners and points may have any shapes that broadcast.
+Pixel coordinates have their origin in the middle of the picture, `y` down: the centre of the pixel
+in row `i`, column `j` is the point `(j - (W - 1) / 2, i - (H - 1) / 2)`, exactly. So nothing is
+added to what `project` returns, and small coordinates keep all their digits. All functions are
+elementwise: corners and points may have any shapes that broadcast.
 
 A corner behind the camera has `z < 0` and its `x, y` divided by that `z`. With `w_m` the screen
 barycentric of corner `m`, the point at perspective-correct barycentrics `b` seen at a pixel has
@@ -44,9 +46,14 @@ def to_pixels(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Pixel coordinates and depth of screen-space vertices `[..., 3]`."""
     height, width = image_size
-    x = 0.5 * width * vertices[..., 0] + 0.5 * (width - 1)
-    y = -0.5 * height * vertices[..., 1] + 0.5 * (height - 1)
+    x = 0.5 * width * vertices[..., 0]
+    y = -0.5 * height * vertices[..., 1]
     return jnp.clip(x, -FARTHEST, FARTHEST), jnp.clip(y, -FARTHEST, FARTHEST), vertices[..., 2]
+
+
+def pixel_centre(pixel: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
+    """The pixel coordinate of the centres of pixels, counted from 0, of a picture `size` wide."""
+    return pixel.astype(dtype) - 0.5 * (size - 1)
 
 
 def corner_ids(
@@ -102,27 +109,86 @@ def inverse_area(area: jax.Array) -> jax.Array:
     return jnp.where(drawable, 1 / jnp.where(drawable, jnp.abs(area), 1), 0)
 
 
+class CornerOrder(NamedTuple):
+    """Which of the corners of triangles come before which, from the farthest to the nearest.
+
+    By depth, where that is equal by `x`, then by `y`: where a triangle lies decides, not which
+    corner the user names first.
+    """
+
+    before_01: jax.Array  # [...] bool: whether corner 0 comes before corner 1, and so on
+    before_12: jax.Array
+    before_02: jax.Array
+
+    def sort(self, corners: Corners) -> Corners:
+        """The corners in this order."""
+        before_01, before_12, before_02 = self
+
+        def choose(axis: jax.Array, is_0: jax.Array, is_1: jax.Array) -> jax.Array:
+            return jnp.where(is_0, axis[0], jnp.where(is_1, axis[1], axis[2]))
+
+        first = before_01 & before_02, ~before_01 & before_12
+        middle = (before_01 ^ before_02) & (before_01 ^ before_12), before_01 == before_12
+        last = ~before_01 & ~before_02, before_01 & ~before_12
+        return Corners(
+            *(
+                jnp.stack([choose(axis, *which) for which in (first, middle, last)])
+                for axis in corners
+            )
+        )
+
+    def ranks(self) -> jax.Array:
+        """The place `[3, ...]` int32 of each corner in this order."""
+        before_01, before_12, before_02 = (before.astype(jnp.int32) for before in self)
+        return jnp.stack(
+            [2 - before_01 - before_02, 1 + before_01 - before_12, before_02 + before_12]
+        )
+
+    def turns(self) -> jax.Array:
+        """Whether sorting reverses the sense in which the corners go round."""
+        return ~(self.before_01 ^ self.before_12 ^ self.before_02)
+
+
+def corner_order(corners: Corners) -> CornerOrder:
+    """The order in which triangles are set up, whatever that of their corners."""
+
+    def is_before(a: int, b: int) -> jax.Array:
+        (xa, ya, za), (xb, yb, zb) = ([axis[corner] for axis in corners] for corner in (a, b))
+        return (za > zb) | ((za == zb) & ((xa < xb) | ((xa == xb) & (ya < yb))))
+
+    return CornerOrder(is_before(0, 1), is_before(1, 2), is_before(0, 2))
+
+
 class Edges(NamedTuple):
     """Triangles made ready for many points, each `[3, ...]`: edge `m` lies opposite corner `m`.
 
-    The weight of corner `m` at a point is `(y - y_m) dx_m - (x - x_m) dy_m`, twice an area in
-    square pixels, signed so that all three are >= 0 on the visible triangle. Then
-    `Σ_m weight_m scale_m` is the nearness: 1/z under perspective, -z otherwise.
+    The corners go from the farthest to the nearest, see `CornerOrder`. The weight of corner `m`
+    at a point is `(y - y_m) dx_m - (x - x_m) dy_m`, twice an area in square pixels, signed so
+    that all three are >= 0 on the visible triangle.
+
+    With the nearness `n_m` of the corners, 1/z under perspective and -z otherwise, that at a point
+    is `n_0 + w_1 (n_1 - n_0) + w_2 (n_2 - n_0)`, as the screen barycentrics `w` add up to 1. All
+    three terms have one sign, and what rounding does to the weights of a sliver counts for
+    as much as its corners differ in depth.
     """
 
     x: jax.Array  # the end of edge m from which is measured
     y: jax.Array
     dx: jax.Array
     dy: jax.Array
-    scale: jax.Array
+    rise: jax.Array  # n_0, and how much nearness rises per weight of corners 1 and 2
 
     def weights(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """The weights `[3, ...]` of the three corners at a point."""
         return (y - self.y) * self.dx - (x - self.x) * self.dy
 
+    def nearness(self, weights: jax.Array) -> jax.Array:
+        """The nearness at a point of these weights."""
+        return self.rise[0] + weights[1] * self.rise[1] + weights[2] * self.rise[2]
+
 
 def edges_of(corners: Corners, *, perspective: bool) -> Edges:
-    """Sets drawable triangles up; see `is_drawable`.
+    """Sets drawable triangles up, see `is_drawable`, whose corners are sorted, see `CornerOrder`.
 
     Two triangles that share an edge run along it in opposite directions. Both measure from
     the same end of it, the one farther from the camera, and so find weights that differ in
@@ -130,18 +196,17 @@ def edges_of(corners: Corners, *, perspective: bool) -> Edges:
     that end are exact near it, and its coordinates are the smaller ones where the other end is
     close to the camera plane.
     """
-    xa, ya, za = (jnp.stack([axis[1], axis[2], axis[0]]) for axis in corners)
-    xb, yb, zb = (jnp.stack([axis[2], axis[0], axis[1]]) for axis in corners)
-    from_a = (za > zb) | ((za == zb) & ((xa < xb) | ((xa == xb) & (ya < yb))))
-    area = signed_area(corners)[None]
-    sign = jnp.sign(area) * jnp.sign(corners.z) if perspective else jnp.sign(area)
-    inverse = inverse_area(area)
+    area = signed_area(corners)
+    sign = jnp.sign(area)[None] * (jnp.sign(corners.z) if perspective else 1)
+    nearness = 1 / corners.z if perspective else -corners.z
+    scale = inverse_area(area)[None] * (jnp.sign(corners.z[1:]) if perspective else 1)
+    (x0, x1, x2), (y0, y1, y2), _ = corners
     return Edges(
-        x=jnp.where(from_a, xa, xb),
-        y=jnp.where(from_a, ya, yb),
-        dx=(xb - xa) * sign,
-        dy=(yb - ya) * sign,
-        scale=inverse / jnp.abs(corners.z) if perspective else -corners.z * inverse,
+        x=jnp.stack([x1, x0, x0]),
+        y=jnp.stack([y1, y0, y0]),
+        dx=jnp.stack([x2 - x1, x0 - x2, x1 - x0]) * sign,
+        dy=jnp.stack([y2 - y1, y0 - y2, y1 - y0]) * sign,
+        rise=jnp.concatenate([nearness[:1], (nearness[1:] - nearness[:1]) * scale]),
     )
 
 
@@ -174,17 +239,17 @@ class Planes(NamedTuple):
 
 def planes_of(corners: Corners, *, perspective: bool) -> Planes:
     """Sets drawable triangles up, see `is_drawable`; differentiable."""
-    edges = edges_of(corners, perspective=perspective)
-    scale = edges.scale if perspective else inverse_area(signed_area(corners))[None]
-    z0, z1, z2 = corners.z
+    area = signed_area(corners)
+    scale = (jnp.sign(area) * inverse_area(area))[None] / (corners.z if perspective else 1)
+    (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = corners
     is_first = (z0 >= z1) & (z0 >= z2)
     is_second = ~is_first & (z1 >= z2)
     is_far = jnp.stack([is_first, is_second, ~is_first & ~is_second])
     return Planes(
         x_far=jnp.where(is_far, corners.x, 0).sum(0),
         y_far=jnp.where(is_far, corners.y, 0).sum(0),
-        x_slope=-edges.dy * scale,
-        y_slope=edges.dx * scale,
+        x_slope=jnp.stack([y1 - y2, y2 - y0, y0 - y1]) * scale,
+        y_slope=jnp.stack([x2 - x1, x0 - x2, x1 - x0]) * scale,
         at_far=jnp.where(is_far, 1 / corners.z if perspective else 1, 0),
         z=corners.z,
     )
@@ -192,9 +257,10 @@ def planes_of(corners: Corners, *, perspective: bool) -> Planes:
 
 def pixel_span(low: jax.Array, high: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     """The first and last of `size` pixels between two pixel coordinates, int32."""
+    middle = 0.5 * (size - 1)  # adding it may round onto a pixel centre, never beyond it
     return (
-        jnp.ceil(jnp.clip(low, 0, size)).astype(jnp.int32),
-        jnp.floor(jnp.clip(high, -1, size - 1)).astype(jnp.int32),
+        jnp.ceil(jnp.clip(low + middle, 0, size)).astype(jnp.int32),
+        jnp.floor(jnp.clip(high + middle, -1, size - 1)).astype(jnp.int32),
     )
 
 

@@ -27,7 +27,7 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.blocks import Blocks, Bounds, scan_blocks
 from jaxrender.ops.sharding import match_varying_axes
-from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of
+from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, corner_order, edges_of
 
 BLOCK_SIZE = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
 BLOCKS_PER_PASS = 256, 1 << 15  # at least, for large faces have many blocks, and at most
@@ -161,12 +161,14 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         )
 
         # Test its line against the three edges, and find where the face meets it.
-        edges = edges_of(Corners(q_corner, p_corner, c_corner), perspective=False)
+        projected = Corners(q_corner, p_corner, c_corner)
+        projected = corner_order(projected).sort(projected)
+        edges = edges_of(projected, perspective=False)
         p, q = blocks.row, blocks.column
         weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
         area = weights.sum(0)
         hit = blocks.valid & (weights >= 0).all(0) & (area > 0)
-        c0, c1, c2 = c_corner
+        c0, c1, c2 = projected.z
         offset = weights[1] * (c1 - c0) + weights[2] * (c2 - c0)
         c = jnp.floor(c0 + offset / jnp.where(hit, area, 1))
 

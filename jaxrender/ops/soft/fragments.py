@@ -21,6 +21,7 @@ from jaxrender.ops.soft.triangle_setup import (
     is_inside,
     unpack_triangles,
 )
+from jaxrender.ops.triangles import pixel_centre
 
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
@@ -46,8 +47,8 @@ def fragments_of(inputs: PassInputs, settings: Settings) -> Fragments:
     x = inputs.blocks.column[:, None] + across[None]
     dtype = inputs.triangles.dtype
     return Fragments(
-        x.astype(dtype),
-        y.astype(dtype),
+        pixel_centre(x, settings.image_size[1], dtype),
+        pixel_centre(y, settings.image_size[0], dtype),
         unpack_triangles(inputs.triangles),
         Uniforms(*(number[:, None] for number in inputs.uniforms)),
         inputs.blocks.valid[:, None],
