@@ -101,9 +101,20 @@ def triangle_cotangents(
         table of texels that fragments read, and the cotangent of each `[P, h w, C']`.
     """
 
-    def call(step, *values):
-        step = functools.partial(step, settings=settings)
-        return separate_call(step, inputs, *values, schedule=schedule)
+    def all_steps(inputs, planes, edges, closest_point):
+        def call(step, *values):
+            step = functools.partial(step, settings=settings)
+            return separate_call(step, inputs, *values, schedule=schedule)
+
+        location = call(_locate, edges, closest_point)
+        t, blend_weight, depth = call(_weigh, planes, location)
+        d_fragment, rows, d_taps = call(
+            _fragment_cotangents, planes, location, t, blend_weight, depth
+        )
+        if d_fragment is None:
+            return jnp.zeros((len(t), 0), t.dtype), rows, d_taps
+        d_location = call(_location_cotangents, location, t, depth, d_fragment)
+        return call(_sum_blocks, location, d_location), rows, d_taps
 
     # Find the edges, and the closest point of the boundary.
     fragments, closest_point = fragments_of(inputs, settings), None
@@ -111,13 +122,8 @@ def triangle_cotangents(
     if settings.distance == "euclidean":
         closest_point = fragments.triangle.closest_point(fragments.x, fragments.y)
 
-    location = call(_locate, edges, closest_point)
-    t, blend_weight, depth = call(_weigh, planes, location)
-    d_fragment, rows, d_taps = call(_fragment_cotangents, planes, location, t, blend_weight, depth)
-    if d_fragment is None:
-        return jnp.zeros((len(t), 0), t.dtype), rows, d_taps
-    d_location = call(_location_cotangents, location, t, depth, d_fragment)
-    return call(_sum_blocks, location, d_location), rows, d_taps
+    # Have all steps in one call: otherwise XLA lays the inputs out anew for each.
+    return separate_call(all_steps, inputs, planes, edges, closest_point, schedule=schedule)
 
 
 # --- the forward scans again ----------------------------------------------------------------------

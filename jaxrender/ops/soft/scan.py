@@ -145,8 +145,9 @@ def separate_call(function: Callable, inputs: PassInputs, *values: Any, schedule
     """`function(inputs, *values)`, whose arguments and results are each computed once.
 
     XLA on a CPU makes one kernel of each result, in which all that it needs is computed anew: a
-    pass of the backward scan takes three times as long so. It writes out what goes into a branch
-    and what comes out of it; so this is a branch, always taken.
+    picture and its gradient then take four times as long (594 against 140 ms of CPU for 5,120
+    faces at 256²). It writes out what goes into a branch and what comes out of it; so this is a
+    branch, always taken.
     """
     if not schedule.materialize:
         return function(inputs, *values)
