@@ -32,10 +32,10 @@ import jax.numpy as jnp
 from benchmarks import hard, nmr, scenes, soft
 from benchmarks.harness import Contest
 from benchmarks.roofline import Loop, known_loops, loop_of, loop_steps
+from jaxrender.ops import deterministic as deterministic_ops
 from jaxrender.ops import hard as hard_ops
 from jaxrender.ops import nmr as nmr_ops
-from jaxrender.ops import ordered
-from jaxrender.ops import soft_types as soft_ops
+from jaxrender.ops.soft import structs as soft_ops
 
 LAUNCH_US, STEP_US = 2.0, 10.0
 BANDWIDTH = 4.8e12  # of an H200, bytes a second
@@ -137,7 +137,7 @@ def _bytes(shape: str) -> int:
 def schedules_of_a_gpu(*, deterministic: bool = False) -> Iterator[None]:
     """Lets programs for a CPU be traced as those for a GPU are, with sums in order or not."""
     with contextlib.ExitStack() as stack:
-        asked = mock.patch.object(ordered, "is_order_asked_for", return_value=deterministic)
+        asked = mock.patch.object(deterministic_ops, "is_requested", return_value=deterministic)
         stack.enter_context(asked)
         for module in (hard_ops, nmr_ops, soft_ops):
             first, *_, last = module.SCHEDULES

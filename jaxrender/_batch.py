@@ -30,7 +30,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
 
     Padding vertices repeat the first vertex, so that the box around a mesh stays as it is.
     Padding faces have the first corner of the first face three times: they have no area, so they
-    are not drawn, take no window of the rasterisers, count in no mean (see also
+    are not drawn, take no block of the rasterisers, count in no mean (see also
     `losses.pad_topologies`), and their gradient is 0. The order of what is there does not change.
 
     Args:

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxrender._checks import check_array, check_faces, check_positive
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.nmr import visibility_gradient
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.sharding import match_varying_axes
 
 MIN_EPS = 1e-9  # where `eps` is traced and not positive
 
@@ -117,4 +117,4 @@ def nmr_gradient(
     channels = image.reshape(*size, -1)
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
-        return jnp.reshape(_seen(*vary_like(args, args), screen.perspective), image.shape)
+        return jnp.reshape(_seen(*match_varying_axes(args, args), screen.perspective), image.shape)

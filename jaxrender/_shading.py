@@ -22,7 +22,7 @@ from jaxrender._checks import check_array, check_choice, check_faces, is_concret
 from jaxrender._surface import outward_signs
 from jaxrender._textures import Texture, VertexColors, channels, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
-from jaxrender.ops.ordered import add_at, take
+from jaxrender.ops.deterministic import gather, scatter_add
 
 SHADINGS = ("flat", "gouraud", "phong", "none")
 
@@ -143,7 +143,7 @@ def vertex_normals(vertices: ArrayLike, faces: ArrayLike, *, orient: bool = Fals
     if signs is not None:
         areas = areas * jnp.asarray(signs, areas.dtype)[:, None]
     corners = jnp.broadcast_to(areas[:, None], (*faces.shape, 3))
-    return unit(add_at(jnp.zeros_like(vertices), faces, corners), NO_AREA)
+    return unit(scatter_add(jnp.zeros_like(vertices), faces, corners), NO_AREA)
 
 
 def shade(
@@ -263,7 +263,7 @@ def _light_seen(
     # Light faces, and spread each face's light over its pixels.
     if shading == "flat":
         diffuse, reflection = jax.tree.map(
-            lambda light: take(light, own_face),
+            lambda light: gather(light, own_face),
             _light_faces(mesh, lights, turned_to, reflected_to),
         )
         return diffuse, reflection
@@ -332,12 +332,12 @@ def corner_light(
         return CornerLight(values, _multiply_and_add, even=True)
     if shading == "gouraud":
         sides, by_vertex = _light_vertices(mesh, lights, turned_to, reflected_to)
-        parts = [take(light, sides) for light in by_vertex if light is not None]
+        parts = [gather(light, sides) for light in by_vertex if light is not None]
         return CornerLight(jnp.concatenate(parts, axis=-1), _multiply_and_add)
 
     # Give each corner its place, its normal, and all that the lights are.
-    places = take(_finite(mesh.vertices), mesh.faces)
-    normals = take(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
+    places = gather(_finite(mesh.vertices), mesh.faces)
+    normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
     back = _shows_back(mesh, face_normals(mesh.vertices, mesh.faces), turned_to)
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
@@ -425,7 +425,7 @@ def _shows_back(mesh: Mesh, normals: jax.Array, turned_to: jax.Array | None) -> 
 
 
 def _centroids(mesh: Mesh) -> jax.Array:
-    return take(_finite(mesh.vertices), mesh.faces).mean(1)
+    return gather(_finite(mesh.vertices), mesh.faces).mean(1)
 
 
 def _finite(vertices: jax.Array) -> jax.Array:
@@ -524,7 +524,7 @@ def _area_vectors(vertices: jax.Array, faces: jax.Array) -> jax.Array:
         return jnp.zeros((0, 3), vertices.dtype)
 
     # Leave out faces with a vertex that is not finite.
-    corners = take(vertices, faces)
+    corners = gather(vertices, faces)
     finite = jnp.isfinite(corners).all((1, 2), keepdims=True)
     corners = jnp.where(finite, corners, 0)
 

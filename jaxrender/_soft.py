@@ -1,6 +1,6 @@
 """`rasterize_soft`: a picture as the blend of all triangles.
 
-Shapes: `V` vertices, `F` faces, `H, W` image, `C` channels, `K` attributes.
+Shapes: `V` vertices, `F` faces, `H, W` image, `C` channels, `K` varyings.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from jaxrender._textures import (
 )
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
 from jaxrender.distributions import DISTRIBUTIONS, logistic
+from jaxrender.ops.deterministic import gather
 from jaxrender.ops.hard import hard_fragments
-from jaxrender.ops.ordered import take
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
-from jaxrender.ops.soft_scene import reached_pixels
-from jaxrender.ops.soft_types import (
+from jaxrender.ops.soft.scan import reached_pixels
+from jaxrender.ops.soft.structs import (
     ALPHA_ONLY,
     DRAWN,
     NOT_DRAWN,
     Blend,
-    Paint,
-    Scales,
     Scene,
     Settings,
+    Shader,
+    Uniforms,
 )
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
@@ -66,10 +66,10 @@ LEAST = 1e-30  # what a traced `sigma`, a depth range and `gamma` times it count
 LEAST_SHARE = 1e-15  # of a pixel, to have a depth: the square of its inverse is finite
 FLAT = 1e-3  # the least range of depths, in depths; that times `gamma` is a float32's last digit
 DEEPEST = 1e30  # what a depth counts as at most in a range of depths
-SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's reach is looked for
+SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's blur radius is sought
 
 
-# --- coverage and tally: functions of the signed distance -----------------------------------------
+# --- coverage and generator: functions of the signed distance -------------------------------------
 
 
 @jax.custom_jvp
@@ -132,52 +132,52 @@ def _exceeds_half(distribution: Callable) -> Callable:
     return lambda x: (distribution(x) > 0.5).astype(x.dtype)
 
 
-# --- paint: how attributes become colours ---------------------------------------------------------
+# --- shader: how varyings become colours ----------------------------------------------------------
 
 
 @functools.cache
 def _read_texels(side: int) -> Callable:
-    """Reads `FaceTexels` at the barycentrics that come first among the attributes."""
-    return lambda places, values: texel_taps(places[0], values[0], values[1], side)
+    """Reads `FaceTexels` at the barycentrics that come first among the varyings."""
+    return lambda index, values: texel_taps(index[0], values[0], values[1], side)
 
 
 @functools.cache
 def _read_cubes(side: int) -> Callable:
     """Reads `FaceCubes` there."""
-    return lambda places, values: cube_taps(places[0], values[:3], side)
+    return lambda index, values: cube_taps(index[0], values[:3], side)
 
 
 @functools.cache
 def _read_uv(width: int, wrap: str | tuple[str, str], filter: str) -> Callable:
     """Reads `UVTexture` at the texture coordinates that come first."""
-    return lambda places, values: uv_taps(values[0], values[1], places, width, wrap, filter)
+    return lambda index, values: uv_taps(values[0], values[1], index, width, wrap, filter)
 
 
 @functools.cache
-def _mix(first: int, count: int, shine: Callable | None) -> Callable:
-    """Colours: what is read, times `count` attributes from the `first` on; in light, if any.
+def _color(first: int, count: int, shine: Callable | None) -> Callable:
+    """Colours: what is read, times `count` varyings from the `first` on; in light, if any.
 
     Without the one or the other (`count` is 0) it is the other alone.
     """
 
-    def mix(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
+    def color(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
         colors, light = values[first : first + count], values[first + count :]
         if texel:
             colors = list(map(jnp.multiply, texel, colors)) if count else texel
         return colors if shine is None else shine(colors, light)
 
-    return mix
+    return color
 
 
-def _paint(
+def _shader(
     texture: Texture,
     faces: jax.Array,
     light: CornerLight | None,
     dtype: jnp.dtype,
     *,
     at_corners: bool,
-) -> tuple[Paint, jax.Array, jax.Array, jax.Array]:
-    """How faces are painted, and with what.
+) -> tuple[Shader, jax.Array, jax.Array, jax.Array]:
+    """The shader of a texture in a light, and what it reads.
 
     Args:
         texture: of the mesh.
@@ -187,57 +187,58 @@ def _paint(
         at_corners: whether light is the same all over a face, or multiplies at the corners.
 
     Returns:
-        The paint, attributes of the corners `[F, 3, K]`, table `[R, C']`, places `[F, I]`.
+        The shader, varyings of the corners `[F, 3, K]`, texels `[R, C']` and where those of a face
+        are `[F, I]`.
     """
     count = faces.shape[0]
-    table, places, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
+    table, index, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
     taps = colors = tint = None
     if texture is None:
         colors = jnp.ones((count, 3, 3), dtype)
     elif isinstance(texture, VertexColors):
-        colors = take(texture.colors, faces)
+        colors = gather(texture.colors, faces)
     elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
         colors = jnp.broadcast_to(texture.texels[:, 0], (count, 3, channels(texture)))
     elif isinstance(texture, UVTexture):
-        coordinates = [take(texture.uv, texture.faces)]
+        coordinates = [gather(texture.uv, texture.faces)]
         height, width, _ = texture.image.shape
         taps = _read_uv(width, texture.wrap, texture.filter)
         table = texture.image.reshape(height * width, -1)
-        places = texture.pages
-        if places is None:
-            places = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
+        index = texture.pages
+        if index is None:
+            index = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
         if texture.samplers is not None:
-            places = jnp.concatenate([places, texture.samplers], axis=-1)
-        tint = None if texture.tint is None else take(texture.tint, texture.faces)
+            index = jnp.concatenate([index, texture.samplers], axis=-1)
+        tint = None if texture.tint is None else gather(texture.tint, texture.faces)
     else:
         coordinates = [jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))]
         texels = texture.texels if isinstance(texture, FaceTexels) else texture.cubes
         side = texels.shape[1]
         taps = _read_texels(side) if isinstance(texture, FaceTexels) else _read_cubes(side)
         table = texels.reshape(-1, texels.shape[-1])
-        places = jnp.arange(count, dtype=jnp.int32)[:, None] * (table.shape[0] // max(count, 1))
+        index = jnp.arange(count, dtype=jnp.int32)[:, None] * (table.shape[0] // max(count, 1))
 
-    flat = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
-    flat = flat and (light is None or light.even)
+    constant = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
+    constant = constant and (light is None or light.even)
 
     # Light colours at the corners where that is all; else let light be interpolated as well.
     if light is not None and colors is not None and at_corners:
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
         colors, light = jnp.stack(light.shine(*parts), axis=-1), None
     own_colors = [part for part in (colors, tint) if part is not None]
-    attributes = coordinates + own_colors
-    mix = None
+    varyings = coordinates + own_colors
+    color = None
     if light is not None or taps is not None:
         first = sum(part.shape[-1] for part in coordinates)
         own = sum(part.shape[-1] for part in own_colors)
-        mix = _mix(first, own, None if light is None else light.shine)
-        attributes = attributes + ([] if light is None else [light.values])
-    values = jnp.concatenate([part.astype(dtype) for part in attributes], axis=-1)
+        color = _color(first, own, None if light is None else light.shine)
+        varyings = varyings + ([] if light is None else [light.values])
+    values = jnp.concatenate([part.astype(dtype) for part in varyings], axis=-1)
     return (
-        Paint(channels(texture), taps, mix, flat and mix is None),
+        Shader(channels(texture), taps, color, constant and color is None),
         values,
         table.astype(dtype),
-        places,
+        index,
     )
 
 
@@ -288,7 +289,7 @@ def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DT
     return Soft(**numbers, **{name: getattr(soft, name) for name in fixed})
 
 
-def _tally(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
+def _generator(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
     """What is added up for alpha at each pixel, and whether the largest counts instead."""
     conorm = soft.aggregate_alpha
     original = distribution is logistic and soft.squared
@@ -329,21 +330,21 @@ def _alpha(total: jax.Array, soft: Soft, faces: jax.Array) -> jax.Array:
     return total if conorm == maximum else conorm.inverse(total)
 
 
-def _reach(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
-    """The distance, over the blur, at which the coverage outside falls to the cutoff."""
+def _blur_radius_sq(soft: Soft, distribution: Callable, cutoff: jax.Array) -> jax.Array:
+    """The squared distance, over the blur, at which the coverage outside falls to the cutoff."""
     if distribution is logistic:
-        reach = jnp.log(1 / cutoff - 1)
+        radius = jnp.log(1 / cutoff - 1)
     else:
         # Take the first of many distances, which is a little more than it need be.
         start, stop, steps = SEARCHED
         tried = jnp.asarray(np.logspace(start, stop, steps), cutoff.dtype)
         tried = jnp.concatenate([jnp.zeros(1, cutoff.dtype), tried])
-        reach = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
-    return reach if soft.squared else reach**2
+        radius = tried[jnp.argmax((distribution(-tried) <= cutoff).at[-1].set(True))]
+    return radius if soft.squared else radius**2
 
 
 def _depth_scale(
-    corners: jax.Array, part: jax.Array, reach: jax.Array, settings: Settings
+    corners: jax.Array, draw_mode: jax.Array, blur_radius_sq: jax.Array, settings: Settings
 ) -> tuple[jax.Array, jax.Array]:
     """Where depths are counted from where there is no `far`, and the range that scales them.
 
@@ -351,8 +352,8 @@ def _depth_scale(
     `R = max(z) - min(z)`, at least 1e-3 of their size, and depths are counted from `max(z) + R`:
     with a fixed limit the picture would change with the scene's unit. No gradient.
     """
-    corners, reach = jax.lax.stop_gradient((corners, reach))
-    bounds = reached_pixels(corners, part == DRAWN, reach[None], settings)
+    corners, radius_sq = jax.lax.stop_gradient((corners, blur_radius_sq))
+    bounds = reached_pixels(corners, draw_mode == DRAWN, radius_sq[None], settings)
     drawn = ((bounds.top <= bounds.bottom) & (bounds.left <= bounds.right))[:, None]
     z = jnp.clip(corners[..., 2], -DEEPEST, DEEPEST)
     low, high = jnp.where(drawn, z, jnp.inf).min(), jnp.where(drawn, z, -jnp.inf).max()
@@ -402,29 +403,33 @@ def blend_scene(
     if soft.faithful:
         # Those culled still count in alpha.
         pieces, kept = whole_faces(vertices, faces, image_size=image_size, cull=cull)
-        part = jnp.where(kept, DRAWN, ALPHA_ONLY)
+        draw_mode = jnp.where(kept, DRAWN, ALPHA_ONLY)
     else:
         pieces = cut_faces(
             vertices, faces, near, image_size=image_size, perspective=perspective, cull=cull
         )
-        part = DRAWN
-    part = jnp.where(pieces.drawn, part, NOT_DRAWN).astype(jnp.int32)
+        draw_mode = DRAWN
+    draw_mode = jnp.where(pieces.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
     if not callable(distribution):
         distribution = DISTRIBUTIONS[distribution]
     if soft.distance == "hard":
         distribution = logistic
     squared = soft.squared or soft.distance == "hard"
-    tally, highest = _tally(soft, distribution)
+    generator, takes_maximum = _generator(soft, distribution)
 
-    # Lay out the attributes of the pieces' corners.
-    paint, table, places = None, jnp.zeros((1, 1), dtype), jnp.zeros((part.size, 0), jnp.int32)
-    attributes = jnp.zeros((part.size, 3, 0), dtype)
+    # Lay out the varyings of the pieces' corners.
+    count = draw_mode.size
+    shader, texels, index = None, jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32)
+    varyings = jnp.zeros((count, 3, 0), dtype)
     if soft.aggregate_rgb == "softmax":
         at_corners = soft.faithful or (light is not None and light.even)
-        paint, values, table, places = _paint(texture, faces, light, dtype, at_corners=at_corners)
-        attributes, places = _of_pieces(
-            pieces, values, places, whole=soft.faithful, flat=paint.flat
+        shader, varyings, texels, index = _shader(
+            texture, faces, light, dtype, at_corners=at_corners
+        )
+        constant = shader.constant_per_face
+        varyings, index = _of_pieces(
+            pieces, varyings, index, whole=soft.faithful, constant=constant
         )
 
     # Scale depths; distances are in pixels from here on.
@@ -433,32 +438,33 @@ def blend_scene(
         soft.distance,
         distribution,
         squared=squared,
-        sure=distribution is logistic,
-        tally=tally,
-        highest=highest,
-        paint=paint,
+        reached_is_covered=distribution is logistic,
+        generator=generator,
+        takes_maximum=takes_maximum,
+        shader=shader,
         perspective=perspective,
         faithful=soft.faithful,
     )
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
-    reach = jax.lax.stop_gradient(sigma * unit * _reach(soft, distribution, cutoff))
+    radius_sq = _blur_radius_sq(soft, distribution, cutoff)
+    blur_radius_sq = jax.lax.stop_gradient(sigma * unit * radius_sq)
     if far is not None:
         back, span = limit, jnp.maximum(limit - near, LEAST)
-    elif paint is not None:
-        back, span = _depth_scale(pieces.corners, part, reach, settings)
+    elif shader is not None:
+        back, span = _depth_scale(pieces.corners, draw_mode, blur_radius_sq, settings)
     else:
         back, span = jnp.ones_like(near), jnp.ones_like(near)
 
     # Blend them.
     return soft_blend(
-        Scene(pieces.corners, part, attributes, table, places),
-        Scales(
+        Scene(pieces.corners, draw_mode, varyings, texels, index),
+        Uniforms(
             sigma=sigma * unit,
-            sharpness=1 / jnp.maximum(span * gamma, LEAST),
-            floor=back - eps * (2 if soft.faithful else 1) * span,
+            inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
+            background_depth=back - eps * (2 if soft.faithful else 1) * span,
             near=near,
             far=limit,
-            reach=reach,
+            blur_radius_sq=blur_radius_sq,
             cutoff=cutoff,
         ),
         settings,
@@ -466,16 +472,16 @@ def blend_scene(
 
 
 def _of_pieces(
-    pieces: Pieces, values: jax.Array, places: jax.Array, *, whole: bool, flat: bool
+    pieces: Pieces, values: jax.Array, index: jax.Array, *, whole: bool, constant: bool
 ) -> tuple[jax.Array, jax.Array]:
     """What the corners of faces have `[F, 3, K]`, for the corners of their pieces."""
     if whole or pieces.shares.shape[0] == 0:
-        return values, places
-    values, places = jnp.concatenate([values, values]), jnp.concatenate([places, places])
-    if flat:
-        return values, places
+        return values, index
+    values, index = jnp.concatenate([values, values]), jnp.concatenate([index, index])
+    if constant:
+        return values, index
     shares = pieces.shares[..., None]
-    return (shares * values[:, None]).sum(2), places
+    return (shares * values[:, None]).sum(2), index
 
 
 def draw_soft(
@@ -515,7 +521,7 @@ def draw_soft(
         rgb = jnp.zeros((*image_size, channels(texture)), alpha.dtype)
         depth = jnp.broadcast_to(nothing, image_size)
     else:
-        rgb, share, drawn = blend.rgb, blend.background, blend.foreground
+        rgb, share, drawn = blend.rgb, blend.background_weight, blend.foreground_weight
         depth = _blended_depth(blend, None if far is None else nothing)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
     rgb = rgb + share[..., None] * background
@@ -524,11 +530,13 @@ def draw_soft(
 
 def _blended_depth(blend: Blend, far: jax.Array | None) -> jax.Array:
     """Depth `[H, W]`: that of triangles and background, or without `far` of triangles alone."""
-    nearest = jax.lax.stop_gradient(blend.nearest)  # any would do, see `ops/soft.py`
+    nearest = jax.lax.stop_gradient(blend.nearest_depth)  # any would do, see `ops/soft`
     if far is not None:
-        return nearest * blend.foreground + blend.behind + far * blend.background
-    drawn = blend.foreground > LEAST_SHARE
-    return jnp.where(drawn, nearest + blend.behind / jnp.where(drawn, blend.foreground, 1), 0)
+        drawn = nearest * blend.foreground_weight + blend.behind
+        return drawn + far * blend.background_weight
+    weight = blend.foreground_weight
+    drawn = weight > LEAST_SHARE
+    return jnp.where(drawn, nearest + blend.behind / jnp.where(drawn, weight, 1), 0)
 
 
 def _is_empty(screen: ScreenMesh) -> bool:
@@ -584,7 +592,7 @@ def _nearest_colors(
     own = jnp.clip(face, 0, faces.shape[0] - 1)
     rgb = sample_texture(texture, faces, face, barycentrics)
     if light is not None:
-        here = (take(light.values, own) * barycentrics[..., None]).sum(-2)
+        here = (gather(light.values, own) * barycentrics[..., None]).sum(-2)
         parts = [[part[..., c] for c in range(part.shape[-1])] for part in (rgb, here)]
         lit = jnp.stack(light.shine(*parts), axis=-1)
         rgb = jnp.where((face < 0)[..., None], rgb, lit)

@@ -24,7 +24,7 @@ from jaxrender._textures import (
 )
 from jaxrender._topology import quarter_faces
 from jaxrender._types import Mesh
-from jaxrender.ops.ordered import take
+from jaxrender.ops.deterministic import gather
 
 # The barycentrics in a face of the corners of its quarters, in the order of `quarter_faces`.
 QUARTERS = np.array(
@@ -136,7 +136,7 @@ def _quartered(faces: jax.Array, count: int) -> tuple[np.ndarray, jax.Array]:
 def _with_middles(values: jax.Array, ends: np.ndarray) -> jax.Array:
     """Values at vertices `[V, C]`, and behind them those at the middles of edges."""
     # Halve before adding, so that nothing overflows.
-    first, second = (take(values, ends[:, k].astype(np.int32)) for k in range(2))
+    first, second = (gather(values, ends[:, k].astype(np.int32)) for k in range(2))
     return jnp.concatenate([values, first * 0.5 + second * 0.5])
 
 

@@ -29,7 +29,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._color import ENCODINGS
 from jaxrender._types import Mesh, static, struct
-from jaxrender.ops import ordered
+from jaxrender.ops import deterministic
 
 # What `UVTexture.samplers` counts: how a picture goes on outside [0, 1], and how it is read.
 WRAPS = ("repeat", "clamp", "mirror")
@@ -147,13 +147,13 @@ def sample_texture(
         [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
     """
     table, indices, weights = taps(texture, faces, face, barycentrics)
-    if ordered.is_order_asked_for():
-        color = (ordered.take(table, indices) * weights[..., None]).sum(-2)
+    if deterministic.is_requested():
+        color = (deterministic.gather(table, indices) * weights[..., None]).sum(-2)
     else:
         color = _blend(table, indices, weights)
     if isinstance(texture, UVTexture) and texture.tint is not None and faces.shape[0]:
-        corners = ordered.take(texture.tint, texture.faces)
-        tint = ordered.take(corners, jnp.maximum(face, 0)) * barycentrics[..., None]
+        corners = deterministic.gather(texture.tint, texture.faces)
+        tint = deterministic.gather(corners, jnp.maximum(face, 0)) * barycentrics[..., None]
         color = color * tint.sum(-2)
     return color
 
@@ -300,8 +300,8 @@ def _uv_taps(texture: UVTexture, face: jax.Array, barycentrics: jax.Array) -> tu
     height, width, count = texture.image.shape
 
     # Gather the corners' coordinates once per face, then once per point.
-    corners = ordered.take(texture.uv, texture.faces)
-    uv = (ordered.take(corners, face) * barycentrics[..., None]).sum(-2)
+    corners = deterministic.gather(texture.uv, texture.faces)
+    uv = (deterministic.gather(corners, face) * barycentrics[..., None]).sum(-2)
 
     # Find the face's rectangle of the image, and its sampler.
     page = [0, height, width]

@@ -38,7 +38,7 @@ from jaxrender._camera import unit
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
-from jaxrender.ops.ordered import add_at, take
+from jaxrender.ops.deterministic import gather, scatter_add
 
 __all__ = [
     "MeshTopology",
@@ -242,7 +242,7 @@ def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "
     # Sum over edges, not neighbours: it needs no square matrix. Sum differences, not positions:
     # they stay exact far from the origin.
     side = _sides(vertices, topology.edges)[:, 0]
-    offsets = add_at(add_at(jnp.zeros_like(vertices), a, -side), b, side)
+    offsets = scatter_add(scatter_add(jnp.zeros_like(vertices), a, -side), b, side)
     offsets = offsets / jnp.maximum(topology.valence, 1).astype(vertices.dtype)[:, None]
     return _reduce((offsets**2).sum(1), topology.valence > 0, reduction)
 
@@ -485,7 +485,7 @@ def _sides(vertices: jax.Array, corners: jax.Array) -> jax.Array:
 
     All are 0, with gradient 0, where a corner is not finite.
     """
-    places = take(vertices, corners)
+    places = gather(vertices, corners)
     sides = places[:, 1:] - places[:, :1]
     return jnp.where(jnp.isfinite(sides).all((1, 2), keepdims=True), sides, 0)
 

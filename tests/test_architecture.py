@@ -98,12 +98,14 @@ def test_only_jax_and_numpy_are_imported_at_the_top(path):
             assert top in OUTSIDE, f"{path.name} imports {name} outside a function"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "ops").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "ops").rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_ops_import_only_jax(path):
     for name, _ in _imports(path):
         top = name.split(".")[0]
         known = top in {"jax", "__future__"} or top in sys.stdlib_module_names
-        assert known or _ours(name) == "ops", f"ops/{path.name} imports {name}"
+        assert known or _ours(name) == "ops", f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_import_needs_only_jax_and_numpy():

@@ -12,9 +12,9 @@ import pytest
 from jax import lax
 
 from jaxrender.ops import hard, native
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.native import apart, one_function, weigh_down
 from jaxrender.ops.strips import Strips, Window, walk
-from jaxrender.ops.windows import Bounds
 
 ON_CPU = jax.default_backend() == "cpu"
 

@@ -17,7 +17,7 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender.ops import hard, hard_loop, hard_passes, windows
+from jaxrender.ops import blocks, hard, hard_loop, hard_passes
 
 SCHEDULES = sorted(hard.SCHEDULES)
 LOOK_UP = jax.jit(hard.look_up, static_argnames="perspective")
@@ -373,12 +373,12 @@ class TestExactness:
                     np.testing.assert_allclose(got[number], other, rtol=1e-4, atol=1e-5)
         hard._single_view.cache_clear()
 
-    def test_number_of_slots_changes_nothing(self, monkeypatch):
+    def test_number_of_blocks_per_pass_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 350)
         faces = np.concatenate([faces[:, ::-1], faces])
         results = []
-        for slots in (1, 7, hard_passes.MOST_SLOTS):
-            monkeypatch.setattr(hard_passes, "MOST_SLOTS", slots)
+        for most in (1, 7, hard_passes.MOST_BLOCKS):
+            monkeypatch.setattr(hard_passes, "MOST_BLOCKS", most)
             hard._single_view.cache_clear()
             draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="pixels")
             drawn = jax.jit(draw)
@@ -387,21 +387,21 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
-    def test_more_windows_in_sight_than_int32_counts(self, monkeypatch):
+    def test_more_blocks_ahead_than_int32_counts(self, monkeypatch):
         # Let one pass run: all of them would take forever.
         monkeypatch.setattr(lax, "while_loop", lambda go_on, step, state: step(state))
-        slots = windows.MAX_SLOTS >> 6
-        large = np.arange(slots) < slots - 5
-        bounds = windows.Bounds(*(jnp.zeros(slots, jnp.int32),) * 2, *(large * 4095,) * 2)
-        assert slots * (slots + 1) > 2**32
-        faces = windows.scan_windows(
+        size = blocks.MAX_BLOCKS_PER_PASS >> 6
+        large = np.arange(size) < size - 5
+        bounds = blocks.Bounds(*(jnp.zeros(size, jnp.int32),) * 2, *(large * 4095,) * 2)
+        assert size * (size + 1) > 2**32
+        faces = blocks.scan_blocks(
             lambda state, pass_: pass_.face,
-            jnp.zeros(slots, jnp.int32),
+            jnp.zeros(size, jnp.int32),
             bounds,
-            window=(8, 8),
-            slots=slots,
+            block_size=(8, 8),
+            blocks_per_pass=size,
         )
-        expected = slots - 1 - np.minimum(np.arange(slots), 5)
+        expected = size - 1 - np.minimum(np.arange(size), 5)
         np.testing.assert_array_equal(faces, expected)
 
     @pytest.mark.parametrize("perspective", [True, False])

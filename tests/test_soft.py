@@ -32,10 +32,11 @@ ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
 
 @pytest.fixture(autouse=True, scope="module")
 def short_passes():
-    """Passes of few windows: small scenes take several, and unoptimised programs little time."""
+    """Passes of few blocks: small scenes take several, and unoptimised programs little time."""
     with pytest.MonkeyPatch.context() as patch:
-        for slots, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
-            patch.setitem(soft.SCHEDULES, name, soft.SCHEDULES[name]._replace(slots=(slots, slots)))
+        for blocks, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
+            schedule = soft.SCHEDULES[name]._replace(blocks_per_pass=(blocks, blocks))
+            patch.setitem(soft.SCHEDULES, name, schedule)
         yield
 
 
@@ -68,33 +69,33 @@ class SoftRasReads:
     """
 
     def __init__(self, monkeypatch):
-        self.diagonal, self.plain = 1.0, _soft._paint
+        self.diagonal, self.plain = 1.0, _soft._shader
         self.next_item = 0.0  # colour of the first texel after those of this mesh
-        monkeypatch.setattr(_soft, "_paint", self.paint)
+        monkeypatch.setattr(_soft, "_shader", self.shader)
 
     @staticmethod
     @functools.cache
     def taps(side):
-        def taps(places, values):
+        def taps(index, values):
             x, y = values[0] * side, values[1] * side
             ix, iy = x.astype(jnp.int32), y.astype(jnp.int32)
             low, high = iy * side + ix, (side - 1 - iy) * side + side - 1 - ix
-            index = jnp.where(x + y - ix - iy <= values[3], low, high)
-            own = index < side * side
+            texel = jnp.where(x + y - ix - iy <= values[3], low, high)
+            own = texel < side * side
             # The second copy of the table has no gradient.
             weights = [own.astype(x.dtype), 1 - own.astype(x.dtype)]
-            return [places[0] + index, places[1] + index], weights
+            return [index[0] + texel, index[1] + texel], weights
 
         return taps
 
     @staticmethod
-    def mix(texel, values):
+    def color(texel, values):
         return texel
 
     def next_texels(self, table, side):
         return jnp.broadcast_to(jnp.asarray(self.next_item, table.dtype), (side**2 + 1, 3))
 
-    def paint(self, texture, faces, light, dtype, *, at_corners):
+    def shader(self, texture, faces, light, dtype, *, at_corners):
         if not isinstance(texture, jr.FaceTexels):
             return self.plain(texture, faces, light, dtype, at_corners=at_corners)
         texels = texture.texels
@@ -106,7 +107,7 @@ class SoftRasReads:
         table = texels.reshape(count * side**2, -1).astype(dtype)
         first = jnp.arange(count, dtype=jnp.int32)[:, None] * side**2
         return (
-            _soft.Paint(3, self.taps(side), self.mix),
+            _soft.Shader(3, self.taps(side), self.color),
             jnp.concatenate([barycentrics, diagonal], -1),
             jnp.concatenate([table, jax.lax.stop_gradient(table), self.next_texels(table, side)]),
             jnp.concatenate([first, first + len(table)], 1),
@@ -708,7 +709,7 @@ def test_flat_colours_are_those_of_all_corners():
 def test_one_face_in_one_pixel(monkeypatch, faithful):
     """Where next to nothing is to be drawn, a pass still holds something."""
     for name, schedule in soft.SCHEDULES.items():
-        monkeypatch.setitem(soft.SCHEDULES, name, schedule._replace(slots=(1, 1024)))
+        monkeypatch.setitem(soft.SCHEDULES, name, schedule._replace(blocks_per_pass=(1, 1024)))
     screen = jr.ScreenMesh(
         *separate(np.array([[[-3.0, -3, 2], [3, -3, 2], [0, 3, 2]]], np.float32))
     )
@@ -771,6 +772,69 @@ class TestTransformations:
         apart = stacked([one(view, self.colors, sigmas[0])[1] for view in views])
         summed = jit(jax.grad(total, (0, 1, 2)))(views, self.colors, sigmas[0])
         assert_close(summed, (apart[0], apart[1].sum(0), apart[2].sum(0)))
+
+    @pytest.mark.parametrize(
+        ("texture", "options"),
+        [
+            ("vertex", {}),
+            ("texel", {}),
+            ("flat", {"aggregate_alpha": "max"}),
+            ("vertex", {"aggregate_rgb": None}),
+            ("vertex", {"aggregate_rgb": "hard"}),
+            ("vertex", {"distance": "barycentric", "faithful": True}),
+        ],
+    )
+    def test_cotangents_of_one_picture(self, texture, options):
+        """One scene against many targets: only the cotangents have a batch axis."""
+        vertices, faces = self.vertices[:24], self.faces[:8]
+        if texture == "flat":
+            texture = jr.FaceTexels(self.colors[:8, None, None])
+        else:
+            texture = some_texture(texture, faces)
+        colors, *rest = jax.tree.leaves(texture)
+        tree = jax.tree.structure(texture)
+        rng = np.random.default_rng(0)
+        targets = jnp.asarray(rng.uniform(size=(3, *SIZE, 5)), jnp.float32)
+        backgrounds = jnp.asarray(rng.uniform(size=(3, 3)), jnp.float32)
+
+        def loss(vertices, colors, sigma, target, background):
+            image = jr.rasterize_soft(
+                jr.ScreenMesh(vertices, faces),
+                jax.tree.unflatten(tree, [colors, *rest]),
+                image_size=SIZE,
+                sigma=sigma,
+                gamma=1e-2,
+                near=0.5,
+                background=background,
+                **options,
+            )
+            drawn = jnp.dstack([image.rgb, image.alpha, 0.1 * image.depth])
+            return ((drawn - target) ** 2).sum()
+
+        scene = vertices, colors.astype(jnp.float32), jnp.float32(1e-2)
+        gradient = jax.grad(loss, (0, 1, 2))
+        together = jit(jax.vmap(gradient, (None, None, None, 0, 0)))(*scene, targets, backgrounds)
+        one = jit(gradient)
+        apart = [one(*scene, *each) for each in zip(targets, backgrounds, strict=True)]
+        assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart))
+
+    @pytest.mark.parametrize("silhouette", [False, True])
+    def test_jacobian(self, silhouette):
+        """By `jax.jacrev`, of which each row is the gradient of one pixel, as a loop has it."""
+        view = jr.look_at((0.3, 0.7, -2.4))
+        sphere, options = jr.shapes.icosphere(0), {"image_size": (3, 4), "near": 0.1}
+
+        def picture(vertices):
+            mesh = jr.Mesh(vertices, sphere.faces)
+            soft = jr.Soft(sigma=1e-2, gamma=1e-2)
+            if silhouette:
+                return jr.silhouette(mesh, view, rasterizer=soft, **options)
+            return jr.render(mesh, view, rasterizer=soft, **options).rgb[..., 0]
+
+        jacobian = jit(jax.jacrev(picture))(sphere.vertices)
+        row = jit(jax.grad(lambda vertices, i, j: picture(vertices)[i, j]))
+        for i, j in np.ndindex(3, 4):
+            assert_close(jacobian[i, j], row(sphere.vertices, i, j))
 
     def test_schedules_are_equal(self, monkeypatch):
         """That of a CPU and that of other devices, here on whatever this is."""

@@ -15,7 +15,7 @@ import pytest
 
 import jaxrender as jr
 from jaxrender import distributions, fitting, io, losses, shapes, skinning, tconorms
-from jaxrender.ops import hard, nmr, ordered, soft
+from jaxrender.ops import deterministic, hard, nmr, soft
 
 SIZE = (8, 8)
 NMR = jr.Hard(visibility_gradient="nmr")
@@ -167,7 +167,7 @@ def test_many_views(numbers):
 def test_other_schedules(rasterizer, gpu, numbers, monkeypatch):
     """What a GPU runs, with sums in any order and in a fixed one."""
     jax.clear_caches()
-    monkeypatch.setattr(ordered, "is_order_asked_for", lambda: gpu == "in order")
+    monkeypatch.setattr(deterministic, "is_requested", lambda: gpu == "in order")
     for module in (hard, nmr, soft):
         first, *_, last = module.SCHEDULES
         monkeypatch.setitem(module.SCHEDULES, first, module.SCHEDULES[last])

@@ -204,7 +204,7 @@ class TestWhatItMeans:
         np.testing.assert_array_equal(grid, expected)
 
     def test_any_size_of_pass(self, monkeypatch):
-        monkeypatch.setattr(voxels, "SLOTS", (5, 5))
+        monkeypatch.setattr(voxels, "BLOCKS_PER_PASS", (5, 5))
         vertices = turned_ball(3)
         arguments = [jnp.asarray(each)[None] for each in (vertices, BALL.faces)]
         limits = jnp.full((1, 3), -0.5), jnp.full((1, 3), 0.5)

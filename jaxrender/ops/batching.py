@@ -3,13 +3,13 @@
 `jax.vmap` of a loop is ruinous: every view would run as long as the slowest, with a select over
 the whole state at each step. So the loops of `ops` are written for a leading batch axis, in
 which views are simply more rows of one tall picture, and `vmap` is taught to fold its axis
-into that one.
+into that one. Arguments and results are pytrees: structs travel as they are.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,82 +17,94 @@ import jax.numpy as jnp
 from jax import lax
 
 
+def batch_size(*args: Any) -> int:
+    """`B` of pytrees whose arrays each have a leading batch axis of size `B`, or 1 if shared."""
+    return max(array.shape[0] for array in jax.tree.leaves(args))
+
+
 def fold_vmap(batched: Callable) -> Callable:
     """Turns an operation over a batch into one over a single example that `vmap` keeps fused.
 
     Args:
-        batched: takes arrays that each have a leading batch axis of size `B`, or of size 1
-            when the whole batch shares them, and returns arrays with a leading `B`.
+        batched: takes pytrees of arrays that each have a leading batch axis of size `B`, or of
+            size 1 when the whole batch shares them, and returns a pytree of arrays with a
+            leading `B`.
 
     Returns:
         The same operation without the batch axis. Any number of nested `jax.vmap`s around it
-        end in one call of `batched`; an argument that is not mapped stays shared, uncopied.
+        end in one call of `batched`; an array that is not mapped stays shared, uncopied.
     """
     # Compiled here, because without it each call outside `jax.jit` compiles the loops anew.
     compiled = jax.jit(batched)
 
     @jax.custom_batching.custom_vmap
-    def over_batch(*args: jax.Array):
+    def over_batch(*args: Any):
         return compiled(*args)
 
     @over_batch.def_vmap
-    def fold_axis(axis_size: int, in_batched: list[bool], *args: jax.Array):
+    def fold_axis(axis_size: int, in_batched: Any, *args: Any):
+        arrays, mapped = jax.tree.leaves(args), jax.tree.leaves(in_batched)
         inner = max(
-            arg.shape[1 if mapped else 0] for arg, mapped in zip(args, in_batched, strict=True)
+            array.shape[1 if of_map else 0] for array, of_map in zip(arrays, mapped, strict=True)
         )
 
-        def fold(arg: jax.Array, mapped: bool) -> jax.Array:
-            if not mapped and arg.shape[0] == 1:
-                return arg
-            if not mapped:
-                arg = jnp.broadcast_to(arg[None], (axis_size, *arg.shape))
-            arg = jnp.broadcast_to(arg, (axis_size, inner, *arg.shape[2:]))
-            return arg.reshape(axis_size * inner, *arg.shape[2:])
+        def fold(array: jax.Array, of_map: bool) -> jax.Array:
+            if not of_map and array.shape[0] == 1:
+                return array
+            if not of_map:
+                array = jnp.broadcast_to(array[None], (axis_size, *array.shape))
+            array = jnp.broadcast_to(array, (axis_size, inner, *array.shape[2:]))
+            return array.reshape(axis_size * inner, *array.shape[2:])
 
-        results = over_batch(*map(fold, args, in_batched))
+        results = over_batch(*jax.tree.map(fold, args, tuple(in_batched)))
         unfolded = jax.tree.map(
             lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results
         )
         return unfolded, jax.tree.map(lambda _: True, unfolded)
 
-    def single(*args: jax.Array):
-        return jax.tree.map(lambda result: result[0], over_batch(*(arg[None] for arg in args)))
+    def single(*args: Any):
+        with_axis = jax.tree.map(lambda array: array[None], args)
+        return jax.tree.map(lambda result: result[0], over_batch(*with_axis))
 
     return single
 
 
-def in_lots(batched: Callable, args: Sequence[jax.Array], at_once: int) -> Any:
+def in_chunks(batched: Callable, args: tuple, chunk_size: int) -> Any:
     """`batched(*args)`, of so many examples at once: memory for all at once is slow to get.
 
     Args:
         batched: as for `fold_vmap`.
         args: its arguments.
-        at_once: how many at most.
+        chunk_size: how many examples at most.
     """
-    size = max(arg.shape[0] for arg in args)
-    at_once = max(1, min(at_once, size))
-    if at_once == size:
+    arrays, tree = jax.tree.flatten(args)
+    size = batch_size(arrays)
+    chunk_size = max(1, min(chunk_size, size))
+    if chunk_size == size:
         return batched(*args)
 
-    # Make lots of one size, that of the last too, which takes the last example several times.
-    even = [lot for lot in range(at_once, at_once // 2, -1) if size % lot == 0]
-    lot = even[0] if even else -(-size // -(-size // at_once))
-    lots = -(-size // lot)
-    own = [arg.shape[0] == size for arg in args]
+    # Make chunks of one size, that of the last too, which takes the last example several times.
+    even = [chunk for chunk in range(chunk_size, chunk_size // 2, -1) if size % chunk == 0]
+    chunk = even[0] if even else -(-size // -(-size // chunk_size))
+    chunks = -(-size // chunk)
+    own = [array.shape[0] == size for array in arrays]
 
-    def split(arg: jax.Array) -> jax.Array:
-        if lots * lot > size:
-            arg = jnp.concatenate(
-                [arg, jnp.broadcast_to(arg[-1:], (lots * lot - size, *arg.shape[1:]))]
+    def split(array: jax.Array) -> jax.Array:
+        if chunks * chunk > size:
+            array = jnp.concatenate(
+                [array, jnp.broadcast_to(array[-1:], (chunks * chunk - size, *array.shape[1:]))]
             )
-        return arg.reshape(lots, lot, *arg.shape[1:])
+        return array.reshape(chunks, chunk, *array.shape[1:])
 
-    def some(parts: list[jax.Array]) -> Any:
+    def one_chunk(parts: list[jax.Array]) -> Any:
         rest = iter(parts)
-        return batched(*(next(rest) if mine else arg for arg, mine in zip(args, own, strict=True)))
+        these = [next(rest) if mine else a for a, mine in zip(arrays, own, strict=True)]
+        return batched(*jax.tree.unflatten(tree, these))
 
-    results = lax.map(some, [split(arg) for arg, mine in zip(args, own, strict=True) if mine])
-    return jax.tree.map(lambda array: array.reshape(lots * lot, *array.shape[2:])[:size], results)
+    results = lax.map(one_chunk, [split(a) for a, mine in zip(arrays, own, strict=True) if mine])
+    return jax.tree.map(
+        lambda array: array.reshape(chunks * chunk, *array.shape[2:])[:size], results
+    )
 
 
 def fold_vmap_scheduled(
@@ -107,7 +119,7 @@ def fold_vmap_scheduled(
             is one, whatever the program is exported for.
     """
 
-    def scheduled(*args: jax.Array):
+    def scheduled(*args: Any):
         if name is not None:
             return batched(*args, schedule=schedules[name])
         plans = [functools.partial(batched, schedule=plan) for plan in schedules.values()]

@@ -1,13 +1,13 @@
 """The z-buffer: which face is nearest at each pixel, exactly.
 
-Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` slots of a pass, `h, w` window.
+Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` blocks of a pass, `h, w` block.
 
 Two schedules find the same:
 
 - **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
-  z-buffer, window by window (see `strips.py`).
-- **pixels**, for a GPU: the faces are drawn in passes of `P` windows (see `windows.py`). In each
-  pass every window computes the nearness of its face at its pixels; the nearness buffer takes
+  z-buffer, block by block (see `strips.py`).
+- **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `blocks.py`). In each
+  pass every block computes the nearness of its face at its pixels; the nearness buffer takes
   the maximum; and every pixel that equals the buffer there offers its face's key, of which the
   key buffer takes the minimum.
 
@@ -16,7 +16,7 @@ lowest key, see `face_of`. The loop goes from the last face to the first, so a f
 than those drawn before, unless it is a back and they are fronts: it looks at the key that is
 held. The passes draw all backs before the fronts, so an offer always has a lower key than what
 came before: it replaces it, whether it is nearer or ties. Maximum and minimum do not depend on
-order, so the result does not depend on the number of slots, nor, up to rounding, on the device.
+order, so the result does not depend on the number of blocks, nor, up to rounding, on the device.
 
 Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
 its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
@@ -34,8 +34,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops import native, ordered
-from jaxrender.ops.batching import fold_vmap_scheduled, in_lots
+from jaxrender.ops import deterministic, native
+from jaxrender.ops.batching import fold_vmap_scheduled, in_chunks
 from jaxrender.ops.hard_loop import draw_in_loop
 from jaxrender.ops.hard_passes import draw_in_passes
 from jaxrender.ops.hard_scene import Scene, pixel_centres, set_up
@@ -121,7 +121,7 @@ def hard_fragments(
     )
     nothing = jnp.zeros_like(near) if far is None else far
     # Sums in a fixed order are made by a rule for reverse mode alone.
-    moving = _moving_in_reverse if ordered.is_order_asked_for() else _moving
+    moving = _moving_in_reverse if deterministic.is_requested() else _moving
     moved: Any = moving(vertices, nothing, faces, face, barycentrics, depth, perspective)
     return face, *moved
 
@@ -181,7 +181,7 @@ def look_up(
 
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
-    corners = Corners(*ordered.take_each(to_pixels(vertices, (height, width)), faces.T))
+    corners = Corners(*deterministic.gather_each(to_pixels(vertices, (height, width)), faces.T))
     drawable = is_drawable(corners, signed_area(corners), perspective=perspective)[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawable), corners, harmless))
@@ -198,7 +198,7 @@ def look_up(
         depth = 1 / jnp.where(nearness > MIN_NEARNESS, nearness, 1)
         s0, s1, s2 = s0 * depth, s1 * depth, s2 * depth
     else:
-        z0, z1, z2 = ordered.take_each([*planes.z], face)
+        z0, z1, z2 = deterministic.gather_each([*planes.z], face)
         depth = s0 * z0 + s1 * z1 + s2 * z2
     barycentrics = [jnp.where(empty, 0, s) for s in (s0, s1, s2)]
     return jnp.stack(barycentrics, axis=-1), jnp.where(empty, far, depth)
@@ -259,7 +259,7 @@ def _draw(
             facing_first=facing_first,
             schedule=schedule,
         )
-        return in_lots(draw, (vertices, faces, near, far), at_once)
+        return in_chunks(draw, (vertices, faces, near, far), at_once)
 
     # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
     in_loop = in_loop and Strips(views, image_size).size <= MOST_NUMBERS

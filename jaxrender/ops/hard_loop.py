@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops import native
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.hard_scene import (
     NO_OFFER,
     Drawn,
@@ -17,7 +18,7 @@ from jaxrender.ops.hard_scene import (
     look_at_planes,
     nearness_at,
 )
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.strips import Strips, Window, number, piece, walk
 from jaxrender.ops.triangles import (
     Corners,
@@ -27,7 +28,6 @@ from jaxrender.ops.triangles import (
     planes_of,
     signed_area,
 )
-from jaxrender.ops.windows import Bounds
 
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
@@ -92,7 +92,7 @@ def _find_nearest(
 
     # Nothing is drawn that is no nearer than `lowest`, and nothing ties with what is not drawn.
     empty = strips.full(lowest, edges.x.dtype), strips.full(NO_KEY, jnp.int32)
-    return walk(fold, vary_like(empty, lowest), bounds, strips)
+    return walk(fold, match_varying_axes(empty, lowest), bounds, strips)
 
 
 def _find_shares(
@@ -128,7 +128,7 @@ def _find_shares(
         return written[0], written[1]
 
     nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
-    return walk(fold, vary_like(nothing, face), bounds, strips)
+    return walk(fold, match_varying_axes(nothing, face), bounds, strips)
 
 
 def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:

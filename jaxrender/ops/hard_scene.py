@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.triangles import (
     Corners,
     Edges,
@@ -22,7 +23,6 @@ from jaxrender.ops.triangles import (
     sort_corners,
     to_pixels,
 )
-from jaxrender.ops.windows import Bounds
 
 NO_OFFER = jnp.iinfo(jnp.int32).max
 

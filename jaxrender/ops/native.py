@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.sharding import match_varying_axes
 
 UNTRIED = 0, 13  # the first jax with which nobody has tried these loops
 FLAG = "small_while_loop"  # of XLA; says which loops XLA makes functions of by itself
@@ -68,7 +68,7 @@ def one_function(function: Callable) -> Callable:
         # XLA stops at an argument that nothing reads (jaxlib 0.8 to 0.12): keep what reads each,
         # and behind the barrier let it not see which are constants, or it would put those inside.
         results, first = _mark(call(*lax.optimization_barrier(given)), **marks)
-        return vary_like(results, first)
+        return match_varying_axes(results, first)
 
     return marked
 

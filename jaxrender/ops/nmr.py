@@ -68,10 +68,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.blocks import compact_indices, loop_over_chunks
+from jaxrender.ops.deterministic import scatter_add_each
 from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
-from jaxrender.ops.ordered import add_each_at
-from jaxrender.ops.passes import list_places, repeat, vary_like
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangles import Corners
 
 SWEEPS = 6  # 3 edges x 2 axes
@@ -198,7 +199,7 @@ def _sweep_all(
     # List the visible pixels.
     face = face[:, ::-1].reshape(-1)
     at_once = min(schedule.pixels, face.size)
-    queue, visible = list_places(face >= 0, face.size + at_once)
+    queue, visible = compact_indices(face >= 0, face.size + at_once)
 
     def one_pass(number: jax.Array, gradient: jax.Array) -> jax.Array:
         # Find where the pixels lie, and the edges of their faces.
@@ -224,7 +225,7 @@ def _sweep_all(
             crossing = crossing._replace(valid=crossing.valid & live)
 
             def add(gradient: jax.Array, pulls: list[jax.Array], to: jax.Array) -> jax.Array:
-                return add_each_at(gradient, [to, SWEEPS * faces + to], pulls)
+                return scatter_add_each(gradient, [to, SWEEPS * faces + to], pulls)
 
             # Pull the edges in, each over the pixel itself.
             inside = _is_inside(this, crossing, third, v, known[12:] > 0)
@@ -233,7 +234,7 @@ def _sweep_all(
 
             # Push them out, from the pixels right inside them, over all beyond.
             rows = max(1, min(schedule.swept // lines.image.shape[2], u.size // 8))
-            chosen, chosen_count = list_places(
+            chosen, chosen_count = compact_indices(
                 (crossing.valid & (v == crossing.inner.astype(v.dtype))).reshape(-1),
                 u.size + rows,
             )
@@ -252,7 +253,7 @@ def _sweep_all(
                 pushes = _push_out(lines, place, these, crossing)
                 return add(gradient, pushes, way.of_edge * faces + these.owner)
 
-            gradient = repeat(chosen_count, rows, one_block, gradient)
+            gradient = loop_over_chunks(chosen_count, rows, one_block, gradient)
             return known, pixels, gradient
 
         pixels = [array[None] for array in (live, view, row, column, owner)]
@@ -260,8 +261,8 @@ def _sweep_all(
         times = jnp.int32(SWEEPS // schedule.sweeps)
         return lax.fori_loop(jnp.int32(0), times, some_sweeps, carry)[-1]
 
-    nothing = vary_like(jnp.zeros(12 * faces, dtype), face)
-    gradient = repeat(visible, at_once, one_pass, nothing)
+    nothing = match_varying_axes(jnp.zeros(12 * faces, dtype), face)
+    gradient = loop_over_chunks(visible, at_once, one_pass, nothing)
     # It is per screen unit so far; the edges are in pixels.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
     return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))

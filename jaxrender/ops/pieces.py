@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import take
+from jaxrender.ops.deterministic import gather
 from jaxrender.ops.triangles import MIN_AREA, Corners, is_drawable, is_front, signed_area, to_pixels
 
 
@@ -114,7 +114,7 @@ def _corners_of(
     """The corners of faces `[F, 3, 3]`, and which faces have three that are there and finite."""
     count = vertices.shape[0]
     places = jnp.stack(to_pixels(vertices, image_size), -1)
-    corners = take(places, faces)
+    corners = gather(places, faces)
     usable = ((faces >= 0) & (faces < count)).all(-1) & jnp.isfinite(corners).all((1, 2))
     return jnp.where(usable[:, None, None], corners, 1), usable
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import take_each
+from jaxrender.ops.deterministic import gather_each
 from jaxrender.ops.triangles import (
     Corners,
     corner_ids,
@@ -52,7 +52,7 @@ def upright_corners(vertices: jax.Array, faces: jax.Array, image_size: tuple[int
     height, width = image_size
     # Lines of pixels are counted by whole numbers: have corners on pixel centres lie on those.
     axes = x + 0.5 * (width - 1), y + 0.5 * (height - 1), z
-    return Corners(*take_each(axes, ids))
+    return Corners(*gather_each(axes, ids))
 
 
 def segments_of(corners: Corners, *, cut: bool) -> Segments:

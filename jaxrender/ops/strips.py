@@ -1,6 +1,6 @@
 """The walk over all (face, pixel) pairs on a CPU: one window after the other, in machine code.
 
-The same walk as `windows.py`, for the kind of loop of `native.py`: from the last face to the
+The same walk as `blocks.py`, for the kind of loop of `native.py`: from the last face to the
 first, and over the pixels within the bounds of each.
 
 Shapes: `B` views, `F` faces, `H, W` image, `S` pixels of a window.
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.native import weigh_down
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangles import pixel_centre
-from jaxrender.ops.windows import Bounds
 
 WIDTH = 8  # of a strip, and of a window
 ROWS = 8  # of a window: fewer rows cost hardly less, and make more windows
@@ -126,7 +126,8 @@ def walk(
 
         return lax.while_loop(lambda carry: carry[0] <= bottom, one_window, (top, first, state))[2]
 
-    return lax.fori_loop(jnp.int32(0), jnp.int32(total), one_face, vary_like(state, bounds.top))
+    state = match_varying_axes(state, bounds.top)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(total), one_face, state)
 
 
 def piece(array: jax.Array, start: tuple, sizes: tuple[int, ...]) -> jax.Array:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.ordered import take_each
-from jaxrender.ops.windows import Bounds
+from jaxrender.ops.blocks import Bounds
+from jaxrender.ops.deterministic import gather_each
 
 # A triangle is degenerate up to twice this area, in square pixels, or where a corner's depth is
 # smaller than this; beyond, 1 / (area z) and its derivatives are finite in float32.
@@ -238,7 +238,7 @@ class Planes(NamedTuple):
         One gather per number: on a CPU six times quicker than gathering rows of a table.
         """
         columns = [self.x_far, self.y_far, *self.x_slope, *self.y_slope, *self.at_far]
-        x_far, y_far, *found = take_each(columns, face)
+        x_far, y_far, *found = gather_each(columns, face)
         across, down = x - x_far, y - y_far
         return [found[m] * across + found[3 + m] * down + found[6 + m] for m in range(3)]
 

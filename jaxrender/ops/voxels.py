@@ -1,6 +1,6 @@
 """Voxels of a mesh: those that its surface meets, and those that it encloses.
 
-Shapes: `B` meshes, `V` vertices, `F` faces, `N` voxels along each side of the grid, `P` slots of
+Shapes: `B` meshes, `V` vertices, `F` faces, `N` voxels along each side of the grid, `P` blocks of
 a pass, `W` words of 32 voxels along a side.
 
 Voxel coordinates put voxel `(i, j, k)` at the cube from `(i, j, k)` to `(i + 1, j + 1, k + 1)`,
@@ -9,8 +9,8 @@ so the edges of the voxels lie on the lattice of whole numbers. A voxel is on th
 (a) a face meets one of its twelve edges, or
 (b) a corner of a face lies in it.
 
-For (a), every face is projected along each of the three axes, and the window engine (see
-`windows.py`) walks over the lattice lines that it may meet, as over pixels. A voxel edge that is
+For (a), every face is projected along each of the three axes, and the block engine (see
+`blocks.py`) walks over the lattice lines that it may meet, as over pixels. A voxel edge that is
 met belongs to the four voxels around the line: the walk marks the edge, and those four follow
 at the end, for the whole grid in one go. A mark only ever switches on, so that order does not
 matter and the result is the same on every device.
@@ -25,12 +25,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.batching import fold_vmap
-from jaxrender.ops.passes import vary_like
+from jaxrender.ops.blocks import Blocks, Bounds, scan_blocks
+from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of, sort_corners
-from jaxrender.ops.windows import Bounds, Windows, scan_windows
 
-WINDOW = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
-SLOTS = 256, 1 << 15  # of a pass, at least, for large faces have many windows, and at most
+BLOCK_SIZE = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
+BLOCKS_PER_PASS = 256, 1 << 15  # at least, for large faces have many blocks, and at most
 WORD = 32  # bits
 
 # The lines along axis `d` are numbered by their place on the two other axes.
@@ -152,10 +152,10 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         )
     )
 
-    def fold(met: jax.Array, windows: Windows) -> jax.Array:
-        # Project each slot's face along its axis.
-        axis = lax.div(windows.face, jnp.int32(total))
-        face, corner = windows.face - axis * total, jnp.arange(3)[:, None]
+    def fold(met: jax.Array, blocks: Blocks) -> jax.Array:
+        # Project each block's face along its axis.
+        axis = lax.div(blocks.face, jnp.int32(total))
+        face, corner = blocks.face - axis * total, jnp.arange(3)[:, None]
         q_corner, p_corner, c_corner = (
             corners[kept[None], corner, face[None]] for kept in (q_axis[axis], p_axis[axis], axis)
         )
@@ -163,26 +163,26 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         # Test its line against the three edges, and find where the face meets it.
         projected, _ = sort_corners(Corners(q_corner, p_corner, c_corner))
         edges = edges_of(projected, perspective=False)
-        p, q = windows.row, windows.column
+        p, q = blocks.row, blocks.column
         weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
         area = weights.sum(0)
-        hit = windows.live & (weights >= 0).all(0) & (area > 0)
+        hit = blocks.valid & (weights >= 0).all(0) & (area > 0)
         c0, c1, c2 = projected.z
         offset = weights[1] * (c1 - c0) + weights[2] * (c2 - c0)
         c = jnp.floor(c0 + offset / jnp.where(hit, area, 1))
 
         # Mark the voxel edge there.
         hit &= (c >= 0) & (c < n)
-        axis_and_mesh = lax.div(windows.face, jnp.int32(total // meshes))
+        axis_and_mesh = lax.div(blocks.face, jnp.int32(total // meshes))
         line = (axis_and_mesh * n + p) * n + q
         return met.at[line, jnp.where(hit, c, n).astype(jnp.int32)].max(True, mode="drop")
 
-    met = scan_windows(
+    met = scan_blocks(
         fold,
         jnp.zeros((3 * meshes * n * n, n), bool),
         bounds,
-        window=WINDOW,
-        slots=min(SLOTS[1], max(SLOTS[0], 3 * total)),
+        block_size=BLOCK_SIZE,
+        blocks_per_pass=min(BLOCKS_PER_PASS[1], max(BLOCKS_PER_PASS[0], 3 * total)),
     )
     return met.reshape(3, meshes, n, n, n)
 
@@ -213,7 +213,7 @@ def _exterior(surface: jax.Array) -> jax.Array:
             return reached, reached
 
         planes = jnp.moveaxis(reached, axis, 0), jnp.moveaxis(free, axis, 0)
-        outside = vary_like(jnp.zeros_like(planes[0][0]), planes)
+        outside = match_varying_axes(jnp.zeros_like(planes[0][0]), planes)
         _, swept = lax.scan(one_plane, outside, planes, reverse=back)
         return jnp.moveaxis(swept, 0, axis)
 

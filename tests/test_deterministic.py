@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import jax
@@ -11,19 +12,19 @@ import pytest
 
 import jaxrender as jr
 from benchmarks import ahead
-from jaxrender.ops import ordered
+from jaxrender.ops import deterministic
 
 
 @pytest.fixture
-def in_order(monkeypatch):
+def requested(monkeypatch):
     """Lets programs be traced as for a GPU that is asked for order."""
-    monkeypatch.setattr(ordered, "is_order_asked_for", lambda: True)
+    monkeypatch.setattr(deterministic, "is_requested", lambda: True)
 
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 1), (300, 7), (300, 500)])
 def test_sums_are_those_of_numpy(monkeypatch, count, size, asked):
-    monkeypatch.setattr(ordered, "is_order_asked_for", lambda: asked)
+    monkeypatch.setattr(deterministic, "is_requested", lambda: asked)
     random = np.random.default_rng(count)
     places = random.integers(-3, size + 3, count).astype(np.int32)
     values = random.integers(-50, 50, (count, 2)).astype(np.float32)
@@ -31,25 +32,26 @@ def test_sums_are_those_of_numpy(monkeypatch, count, size, asked):
     expected = table.copy()
     inside = (places >= 0) & (places < size)
     np.add.at(expected, places[inside], values[inside])
-    got = jax.jit(ordered.add_at)(jnp.array(table), jnp.array(places), values)
+    got = jax.jit(deterministic.scatter_add)(jnp.array(table), jnp.array(places), values)
     np.testing.assert_array_equal(got, expected)
 
 
-def test_many_values_at_one_place(in_order):
+def test_many_values_at_one_place(requested):
     values = np.random.default_rng(0).uniform(size=(100_000, 1)).astype(np.float32)
     places = jnp.full(100_000, 2).at[::1000].set(1)
-    sums = jax.jit(ordered.add_at)(jnp.zeros((4, 1)), places, values)
+    sums = jax.jit(deterministic.scatter_add)(jnp.zeros((4, 1)), places, values)
     exact = [values[np.asarray(places) == place].astype(np.float64).sum() for place in range(4)]
     np.testing.assert_allclose(sums[:, 0], exact, rtol=1e-6)
 
 
-def test_under_vmap(in_order):
+def test_under_vmap(requested):
     random = np.random.default_rng(1)
     places = jnp.array(random.integers(0, 5, (3, 40)))
     values = jnp.array(random.normal(size=(3, 40, 2)))
-    together = jax.vmap(lambda *args: ordered.add_at(jnp.zeros((5, 2)), *args))(places, values)
+    add = functools.partial(deterministic.scatter_add, jnp.zeros((5, 2)))
+    together = jax.vmap(add)(places, values)
     for got, *args in zip(together, places, values, strict=True):
-        np.testing.assert_array_equal(got, ordered.add_at(jnp.zeros((5, 2)), *args))
+        np.testing.assert_array_equal(got, add(*args))
 
 
 TEXTURES = {
@@ -125,7 +127,7 @@ def test_only_a_gpu_is_asked(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
     for backend in ("cpu", "gpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
-        assert ordered.is_order_asked_for() == (backend == "gpu")
+        assert deterministic.is_requested() == (backend == "gpu")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_only_a_gpu_is_asked(monkeypatch):
     ],
 )
 def test_flags(flags, expected):
-    assert bool(ordered.FLAG.search(flags)) == expected
+    assert bool(deterministic.FLAG.search(flags)) == expected
 
 
 @pytest.mark.parametrize("rasterizer", [jr.Hard(visibility_gradient="nmr"), jr.Soft(sigma=1e-3)])
