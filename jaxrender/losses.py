@@ -49,6 +49,8 @@ __all__ = [
     "mesh_topology",
     "negative_iou",
     "normal_consistency",
+    "pad_topologies",
+    "stack_topologies",
 ]
 
 
