@@ -68,7 +68,7 @@ def undistorted_camera(
         >>> barrel = (-0.3, 0, 0, 0, 0)
         >>> camera = jr.pinhole(K, np.eye(3), (0, 0, 4), barrel, image_size=(48, 64))
         >>> jr.undistorted_camera(camera).projection.image_size
-        (52, 70)
+        (52, 68)
     """
     camera, lens = _check_pinhole("camera", camera)
     size = None if image_size is None else check_image_size(image_size)

@@ -14,10 +14,19 @@ pytest.importorskip("imageio", reason="the command line writes pictures with ima
 import imageio.v3 as imageio
 
 from jaxrender import shapes
+from jaxrender._camera import camera_position, look_at, perspective, points_from_angles
+from jaxrender._render import render
 from jaxrender._surface import split_creases
 from jaxrender._textures import VertexColors
-from jaxrender._turntable import frame_mesh, show_depth, show_normals
-from jaxrender._types import Mesh
+from jaxrender._turntable import (
+    Style,
+    _camera,
+    draw_frame,
+    frame_mesh,
+    show_depth,
+    show_normals,
+)
+from jaxrender._types import Hard, Mesh
 from jaxrender.cli import _background, main
 
 FAST = ["--size", "24", "--anti-aliasing", "1"]
@@ -225,6 +234,20 @@ def test_soft_rasterizer_shows_through_by_gamma(draw):
     assert pixels[12, 12, 3] > 200
     assert pixels[12, 12, 0] > 100
     assert pixels[0, 0, 3] == 0
+
+
+def test_azimuths_are_those_of_points_from_angles():
+    mesh = shapes.cube()
+    framing = frame_mesh(mesh, (64, 64), distance=5.0, elevation=20.0, fov=40.0)
+    lens = perspective(40.0)
+    for azimuth in (0.0, 35.0, 250.0):
+        eye = points_from_angles(5.0, 20.0, azimuth)
+        place = camera_position(_camera(framing, jnp.asarray(azimuth), Style()))
+        np.testing.assert_allclose(place, eye, atol=1e-6)
+        image = draw_frame(mesh, framing, azimuth, 0.0, Hard(), style=Style("alpha", (64, 64)))
+        wanted = render(mesh, look_at(eye, projection=lens), image_size=(64, 64), anti_aliasing=2)
+        np.testing.assert_allclose(image, wanted.alpha, atol=0.26)
+        assert np.mean(image != wanted.alpha) < 0.01
 
 
 def test_turntable_turns_once(draw):
