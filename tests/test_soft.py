@@ -886,7 +886,6 @@ def hostile_gradient(vertices, faces, colors, numbers):
             image_size=(7, 9),
             background=0.5,
             near=0.1,
-            far=100.0,
             **numbers,
         )
         upstream = jnp.linspace(-1, 1, 63).reshape(7, 9)
@@ -927,8 +926,8 @@ def hostile_scenes(draw):
         elif kind == "flat":
             face[:, :2] = (2 * rng.integers(-1, 10, (3, 2)) + 1) / [9, 7] - 1
     sigma = 10.0 ** draw(st.integers(-8, 0))
-    gamma = 10.0 ** draw(st.integers(-6, 0))
-    return corners, {"sigma": np.float32(sigma), "gamma": np.float32(gamma)}
+    numbers = {"sigma": np.float32(sigma), "gamma": np.float32(10.0 ** draw(st.integers(-6, 0)))}
+    return corners, numbers | {"far": draw(st.sampled_from([None, np.float32(100)]))}
 
 
 def assert_sane(image, slopes):
@@ -942,7 +941,7 @@ def assert_sane(image, slopes):
 
 class TestHostile:
     colors = np.random.default_rng(0).uniform(size=(36, 3)).astype(np.float32)
-    numbers: ClassVar = {"sigma": np.float32(1e-3), "gamma": np.float32(1e-3)}
+    numbers: ClassVar = {"sigma": np.float32(1e-3), "gamma": np.float32(1e-3), "far": None}
 
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(hostile_scenes())
@@ -955,7 +954,7 @@ class TestHostile:
         corners = soup(3, 12)[0].reshape(-1, 3, 3)
         corners[2, :, :2] = np.array([[-1, -1], [1, -1], [0, 1]]) * scale
         corners[5, :, :2] *= scale
-        numbers = {"sigma": np.float32(1e-30), "gamma": np.float32(1e-3)}
+        numbers = self.numbers | {"sigma": np.float32(1e-30)}
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
     def test_nan_vertices_lose_their_faces_only(self):
