@@ -155,7 +155,7 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
         uv = jnp.where(inside, uv, outside)
 
     # Find the pixels around the point, with the rows counted from the lower edge.
-    x, y = uv[..., 0] * (columns - 1), uv[..., 1] * (rows - 1)
+    x, y = (uv[..., k] * (size - 1).astype(uv.dtype) for k, size in enumerate((columns, rows)))
     if not bilinear:
         x, y = jnp.floor(x + 0.5), jnp.floor(y + 0.5)
     x0, y0 = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
@@ -166,7 +166,7 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
         row = first + rows - 1 - jnp.clip(y0 + dy, 0, rows - 1)
         return image[row * width + column]
 
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    fx, fy = ((at - low.astype(at.dtype))[..., None] for at, low in ((x, x0), (y, y0)))
     below = pixel(0, 0) * (1 - fx) + pixel(1, 0) * fx
     above = pixel(0, 1) * (1 - fx) + pixel(1, 1) * fx
     return below * (1 - fy) + above * fy
