@@ -163,7 +163,7 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
         uv = _wrap_samples(texture, uv)
 
     # Find the pixels around the point, with the rows counted from the lower edge.
-    x, y = uv[..., 0] * (columns - 1), uv[..., 1] * (rows - 1)
+    x, y = (uv[..., k] * (size - 1).astype(uv.dtype) for k, size in enumerate((columns, rows)))
     nearest = jnp.full((1, 1), not bilinear or (wrap == "texture" and texture.filter == "nearest"))
     if bilinear and wrap == "texture" and texture.samplers is not None:
         nearest = texture.samplers[:, 2, None] == FILTERS.index("nearest")
@@ -176,7 +176,7 @@ def _sample(texture: UVTexture, weights: jax.Array, wrap: str, bilinear: bool) -
         row = first + rows - 1 - jnp.clip(y0 + dy, 0, rows - 1)
         return image[row * width + column]
 
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    fx, fy = ((at - low.astype(at.dtype))[..., None] for at, low in ((x, x0), (y, y0)))
     below = pixel(0, 0) * (1 - fx) + pixel(1, 0) * fx
     above = pixel(0, 1) * (1 - fx) + pixel(1, 1) * fx
     colors = below * (1 - fy) + above * fy

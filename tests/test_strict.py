@@ -68,7 +68,7 @@ def gradient(function, *args):
     def total(floats):
         result = function(*jax.tree.unflatten(tree, merged(floats)))
         leaves = [leaf for leaf in jax.tree.leaves(result) if _is_float(leaf)]
-        return sum(leaf.sum() for leaf in leaves)
+        return sum((leaf.sum() for leaf in leaves), start=jnp.zeros_like(floats[0].reshape(-1)[0]))
 
     def merged(floats):
         rest = iter(floats)
@@ -310,6 +310,11 @@ def stages(floats, indices):
         "normalize": (jr.normalize, mesh),
         "io.normalize": (jr.normalize, mesh),
         "io.bake_cubes": (lambda m: io.bake_cubes(m, 2), mesh),
+        "io.bake_cubes ": (lambda m: io.bake_cubes(m, 2, wrap="mirror", bilinear=False), mesh),
+        "io.bake_cubes  ": (
+            lambda c: io.bake_cubes(jr.Mesh(vertices, faces, jr.VertexColors(c)), 2),
+            vertices,
+        ),
         "io.bake_texels": (lambda m: io.bake_texels(m, 2), mesh),
         **{
             f"losses.{name}{' ' * count}": (mapped(name, reduction), vertices)
