@@ -412,7 +412,10 @@ def _wrapped_neighbours(
         repeated = _wrapped_neighbours(coordinate, size, "repeat")
         clamped = _wrapped_neighbours(folded, size, "clamp")
         repeats = wrap == WRAPS.index("repeat")
-        return tuple(jnp.where(repeats, *pair) for pair in zip(repeated, clamped, strict=True))
+        low, high, fraction = (
+            jnp.where(repeats, *pair) for pair in zip(repeated, clamped, strict=True)
+        )
+        return low, high, fraction
     if wrap == "mirror":
         coordinate = mirrored(coordinate)
     span = jnp.asarray(size, coordinate.dtype)

@@ -271,12 +271,12 @@ def _draw(
     if in_loop and max(faces.size, vertices.size) * views <= 3 * FEW_SET_UP:
         prepare = native.one_function(prepare)
     nearness_of = jnp.reciprocal if perspective else jnp.negative
-    prepared = prepare(vertices, faces, near if perspective else None)
+    corners, bounds, edges, first_drawn = prepare(vertices, faces, near if perspective else None)
     lowest = nearness_of(far)
     if perspective:
         # What is nearer than this has a finite depth.
         lowest = jnp.maximum(lowest, jnp.finfo(lowest.dtype).tiny)
-    scene = Scene(*prepared, lowest, nearness_of(near))
+    scene = Scene(corners, bounds, edges, first_drawn, lowest, nearness_of(near))
     draw = draw_in_loop if in_loop else draw_in_passes
     nearest, face, shares = draw(scene, image_size=image_size, perspective=perspective)
     empty = face < 0
