@@ -1178,7 +1178,7 @@ class TestRender:
 
         def lit_colors(vertices, texels):
             normals = jr.face_normals if shading == "flat" else jr.vertex_normals
-            facing = normals(vertices, sphere.faces) @ jnp.array([1.0, 1, -1])
+            facing = normals(vertices, sphere.faces) @ jnp.array([1.0, 1, 1])
             light = (0.3 + 0.4 * jnp.maximum(facing, 0))[:, None]
             if shading == "flat":
                 return jr.FaceTexels(texels * light[:, None, None])
