@@ -79,7 +79,7 @@ def _find_nearest(
         # Of the faces drawn before, fronts alone have lower keys, and only if this is a back.
         is_first = number(first, window.face)
         key = lax.select(is_first, window.face - NO_OFFER, window.face)
-        least = lax.select(is_first, -NO_OFFER, jnp.int32(0))
+        least = lax.select(is_first, jnp.int32(-NO_OFFER), jnp.int32(0))
         held = window.read(keys)
         wins = (offered > before) | ((offered == before) & (held >= least))
         return window.write(keys, jnp.where(wins, key, held))
