@@ -1,9 +1,13 @@
-"""What all tests share: strict rank promotion, the golden data, x64 on request."""
+"""What all tests share: strict rank promotion, the golden data, x64 on request.
+
+A run of all tests fails if a file of the golden data is opened by none of them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -15,28 +19,45 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 REPO = Path(__file__).resolve().parent.parent
 COPIED = REPO / "tests"  # the part of the data that travels with the repository
 SHARED = REPO.parent / "shared"  # all of it, beside the checkout
+NAMES_FILES = re.compile(r"^\s*(?:mtllib|map_\w+)\s+(\S+)\s*$", re.MULTILINE)  # in OBJ and MTL
 
 
 class Data:
     """Finds files in a folder of `tests`, or of `../shared`; see the README there."""
 
     def __init__(self, folder: str) -> None:
-        self.folders = (COPIED / folder, SHARED / folder)
+        self.folder = folder
+        self.opened: set[str] = set()  # by the names of files
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where they lie: what travels with the repository, then all of them."""
+        return COPIED / self.folder, SHARED / self.folder
 
     def path(self, name: str) -> Path:
         """The file's path; skips the test where it is absent (in CI that is a failure)."""
         for folder in self.folders:
             if (folder / name).exists():
+                self.opened |= {name, *files_named_by(folder, name)}
                 return folder / name
         reason = f"{name} is not here: it lies in {self.folders[1]}, beside the checkout"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
 
-    def glob(self, pattern: str) -> list[Path]:
-        """All files that match, by name; skips or fails like `path` where there are none."""
-        found = {path.name: path for folder in self.folders[::-1] for path in folder.glob(pattern)}
-        return [found[name] for name in sorted(found)] or [self.path(pattern)]
+    def glob(self, pattern: str, *arrays: str) -> list[str]:
+        """The names of all files that match; skips or fails like `path` where there are none.
+
+        Of `.npz` files only those that hold these arrays. It opens none for the test.
+        """
+        found = set()
+        for folder in self.folders:
+            for path in folder.glob(pattern):
+                if not arrays or set(arrays) <= set(np.load(path).files):
+                    found.add(path.relative_to(folder).as_posix())
+        if not found:
+            self.path(pattern)
+        return sorted(found)
 
     def __call__(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of one `.npz` file."""
@@ -44,10 +65,23 @@ class Data:
             return dict(arrays)
 
 
+def files_named_by(folder: Path, name: str) -> set[str]:
+    """The files that an OBJ names, and those that its material library names, by their names."""
+    path = folder / name
+    if path.suffix not in (".obj", ".mtl"):
+        return set()
+    named = [path.parent / other for other in NAMES_FILES.findall(path.read_text())]
+    found = {other.relative_to(folder).as_posix() for other in named if other.exists()}
+    return found.union(*(files_named_by(folder, other) for other in found))
+
+
+GOLDEN = Data("golden")
+
+
 @pytest.fixture(scope="session")
 def golden() -> Data:
     """Reference data of the ancestors."""
-    return Data("golden")
+    return GOLDEN
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +96,66 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+# --- the golden data is compared, all of it -------------------------------------------------------
+
+
+class Coverage:
+    """Which golden files the tests of this process and of its workers have opened."""
+
+    def __init__(self) -> None:
+        self.opened: set[str] = set()
+        self.ran_all = False
+        self.unopened: list[str] = []
+
+
+COVERAGE = Coverage()
+
+
+def unopened_files(opened: Iterable[str]) -> list[str]:
+    """The names of the golden files that are here and not among these."""
+    here = {
+        path.relative_to(folder).as_posix()
+        for folder in GOLDEN.folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".md"
+    }
+    return sorted(here.difference(opened))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Notes whether all tests of all files are about to run."""
+    collected = {item.path for item in session.items}
+    whole = not any("::" in argument for argument in session.config.args)
+    chosen = [session.config.getoption(name, None) for name in ("keyword", "markexpr", "lf")]
+    files = set(Path(__file__).parent.glob("test_*.py"))
+    COVERAGE.ran_all = whole and not any(chosen) and files <= collected
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Hands on what a worker has seen; fails a whole run that leaves files out."""
+    COVERAGE.opened |= GOLDEN.opened
+    if hasattr(session.config, "workeroutput"):
+        output = session.config.workeroutput  # pyright: ignore[reportAttributeAccessIssue]
+        output["golden"] = sorted(COVERAGE.opened), COVERAGE.ran_all
+    elif COVERAGE.ran_all and exitstatus == pytest.ExitCode.OK:
+        COVERAGE.unopened = unopened_files(COVERAGE.opened)
+        if COVERAGE.unopened:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Takes what a worker of pytest-xdist has seen."""
+    opened, ran_all = getattr(node, "workeroutput", {}).get("golden", ([], False))
+    COVERAGE.opened |= set(opened)
+    COVERAGE.ran_all |= ran_all
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the files."""
+    if COVERAGE.unopened:
+        terminalreporter.section("golden data", red=True)
+        for name in COVERAGE.unopened:
+            terminalreporter.line(f"no test compares {name}", red=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import itertools
 import json
 import struct
 import subprocess
@@ -81,6 +82,31 @@ def test_plain_obj_is_the_golden_one(golden, name):
     assert np.array_equal(mesh.faces, expected[f"{name}_faces"])
     normalized = io.normalize(mesh).vertices
     assert np.abs(normalized - expected[f"{name}_vertices_normalized"]).max() < 1e-6
+
+
+def test_every_golden_mesh_is_read_line_by_line(golden):
+    """Vertices and triangles are those of the file's lines, in order."""
+    for name in golden.glob("meshes/**/*.obj"):
+        path = golden.path(name)
+        lines = [line.split() for line in path.read_text().splitlines()]
+        vertices = [line[1:4] for line in lines if line[:1] == ["v"]]
+        faces = [[word.split("/")[0] for word in line[1:]] for line in lines if line[:1] == ["f"]]
+        triangles = [[face[0], *pair] for face in faces for pair in itertools.pairwise(face[1:])]
+        mesh = io.load_mesh(path, texture="none")
+        assert np.array_equal(mesh.vertices, np.array(vertices, np.float32))
+        assert np.array_equal(mesh.faces, np.array(triangles, int) - 1)
+
+
+def test_every_golden_picture_is_read_as_it_is(golden):
+    from imageio.v3 import imread
+
+    for name in golden.glob("**/*.png") + golden.glob("**/*.jpg"):
+        pixels = imread(golden.path(name))
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        image = io.load_image(golden.path(name))
+        np.testing.assert_allclose(
+            image, pixels / np.float32(np.iinfo(pixels.dtype).max), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(

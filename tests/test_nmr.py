@@ -16,6 +16,7 @@ from quick import jit
 from reference import soup
 
 import jaxrender as jr
+from jaxrender._bake import bake_cubes
 from jaxrender.ops import hard, nmr
 
 SCHEDULES = sorted(nmr.SCHEDULES)
@@ -59,11 +60,9 @@ class TestRasterFiles:
 
     def check(self, golden, dtype, suffix, tolerance, pictures):
         seen = set()
-        for path in golden.glob("nmr/*.npz"):
-            data = golden(f"nmr/{path.name}")
-            if f"grad_faces_alpha{suffix}" not in data:
-                continue
-            seen.add(path.stem.split("_")[0])
+        for file in golden.glob("nmr/*.npz", f"grad_faces_alpha{suffix}"):
+            data = golden(file)
+            seen.add(file.removeprefix("nmr/").split("_")[0])
             for item in range(len(data["faces"])):
                 one = {
                     name: value[item]
@@ -76,7 +75,7 @@ class TestRasterFiles:
                 for name, gradient in gradients.items():
                     wanted = one[f"grad_faces{name}{suffix}"]
                     difference = relative(gradient, wanted, stable)
-                    assert difference < tolerance, (path.name, item, name, difference)
+                    assert difference < tolerance, (file, item, name, difference)
         assert {"soup50", "soup100", "soup400", "pixel"} <= seen
 
     def differentiate(self, one, options, dtype, pictures):
@@ -291,10 +290,11 @@ def draw_as_if_perspective(mesh, view, *, near, far, eps):
     return jr.Image(picture[..., :3], picture[..., 3], seen.depth)
 
 
+@pytest.mark.parametrize("views", [1, 4])
 @pytest.mark.parametrize("case", ["tri1_alpha", "tri2_alpha", "tri1_rgb", "tri2_rgb"])
-def test_golden_triangles(golden, case):
+def test_golden_triangles(golden, case, views):
     """The ancestor's unit tests: one triangle, the loss in one pixel inside or outside."""
-    data = golden(f"nmr/{case}_b4.npz")
+    data = golden(f"nmr/{case}_b{views}.npz")
     options = json.loads(str(data["options"]))
     view = jr.look_at((0, 0, -2.7320508), projection=jr.orthographic(2.0), right_handed=False)
 
@@ -315,6 +315,63 @@ def test_golden_triangles(golden, case):
 
     moved = gradient(jnp.asarray(data["vertices"]), jnp.asarray(data["face_indices"]))
     np.testing.assert_allclose(moved, data["grad_vertices"], rtol=1e-4, atol=1e-5)
+
+
+def test_golden_depth_of_a_triangle(golden):
+    """The ancestor's unit test of depth: a triangle and its back, the loss in one pixel."""
+    data = golden("nmr/tri_depth.npz")
+    options = json.loads(str(data["options"]))
+    vertices, faces = separate(data["faces"][0])
+
+    @jax.jit
+    def depth(vertices):
+        size = (options["image_size"],) * 2
+        limits = {"near": options["near"], "far": options["far"]}
+        screen = jr.ScreenMesh(vertices, faces)
+        return jr.rasterize_hard(screen, image_size=size, cull="back", **limits).depth
+
+    # The edge from (-.9, -.9) to (.8, .8) passes through pixel centres: there rounding decides.
+    sure = ~np.fliplr(np.eye(options["image_size"], dtype=bool))
+    assert (data["depth"][0][sure] < 2).sum() > 500
+    np.testing.assert_allclose(depth(vertices)[sure], data["depth"][0][sure], rtol=1e-5)
+    row, column = options["py"], options["px"]
+    moved = jax.grad(lambda vertices: (depth(vertices)[row, column] - 1) ** 2)(vertices)
+    np.testing.assert_allclose(moved.reshape(-1, 3, 3), data["grad_faces"][0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_golden_doubled_faces(golden, copied):
+    """A model that has each face twice, once reversed and with another material.
+
+    The original culls backs and draws each face and a reversed copy of it; to cull nothing is the
+    same: no stable pixel is off.
+    """
+    data, expected = golden("nmr/renderer_textured_model.npz"), golden("nmr/load_obj_textured.npz")
+    options = json.loads(str(data["options"]))
+    mesh = jr.load_mesh(golden.path(json.loads(str(expected["options"]))["file"]))
+    mesh = jr.normalize(bake_cubes(mesh, 4, wrap="clamp"))
+    np.testing.assert_allclose(mesh.vertices, expected["vertices"], atol=1e-6)
+    doubled = {tuple(sorted(face)) for face in mesh.faces.tolist()}
+    assert len(doubled) < 0.6 * len(mesh.faces)
+    if copied:
+        cubes = mesh.texture.cubes
+        cubes = jnp.concatenate([cubes, cubes.swapaxes(1, 3)])
+        faces = jnp.concatenate([mesh.faces, mesh.faces[:, ::-1]])
+        mesh = jr.Mesh(mesh.vertices, faces, jr.FaceCubes(cubes))
+    image = jr.render(
+        mesh,
+        jr.look_at(options["eye"], projection=jr.perspective(60.0)),
+        image_size=(options["image_size"],) * 2,
+        anti_aliasing=2,
+        cull="back" if copied else "none",
+    )
+    stable = ~data["unstable"][0]
+    assert stable.mean() > 0.99
+    wanted = channel_last(data["rgb"][0])
+    assert np.ptp(wanted[stable], axis=0).max() > 0.5
+    np.testing.assert_allclose(np.asarray(image.rgb)[stable], wanted[stable], atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(image.alpha)[stable], data["alpha"][0][stable])
+    np.testing.assert_allclose(image.depth[stable], data["depth"][0][stable], atol=4e-4)
 
 
 # --- against the rule written out -------------------------------------------------------------

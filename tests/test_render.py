@@ -106,6 +106,17 @@ class TestPicture:
         alpha = jr.render(mesh, view, image_size=(256, 256)).alpha
         np.testing.assert_array_equal(np.asarray(alpha) > 0.5, picture.min(-1) != 255)
 
+    def test_teapot_depth(self, golden):
+        """Its reference of the depth: scaled to 0 for the least, also where nothing is, and 1."""
+        mesh = jr.normalize(jr.load_mesh(golden.path("meshes/teapot.obj")))
+        picture = np.asarray(jr.io.load_image(golden.path("nmr/pictures/test_depth.png"))).mean(-1)
+        view = jr.look_at((0.0, 0.0, -(1 / np.tan(np.radians(30)) + 1)))
+        image = jr.render(mesh, view, image_size=picture.shape)
+        depth = np.asarray(image.depth)
+        least = depth.min()
+        depth = np.where(np.asarray(image.alpha) > 0, depth - least, 0)
+        np.testing.assert_allclose(depth / depth.max(), picture, atol=1e-2)
+
 
 class TestTransformations:
     def test_one_trace(self):

@@ -1,8 +1,8 @@
 """`rasterize_soft`, and `render` and `silhouette` with `rasterizer=Soft(…)`.
 
 Nearly all of the time here is compilation. So tests share programs, and most compile them
-without optimisation, see `quick.py`. `JAXRENDER_ALL_GOLDEN=1` runs every golden
-file in float64 and float32, not only some that cover all options.
+without optimisation, see `quick.py`. Every golden file is compared in float64;
+`JAXRENDER_ALL_GOLDEN=1` compares each in float32 as well, not only some.
 """
 
 from __future__ import annotations
@@ -119,24 +119,7 @@ def softras_reads(monkeypatch):
     return SoftRasReads(monkeypatch)
 
 
-# These cover every value of every option; of the soups, all corners and clippings.
-RASTERS = [
-    "08_soup_hard_softmax_hard_surface4",
-    "17_soup_bary_hard_hard_vertex",
-    "29_soup_hard_hard_sum_vertex",
-    "32_soup_eucl_softmax_sum_surface4",
-    "46_ico_bary_softmax_hard_surface4",
-    "batch2_soup",
-    "batch3_vertex_soup",
-    "default_ico",
-    "default_soup",
-    "deform_demo_ico",
-    "dist_eps_soup",
-    "eps_soup",
-    "near_far_soup",
-    "odd_size",
-    "wide_sigma_cube",
-]
+# These cover every kind of distance and of sum, clippings and batches.
 FLOAT32_RASTERS = [
     "08_soup_hard_softmax_hard_surface4",
     "batch3_vertex_soup",
@@ -145,11 +128,10 @@ FLOAT32_RASTERS = [
 ]
 
 
-def raster_names(golden, some):
-    """Those files, or all that there are."""
-    if not ALL_GOLDEN:
-        return some
-    return [path.stem.removeprefix("raster_") for path in golden.glob("softras/raster_*.npz")]
+def raster_names(golden):
+    """All files that there are."""
+    files = golden.glob("softras/raster_*.npz")
+    return [file.removeprefix("softras/raster_").removesuffix(".npz") for file in files]
 
 
 def decided_by_rounding(corners, options):
@@ -183,18 +165,17 @@ class TestRasterFiles:
     """`faithful` against SoftRas, item by item, where that is stable."""
 
     @pytest.mark.usefixtures("x64")
-    @pytest.mark.parametrize("part", range(8))
+    @pytest.mark.parametrize("part", range(16))
     def test_float64(self, golden, softras_reads, part):
-        names = raster_names(golden, RASTERS)[part::8]
         tolerances = {"image": 2e-7, "faces": 1e-7, "textures": 1e-7}
-        for name in names:
+        for name in raster_names(golden)[part::16]:
             check_raster(golden, softras_reads, name, np.float64, "_f64", tolerances)
 
     @pytest.mark.parametrize("part", range(4))
     def test_float32(self, golden, softras_reads, part):
         # Twice the largest differences between float32 and float64 in the files.
         tolerances = {"image": 4e-3, "faces": 5e-3, "textures": 4e-4}
-        for name in raster_names(golden, FLOAT32_RASTERS)[part::4]:
+        for name in (raster_names(golden) if ALL_GOLDEN else FLOAT32_RASTERS)[part::4]:
             check_raster(golden, softras_reads, name, np.float32, "", tolerances)
 
 
@@ -282,9 +263,9 @@ PIPELINES = [
     "ortho",
     "projection",
     "silhouette_demo",
+    "sphere_642",
+    "spot",
 ]
-if ALL_GOLDEN:
-    PIPELINES += ["sphere_642", "spot"]
 
 
 def golden_camera(options: dict, item: int) -> jr.Camera:
