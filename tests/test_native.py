@@ -107,7 +107,9 @@ class TestWhereAvailable:
         assert native.are_native_loops_available()
 
     def test_same_faces_without(self, monkeypatch):
-        draw = functools.partial(hard._draw, image_size=(20, 30), perspective=True, cull="none")
+        draw = functools.partial(
+            hard._draw, image_size=(20, 30), perspective=True, cull="none", facing_first=True
+        )
         found = []
         for asked in ("1", "0"):
             monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", asked)
@@ -134,6 +136,7 @@ def test_no_step_copies_the_picture():
         image_size=(40, 56),
         perspective=True,
         cull="none",
+        facing_first=True,
         schedule=hard.SCHEDULES["loop"],
     )
     compiled = jax.jit(draw).lower(*small_mesh()).compile().as_text()
