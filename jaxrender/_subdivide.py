@@ -136,7 +136,7 @@ def _quartered(faces: jax.Array, count: int) -> tuple[np.ndarray, jax.Array]:
 def _with_middles(values: jax.Array, ends: np.ndarray) -> jax.Array:
     """Values at vertices `[V, C]`, and behind them those at the middles of edges."""
     # Halve before adding, so that nothing overflows.
-    first, second = (take(values, ends[:, k].astype(np.int32)) for k in range(2))
+    first, second = (take(values, jnp.asarray(ends[:, k], jnp.int32)) for k in range(2))
     return jnp.concatenate([values, first * 0.5 + second * 0.5])
 
 
