@@ -1,5 +1,6 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
-# make test   runs all tests
+# make test   runs all tests but the longest
+# make test-long   runs those
 # make lint   checks style and types
 # make bench  times the rasterisers
 #
@@ -14,7 +15,7 @@ bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-long lint bench clean
 .SILENT:
 
 help:
@@ -25,7 +26,10 @@ demo: $(made)
 	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.gif
 
 test: $(made)-test
-	$(bin)/python -m pytest --numprocesses auto --dist worksteal
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not long'
+
+test-long: $(made)-test
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
 
 lint: $(made)-lint
 	$(bin)/ruff check
