@@ -17,7 +17,7 @@ from imageio.v3 import imread
 import jaxrender as jr
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-TRUTH = np.asarray(jr.points_from_angles(2.732, 30.0, -15.0))
+TRUTH = np.asarray(jr.points_from_angles(2.732, 30.0, -15.0, right_handed=False))
 
 
 def load(name: str) -> ModuleType:
