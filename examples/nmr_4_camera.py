@@ -4,8 +4,8 @@
 
 The camera starts far away, where the teapot is a speck. It looks at the teapot's middle; its
 position is all that is sought. It is sought in the left-handed world of the original, whose search
-this is: NMR's gradient depends on how a surface is cut into triangles, and from the other side of the
-teapot, where the cuts run the other way, the search ends elsewhere.
+this is: NMR's gradient depends on how a surface is cut into triangles, and from the other side of
+the teapot, where the cuts run the other way, the search ends elsewhere.
 
 References:
     Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566.
