@@ -110,11 +110,11 @@ class TestPicture:
         """Its reference of the depth: scaled to 0 for the least, also where nothing is, and 1."""
         mesh = jr.normalize(jr.load_mesh(golden.path("meshes/teapot.obj")))
         picture = np.asarray(jr.io.load_image(golden.path("nmr/pictures/test_depth.png"))).mean(-1)
-        view = jr.look_at((0.0, 0.0, -(1 / np.tan(np.radians(30)) + 1)))
+        eye = (0.0, 0.0, -(1 / np.tan(np.radians(30)) + 1))
+        view = jr.look_at(eye, right_handed=False)
         image = jr.render(mesh, view, image_size=picture.shape)
-        depth = np.asarray(image.depth)
-        least = depth.min()
-        depth = np.where(np.asarray(image.alpha) > 0, depth - least, 0)
+        depth, seen = np.asarray(image.depth), np.asarray(image.alpha) > 0
+        depth = np.where(seen, depth - depth[seen].min(), 0)
         np.testing.assert_allclose(depth / depth.max(), picture, atol=1e-2)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxrender as jr
-from jaxrender import distributions, fitting, io, losses, shapes, skinning, tconorms
+from jaxrender import distributions, fitting, io, losses, rotations, shapes, skinning, tconorms
 from jaxrender.ops import deterministic, hard, nmr, soft
 
 SIZE = (8, 8)
@@ -239,6 +239,9 @@ def stages(floats, indices):
     def through(camera):
         return jr.project(vertices, camera, image_size=SIZE)
 
+    def calibrated(matrix, distortion):
+        return jr.pinhole(matrix, turn, way, distortion, image_size=SIZE)
+
     def mapped(name, reduction):
         return lambda v: getattr(losses, name)(v, topology, reduction=reduction)
 
@@ -272,6 +275,15 @@ def stages(floats, indices):
             lambda view: through(jr.from_opengl(view, opengl, image_size=SIZE)),
             np.eye(4, dtype=floats),
         ),
+        "undistorted_camera": (
+            lambda *a: through(jr.undistorted_camera(calibrated(*a), image_size=SIZE)),
+            calibration,
+            lens,
+        ),
+        "distort": (lambda p, *a: jr.distort(p, calibrated(*a)), picture, calibration, lens),
+        "undistort": (lambda p, *a: jr.undistort(p, calibrated(*a)), picture, calibration, lens),
+        "to_display": (jr.to_display, picture),
+        "to_linear": (jr.to_linear, picture),
         "points_from_angles": (jr.points_from_angles, angles, angles, angles),
         "camera_position": (lambda *a: jr.camera_position(jr.look_at(*a)), way, way / 2),
         "viewpoint": (lambda *a: jr.viewpoint(jr.look_at(*a)), way, way / 2),
@@ -331,6 +343,15 @@ def stages(floats, indices):
         "losses.negative_iou": (losses.negative_iou, picture, picture / 2),
         "losses.iou": (lambda p, t: losses.iou(p > 0.4, t > 0.4), picture, picture / 2),
         "losses.mesh_topology": (lambda v: losses.mesh_topology(faces, len(v)), vertices),
+        "rotations.from_axis_angle": (rotations.from_axis_angle, pose),
+        "rotations.to_axis_angle": (rotations.to_axis_angle, turn),
+        "rotations.from_quaternion": (rotations.from_quaternion, np.ones(4, floats)),
+        "rotations.to_quaternion": (rotations.to_quaternion, turn),
+        "rotations.from_6d": (rotations.from_6d, np.arange(6, dtype=floats)),
+        "rotations.to_6d": (rotations.to_6d, turn),
+        "rotations.random": (lambda v: (v, rotations.random(jax.random.key(0))), way),
+        "rotations.angle_between": (rotations.angle_between, turn, turn),
+        "rotations.orthonormalize": (rotations.orthonormalize, turn),
         "skinning.procedural_body": (lambda v: (v, skinning.procedural_body(24)), vertices),
         "skinning.skin": (lambda *a: skinning.skin(body, *a), pose, shape, way),
         "skinning.joints": (lambda *a: skinning.joints(body, *a), pose, shape, way),
@@ -390,7 +411,7 @@ def test_no_operation_is_left_out():
     source = inspect.getsource(inspect.getmodule(test_files))
     named = {name.strip() for name in stages(np.float32, np.int32)}
     modules = {"": jr, "fitting.": fitting, "io.": io, "losses.": losses, "shapes.": shapes}
-    modules |= {"skinning.": skinning}
+    modules |= {"rotations.": rotations, "skinning.": skinning}
     public = {
         f"{prefix}{name}"
         for prefix, module in modules.items()
