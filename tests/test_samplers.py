@@ -172,7 +172,9 @@ def test_padding_and_vmap():
     for rasterizer in (None, jr.Soft(sigma=1e-3, gamma=1e-2)):
 
         def rgb(mesh, rasterizer=rasterizer):
-            return jr.render(mesh, CAMERA, image_size=SIZE, near=1.0, rasterizer=rasterizer).rgb
+            return jr.render(
+                mesh, CAMERA, image_size=SIZE, near=1.0, far=100.0, rasterizer=rasterizer
+            ).rgb
 
         together = jit(jax.vmap(rgb))(jr.stack_meshes(meshes))
         for got, mesh in zip(together, meshes, strict=True):
