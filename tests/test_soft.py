@@ -786,6 +786,7 @@ class TestTransformations:
                 sigma=sigma,
                 gamma=1e-2,
                 near=0.5,
+                far=100.0,
                 background=background,
                 **options,
             )
