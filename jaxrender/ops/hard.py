@@ -83,7 +83,8 @@ def nearest_faces(
         schedule: a key of `SCHEDULES`; by default that of the platform.
 
     Returns:
-        `face` `[H, W]` int32, -1 where there is none; of those that tie the lowest id.
+        `face` `[H, W]` int32, -1 where there is none; of those that tie, with `facing_first`, one
+        that looks at the camera, and among these the lowest id.
         `barycentrics` `[H, W, 3]` perspective-correct, 0 where there is none.
         `depth` `[H, W]`, `far` where there is none, or 0 without.
     """
