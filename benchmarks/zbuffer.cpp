@@ -15,7 +15,8 @@
 namespace {
 
 constexpr int LANES = 8;      // pixels per step; rows are padded to a multiple of it
-constexpr int NO_FACE = -1;
+constexpr std::int32_t NO_FACE = -1;
+constexpr std::int32_t BACK = 1 << 30;  // added to the id of a back: of a tie the lowest key is seen
 
 // Narrows [low, high] to the pixels whose centres a span of pixel coordinates covers.
 inline void pixel_bounds(float a, float b, float c, int size, int& low, int& high) {
@@ -25,18 +26,26 @@ inline void pixel_bounds(float a, float b, float c, int size, int& low, int& hig
   high = static_cast<int>(std::floor(std::clamp(most, -1.0f, static_cast<float>(size - 1))));
 }
 
+// Exchanges two numbers by moves that depend on a condition: which way a face lies is random, and
+// a jump would be guessed wrong half of the time.
+inline void swap_if(bool condition, float& a, float& b) {
+  const float kept = a;
+  a = condition ? b : a;
+  b = condition ? kept : b;
+}
+
 // Sorts the corners of a face by where they lie, so that its copies in another order get the same
 // bits; returns whether they go round the other way then.
 inline bool sort_corners(float x[3], float y[3], float z[3]) {
   bool turned = false;
   for (const int a : {0, 1, 0}) {
     const int b = a + 1;
-    const bool apart = z[a] < z[b] || (z[a] == z[b] && (x[a] > x[b] || (x[a] == x[b] && y[a] > y[b])));
-    if (!apart) continue;
-    std::swap(x[a], x[b]);
-    std::swap(y[a], y[b]);
-    std::swap(z[a], z[b]);
-    turned = !turned;
+    const bool apart =
+        (z[a] < z[b]) | ((z[a] == z[b]) & ((x[a] > x[b]) | ((x[a] == x[b]) & (y[a] > y[b]))));
+    swap_if(apart, x[a], x[b]);
+    swap_if(apart, y[a], y[b]);
+    swap_if(apart, z[a], z[b]);
+    turned ^= apart;
   }
   return turned;
 }
@@ -53,14 +62,13 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
                         int width, float near, float far, std::int32_t* face, float* depth) {
   // Clear the padded buffers; they are kept from call to call.
   thread_local std::vector<float> nearest;
-  thread_local std::vector<std::int32_t> ids, backs;
+  thread_local std::vector<std::int32_t> keys;
   const int stride = (width + LANES - 1) / LANES * LANES;
   const float limit = 1.0f / near;
   nearest.assign(static_cast<std::size_t>(stride) * height, 1.0f / far);
-  ids.assign(static_cast<std::size_t>(stride) * height, NO_FACE);
+  keys.assign(static_cast<std::size_t>(stride) * height, NO_FACE);
 
-  // Draws a face if it turns that side to the camera; returns whether it has another.
-  const auto draw = [&](const int f, const bool fronts) {
+  for (int f = 0; f < face_count; ++f) {
     // Move the corners to pixel coordinates: the centre of pixel (i, j) is (j, i), y down.
     float x[3], y[3], z[3];
     for (int k = 0; k < 3; ++k) {
@@ -76,8 +84,8 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
     pixel_bounds(x[0], x[1], x[2], width, left, right);
     pixel_bounds(y[0], y[1], y[2], height, top, bottom);
     const float area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]);
-    if (left > right || top > bottom || area == 0.0f) return false;
-    if (((area < 0.0f) != turned) != fronts) return true;
+    if (left > right || top > bottom || area == 0.0f) continue;
+    const std::int32_t key = (area < 0.0f) != turned ? f : f + BACK;
     left = left / LANES * LANES;
 
     // Divide once per face: edge k, from corner k, weighs the corner after its end.
@@ -91,7 +99,7 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
 
     for (int row = top; row <= bottom; ++row) {
       float* nearest_row = nearest.data() + static_cast<std::size_t>(row) * stride;
-      std::int32_t* id_row = ids.data() + static_cast<std::size_t>(row) * stride;
+      std::int32_t* key_row = keys.data() + static_cast<std::size_t>(row) * stride;
       const float r0 = (row - y[0]) * dx[0];
       const float r1 = (row - y[1]) * dx[1];
       const float r2 = (row - y[2]) * dx[2];
@@ -104,32 +112,26 @@ extern "C" void zbuffer(const float* vertices, const std::int32_t* faces, int fa
           const float e1 = r1 - (column - x[1]) * dy[1];
           const float e2 = r2 - (column - x[2]) * dy[2];
           const float inverse = e0 * weight[0] + e1 * weight[1] + e2 * weight[2];
+          const bool nearer = (inverse > nearest_row[j]) |
+                              ((inverse == nearest_row[j]) & (key < key_row[j]));
           const bool hit = (e0 >= 0.0f) & (e1 >= 0.0f) & (e2 >= 0.0f) &
-                           (inverse > nearest_row[j]) & (inverse < limit);
+                           nearer & (inverse < limit);
           nearest_row[j] = hit ? inverse : nearest_row[j];
-          id_row[j] = hit ? f : id_row[j];
+          key_row[j] = hit ? key : key_row[j];
         }
       }
     }
-    return false;
-  };
-
-  // Draw the fronts, then the backs, each from the first on: who comes later must be nearer.
-  backs.clear();
-  for (int f = 0; f < face_count; ++f) {
-    if (draw(f, true)) backs.push_back(f);
   }
-  for (const int f : backs) draw(f, false);
 
   // Convert 1/z to depth and drop the padding.
   for (int row = 0; row < height; ++row) {
     const float* nearest_row = nearest.data() + static_cast<std::size_t>(row) * stride;
-    const std::int32_t* id_row = ids.data() + static_cast<std::size_t>(row) * stride;
+    const std::int32_t* key_row = keys.data() + static_cast<std::size_t>(row) * stride;
     float* depth_row = depth + static_cast<std::size_t>(row) * width;
     std::int32_t* face_row = face + static_cast<std::size_t>(row) * width;
     for (int j = 0; j < width; ++j) {
-      face_row[j] = id_row[j];
-      depth_row[j] = id_row[j] == NO_FACE ? far : 1.0f / nearest_row[j];
+      face_row[j] = key_row[j] == NO_FACE ? NO_FACE : key_row[j] & (BACK - 1);
+      depth_row[j] = key_row[j] == NO_FACE ? far : 1.0f / nearest_row[j];
     }
   }
 }

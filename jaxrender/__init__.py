@@ -9,6 +9,9 @@ is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 from jaxrender import distributions, fitting, io, losses, rotations, shapes, skinning, tconorms
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._camera import (
+    Orthographic,
+    Perspective,
+    Pinhole,
     camera_position,
     from_opencv,
     from_opengl,
@@ -23,7 +26,7 @@ from jaxrender._camera import (
 )
 from jaxrender._color import to_display, to_linear
 from jaxrender._lens import distort, undistort, undistorted_camera
-from jaxrender._nmr import nmr_gradient
+from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
@@ -39,11 +42,11 @@ from jaxrender._types import (
     Image,
     Lights,
     Mesh,
-    Orthographic,
-    Perspective,
-    Pinhole,
+    Projection,
     ScreenMesh,
     Soft,
+    static,
+    struct,
 )
 from jaxrender._voxels import voxelize
 from jaxrender.io import load_mesh, normalize, save_mesh
@@ -51,6 +54,7 @@ from jaxrender.io import load_mesh, normalize, save_mesh
 __version__ = "0.1.0"
 
 __all__ = [
+    "NMR",
     "NO_FACE",
     "Camera",
     "FaceCubes",
@@ -63,6 +67,7 @@ __all__ = [
     "Orthographic",
     "Perspective",
     "Pinhole",
+    "Projection",
     "ScreenMesh",
     "Soft",
     "UVTexture",
@@ -100,6 +105,8 @@ __all__ = [
     "silhouette",
     "skinning",
     "stack_meshes",
+    "static",
+    "struct",
     "subdivide",
     "tconorms",
     "to_display",

@@ -280,3 +280,18 @@ def _message(name: str, shape: Sequence[int | str], kind: str, got: str, hint: s
     wanted = "[" + ", ".join(str(size) for size in shape) + "]"
     dtype = "an integer" if kind == "int" else "a floating-point"
     return f"`{name}` must be {dtype} array {wanted}, got {got}.{' ' + hint if hint else ''}"
+
+
+def check_aspect(aspect: float, image_size: tuple[int, int], owner: str) -> None:
+    """Rejects a picture of another aspect than its owner's.
+
+    Raises:
+        ValueError: its width is more than half a pixel off.
+    """
+    height, width = image_size
+    if abs(height * aspect - width) > 0.5:
+        raise ValueError(
+            f"`image_size` must have the aspect that {owner} (W/H = {aspect:.4g}), got "
+            f"{image_size}. Render at a multiple of the camera's own size, "
+            f"for example {(height, max(round(height * aspect), 1))}."
+        )

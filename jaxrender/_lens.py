@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxrender._camera import check_camera, to_picture
+from jaxrender._camera import Pinhole, check_camera
 from jaxrender._checks import (
     check_array,
     check_choice,
@@ -30,7 +30,7 @@ from jaxrender._checks import (
     same_float,
 )
 from jaxrender._distortion import unbend
-from jaxrender._types import Camera, Pinhole
+from jaxrender._types import Camera
 
 FILTERS = ("linear", "nearest")
 
@@ -234,7 +234,7 @@ def _from_picture(u: jax.Array, v: jax.Array, lens: Pinhole) -> tuple[jax.Array,
 
 def _fractions(x: jax.Array, y: jax.Array, lens: Pinhole) -> tuple[jax.Array, jax.Array]:
     """Where points are seen: from 0 at the left to 1 at the right, and from the top down."""
-    right, up = to_picture(x, y, lens)
+    right, up = lens.to_screen(x, -y)
     return (1 + right) / 2, (1 - up) / 2
 
 

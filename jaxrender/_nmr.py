@@ -9,10 +9,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._checks import check_array, check_faces, check_positive
-from jaxrender._types import Fragments, ScreenMesh
+from jaxrender._types import Fragments, ScreenMesh, struct
 from jaxrender.ops.nmr import visibility_gradient
 from jaxrender.ops.sharding import match_varying_axes
 
@@ -118,3 +118,26 @@ def nmr_gradient(
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
         return jnp.reshape(_seen(*match_varying_axes(args, args), screen.perspective), image.shape)
+
+
+@struct
+class NMR:
+    """`Hard(visibility_gradient=NMR(eps=…))`: `nmr_gradient`, as `render` and `silhouette` take it.
+
+    Attributes:
+        eps: `[]` least way of an edge, screen units; positive; traced.
+    """
+
+    eps: ArrayLike = 1e-3  # []
+
+    def __call__(self, picture: jax.Array, fragments: Fragments, screen: ScreenMesh) -> jax.Array:
+        """The picture, with that gradient."""
+        return nmr_gradient(picture, fragments, screen, eps=self.eps)
+
+    def checked(self, name: str, dtype: DTypeLike) -> NMR:
+        """Itself, with `eps` as a scalar.
+
+        Raises:
+            ValueError: it is not a positive number.
+        """
+        return NMR(check_positive(f"{name}.eps", self.eps, dtype))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ from jaxrender._checks import (
     is_concrete,
     warn_out_of_range,
 )
-from jaxrender._nmr import nmr_gradient
+from jaxrender._nmr import NMR
 from jaxrender._rasterize import CULLS, rasterize_hard
 from jaxrender._shading import (
     SHADINGS,
@@ -45,12 +46,16 @@ from jaxrender._types import (
     Image,
     Lights,
     Mesh,
-    Orthographic,
     ScreenMesh,
     Soft,
+    VisibilityGradient,
+    is_named,
 )
 
-VISIBILITY_GRADIENTS = (None, "nmr")
+# By name; each is made of the settings of `Hard`.
+VISIBILITY_GRADIENTS: dict[str, Callable[[Hard], VisibilityGradient]] = {
+    "nmr": lambda hard: NMR(hard.eps),
+}
 SILHOUETTE_EPS = 1e-4  # NMR's for silhouettes; for colours it takes ten times as much
 
 
@@ -230,7 +235,7 @@ def _check_scene(
     )
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     camera = check_camera(camera)
-    perspective = not isinstance(camera.projection, Orthographic)
+    perspective = not camera.projection.parallel
     near, far = check_depth_range(near, far, perspective=perspective, dtype=vertices.dtype)
     if is_concrete(vertices, faces, camera, near, far):
         forward, ahead = np.asarray(camera.rotation)[2], np.asarray(camera.translation)[2]
@@ -261,11 +266,40 @@ def _check_rasterizer(rasterizer: Any, far: jax.Array | None, dtype: DTypeLike) 
             f"`rasterizer` must be Hard(…) or Soft(…), got {type(rasterizer).__name__}. "
             'Pass for example Hard(visibility_gradient="nmr") or Soft(sigma=1e-4).'
         )
-    check_choice(
-        "rasterizer.visibility_gradient", rasterizer.visibility_gradient, VISIBILITY_GRADIENTS
-    )
     eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
-    return dataclasses.replace(rasterizer, eps=eps)
+    rasterizer = dataclasses.replace(rasterizer, eps=eps)
+    gradient = _check_visibility_gradient(rasterizer, dtype)
+    return dataclasses.replace(rasterizer, visibility_gradient=gradient)
+
+
+def _check_visibility_gradient(hard: Hard, dtype: DTypeLike) -> VisibilityGradient | None:
+    """Returns the function that `visibility_gradient` is, or names.
+
+    Raises:
+        ValueError: it is not one, or finds its own numbers wrong, if it has a method `checked`.
+    """
+    chosen, name = hard.visibility_gradient, "rasterizer.visibility_gradient"
+    if chosen is None:
+        return None
+    if isinstance(chosen, str):
+        check_choice(name, chosen, (None, *VISIBILITY_GRADIENTS))
+        return VISIBILITY_GRADIENTS[chosen](hard)
+    if isinstance(chosen, type) or not callable(chosen):
+        raise ValueError(
+            f"`{name}` must be None, a name or a function, got {chosen!r}. Pass one of "
+            f"{', '.join(map(repr, VISIBILITY_GRADIENTS))}, jaxrender.NMR(eps=1e-3), or "
+            "f(picture, fragments, screen) -> picture."
+        )
+    if is_named(chosen):
+        try:
+            hash(chosen)
+        except TypeError:
+            raise ValueError(
+                f"`{name}` must be hashable, got {type(chosen).__name__}, which is not. "
+                "Make its class a jaxrender.struct, whose arrays are traced."
+            ) from None
+    checked = getattr(chosen, "checked", None)
+    return chosen if checked is None else checked(name, dtype)
 
 
 @functools.partial(
@@ -363,7 +397,7 @@ def _project(
         return ScreenMesh(
             project(vertices, camera, image_size=image_size),
             faces,
-            perspective=not isinstance(camera.projection, Orthographic),
+            perspective=not camera.projection.parallel,
         )
 
 
@@ -381,9 +415,17 @@ def _with_gradient(
     picture: jax.Array, fragments: Fragments, screen: ScreenMesh, rasterizer: Hard
 ) -> jax.Array:
     """The picture, with the gradient of visibility asked for."""
-    if rasterizer.visibility_gradient is None:
+    gradient: Any = rasterizer.visibility_gradient
+    if gradient is None:
         return picture
-    return nmr_gradient(picture, fragments, screen, eps=rasterizer.eps)
+    seen = gradient(picture, fragments, screen)
+    if getattr(seen, "shape", None) != picture.shape:
+        raise ValueError(
+            "`rasterizer.visibility_gradient` must return a picture of the shape that it got, "
+            f"{list(picture.shape)}, got {list(jnp.shape(seen))}. Return the picture it is given, "
+            "with another gradient."
+        )
+    return seen
 
 
 def _pool(image: jax.Array, anti_aliasing: int) -> jax.Array:

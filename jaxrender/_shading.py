@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._camera import NO_LENGTH, Vector, same_float, unit, unit3
-from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._checks import check_array, check_choice, check_faces, is_concrete, same_float
 from jaxrender._surface import outward_signs
 from jaxrender._textures import Texture, VertexColors, channels, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
+from jaxrender._vectors import NO_LENGTH, Vector, unit, unit3
 from jaxrender.ops.deterministic import gather, scatter_add
 
 SHADINGS = ("flat", "gouraud", "phong", "none")

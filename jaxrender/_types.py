@@ -10,8 +10,8 @@ Shape legend: `V` vertices, `F` faces, `H, W` image, `D` directional and `P` poi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import jax
 from jax.typing import ArrayLike
@@ -23,21 +23,48 @@ NO_FACE = -1  # in `Fragments.face`: no face is seen here
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def struct(cls: type[T]) -> type[T]:
-    """Makes a class a frozen dataclass and a pytree; see `static` for untraced fields."""
+    """Makes a class a frozen dataclass and a pytree; see `static` and `variant` for its fields.
+
+    Textures, camera models and visibility gradients of one's own are structs.
+
+    Args:
+        cls: a class whose annotated fields are arrays, or other pytrees.
+
+    Returns:
+        The class.
+
+    Example:
+        >>> import jax, jaxrender as jr
+        >>> @jr.struct
+        ... class Ball:
+        ...     radius: jax.Array
+        ...     name: str = jr.static(default="ball")
+        >>> jax.tree.map(lambda x: 2 * x, Ball(1.5))
+        Ball(radius=3.0, name='ball')
+    """
     made: Any = dataclasses.dataclass(frozen=True)(cls)  # Any: pyright sees no dataclass here
     fields = dataclasses.fields(made)
-    traced = [field.name for field in fields if not field.metadata.get("static")]
     fixed = [field.name for field in fields if field.metadata.get("static")]
+    traced = [field.name for field in fields if field.name not in fixed]
+    variants = {field.name for field in fields if field.metadata.get("variant")}
 
     def flatten(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return tuple([getattr(node, n) for n in traced]), tuple([getattr(node, n) for n in fixed])
+        values, chosen = [], []
+        for name in traced:
+            value = getattr(node, name)
+            named = name in variants and is_named(value)
+            values.append(None if named else value)
+            chosen.append(value if named else None)
+        return tuple(values), (tuple(getattr(node, name) for name in fixed), tuple(chosen))
 
     def flatten_with_keys(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         values, rest = flatten(node)
         return tuple(zip(map(jax.tree_util.GetAttrKey, traced), values, strict=True)), rest
 
     def unflatten(rest: tuple[Any, ...], values: Iterable[Any]) -> T:
-        return made(**dict(zip((*traced, *fixed), (*values, *rest), strict=True)))
+        settings, chosen = rest
+        given = [v if c is None else c for v, c in zip(values, chosen, strict=True)]
+        return made(**dict(zip((*traced, *fixed), (*given, *settings), strict=True)))
 
     # Not `register_dataclass`: since 0.10.0, jax compares the structures of dataclasses without
     # their classes, so that jit now and then takes the program of an alike struct.
@@ -46,8 +73,36 @@ def struct(cls: type[T]) -> type[T]:
 
 
 def static(**kwargs: Any) -> Any:
-    """A struct field that is part of the traced program, not an input of it; hashable."""
+    """A field of a `struct` that is part of the traced program, not an input of it; hashable.
+
+    Args:
+        **kwargs: as of `dataclasses.field`, for example `default`.
+
+    Returns:
+        The field.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> @jr.struct
+        ... class Named:
+        ...     name: str = jr.static(default="nobody")
+        >>> Named().name
+        'nobody'
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+def variant(**kwargs: Any) -> Any:
+    """A field of a `struct` that holds one of several ways to do a thing.
+
+    A name or a function is part of the traced program; of a struct the arrays are inputs of it.
+    """
+    return dataclasses.field(metadata={"variant": True}, **kwargs)
+
+
+def is_named(value: Any) -> bool:
+    """Whether a variant is a name or a function, not a pytree."""
+    return isinstance(value, str) or (callable(value) and jax.tree_util.all_leaves([value]))
 
 
 @struct
@@ -70,42 +125,59 @@ def is_padding(faces: jax.Array) -> jax.Array:
     return (faces[:, 0] == faces[:, 1]) & (faces[:, 1] == faces[:, 2])
 
 
-@struct
-class Perspective:
-    """A symmetric perspective projection.
+class Projection:
+    """How camera space meets the picture: what all camera models share.
+
+    To add one, subclass it as a `struct`, write `to_screen`, and hand it to `look_at`, `look` or
+    `Camera`. Only vertices go through `to_screen`; edges between them are straight on screen.
 
     Attributes:
-        fov: `[]` the full vertical field of view, degrees.
+        parallel: whether the rays are parallel, so that depth is linear on screen; else they
+            meet in one point, and 1/depth is. Of the class.
+        shapes: of fields by name, those that are not to be any; of the class.
+        image_size: `(H, W)` of the picture that the model was calibrated for, or None: pictures of
+            any aspect; a class attribute, or a static field.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxrender as jr
+        >>> @jr.struct
+        ... class Fisheye(jr.Projection):  # equidistant: 90 degrees off the axis lie at 1
+        ...     def to_screen(self, x, y, image_size):
+        ...         r = jnp.sqrt(x**2 + y**2 + 1e-12)
+        ...         scale = jnp.arctan(r) / r * (2 / jnp.pi)
+        ...         return x * scale, y * scale
+        >>> camera = jr.look_at((0.0, 0.0, 1.0), projection=Fisheye())
+        >>> jr.project([[1.0, 0.0, 0.0]], camera).tolist()
+        [[0.5, 0.0, 1.0]]
     """
 
-    fov: jax.Array  # []
+    parallel: ClassVar[bool] = False
+    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    image_size: tuple[int, int] | None = None
 
+    def to_screen(
+        self, x: jax.Array, y: jax.Array, image_size: tuple[int, int] | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Where rays of camera space meet the picture.
 
-@struct
-class Orthographic:
-    """A parallel projection.
+        Its gradient must be finite wherever the ray goes, also far outside of the picture.
 
-    Attributes:
-        height: `[]` scene units from the bottom to the top of the picture.
-    """
+        Args:
+            x: `[V]` to the right: `X / Z` of points of camera space, or `X` if `parallel`.
+            y: `[V]` up: `Y / Z`, or `Y` if `parallel`. A point behind the camera lies on the ray
+                of the point opposite to it.
+            image_size: `(H, W)` of the picture to be made, or None: the model's own, or a square.
 
-    height: jax.Array  # []
+        Returns:
+            `x`, `y` `[V]`, [-1, 1] across the picture's width and height, `y` up.
 
-
-@struct
-class Pinhole:
-    """A calibrated camera with lens distortion.
-
-    Attributes:
-        matrix: `[3, 3]` intrinsics K in pixels; (0, 0) is the picture's upper left corner,
-            so the centre of the first pixel is (0.5, 0.5).
-        distortion: `[5]` k1, k2, p1, p2, k3 as in OpenCV.
-        image_size: `(H, W)` of the picture that K was calibrated for; static.
-    """
-
-    matrix: jax.Array  # [3, 3]
-    distortion: jax.Array  # [5]
-    image_size: tuple[int, int] = static()
+        Raises:
+            NotImplementedError: the class does not say.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no to_screen. Write to_screen(self, x, y, image_size), "
+            "which returns x and y in [-1, 1]; see jaxrender.Projection."
+        )
 
 
 @struct
@@ -124,7 +196,7 @@ class Camera:
 
     rotation: jax.Array  # [3, 3]
     translation: jax.Array  # [3]
-    projection: Perspective | Orthographic | Pinhole
+    projection: Projection
 
 
 @struct
@@ -191,19 +263,26 @@ class Fragments:
     depth: jax.Array  # [H, W]
 
 
+# Returns a picture of the same shape; see `Hard.visibility_gradient`.
+VisibilityGradient = Callable[[jax.Array, Fragments, ScreenMesh], jax.Array]
+
+
 @struct
 class Hard:
     """How `render` draws: with a z-buffer, each sample showing the one face nearest to it.
 
     Attributes:
-        visibility_gradient: how the picture depends on which face is seen where: None, not at
-            all, or "nmr", the approximation of Kato et al. 2018 (see `nmr_gradient`); static.
-        eps: `[]` of that gradient: the least way of an edge, screen units.
+        visibility_gradient: how the picture depends on which face is seen where: None, not at all;
+            "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see `nmr_gradient`); or
+            any function `(picture, fragments, screen) -> picture`, which gets rgb and alpha of all
+            samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are averaged. A function
+            is static; of a struct with `__call__` the arrays are traced.
+        eps: `[]` of "nmr", by name: the least way of an edge, screen units.
         interpolation_gradient: whether colours also depend on the mesh and the camera by where
             on its face a sample looks, which is exact; NMR leaves it out. Static.
     """
 
-    visibility_gradient: str | None = static(default=None)
+    visibility_gradient: VisibilityGradient | str | None = variant(default=None)
     eps: ArrayLike = 1e-3  # []
     interpolation_gradient: bool = static(default=True)
 

@@ -34,10 +34,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._camera import unit
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
 from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
+from jaxrender._vectors import unit
 from jaxrender.ops.deterministic import gather, scatter_add
 
 __all__ = [

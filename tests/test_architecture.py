@@ -21,7 +21,7 @@ FLOORS = [
     {"ops"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
-    {"rotations", "_distortion"},
+    {"rotations", "_distortion", "_vectors"},
     {"_camera", "_color", "_teapot", "_body", "_topology"},
     {"_textures", "shapes"},
     {"_batch", "_subdivide", "_surface"},

@@ -14,6 +14,9 @@ from jax.test_util import check_grads
 
 import jaxrender as jr
 from jaxrender._camera import (
+    Orthographic,
+    Perspective,
+    Pinhole,
     camera_position,
     from_opencv,
     from_opengl,
@@ -25,10 +28,10 @@ from jaxrender._camera import (
     points_from_angles,
     project,
     transform,
-    unit,
     viewpoint,
 )
-from jaxrender._types import Camera, Orthographic, Perspective, Pinhole
+from jaxrender._types import Camera
+from jaxrender._vectors import unit
 from jaxrender.rotations import from_axis_angle
 
 IDENTITY = np.eye(3)

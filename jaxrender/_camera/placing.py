@@ -1,0 +1,237 @@
+"""Where cameras stand and look, in the world.
+
+Shape legend: `...` any number of places.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrender._camera.models import perspective
+from jaxrender._checks import check_array, is_concrete, same_float
+from jaxrender._types import Camera, Projection
+from jaxrender._vectors import NO_LENGTH, unit
+
+
+def look_at(
+    eye: ArrayLike,
+    at: ArrayLike = (0.0, 0.0, 0.0),
+    up: ArrayLike = (0.0, 1.0, 0.0),
+    *,
+    projection: Projection | None = None,
+    right_handed: bool = True,
+) -> Camera:
+    """A camera at `eye` that looks at the point `at`.
+
+    With `n(v) = v / |v|`, the camera's axes in the world are
+
+        forward = n(at - eye)    right = n(forward x up)    upward = right x forward
+
+    That suits a right-handed world, as mesh files, glTF and PyTorch3D have it. NMR and SoftRas
+    take the world for left-handed: without `right_handed`, right is the opposite, and a
+    right-handed mesh appears as in a mirror, with its faces seen from behind.
+
+    Camera space (`x` right, `y` up, `z` forward) is left-handed, so the rotation of a camera in
+    a right-handed world has determinant -1. A proper rotation still turns it, from the right:
+    `R @ exp(w)`, with `exp(w)` = `rotations.from_axis_angle(w)`.
+
+    Gradient: exact to `eye`, `at`, `up` and the projection's parameters.
+
+    Args:
+        eye: `[3]` where the camera stands, scene units.
+        at: `[3]` the point in the middle of the picture, scene units.
+        up: `[3]` the direction that is up in the picture; any length.
+        projection: `perspective(...)`, `orthographic(...)` or another `Projection`; None is
+            `perspective(60)`.
+        right_handed: whether the world is right-handed; False is the world of NMR and SoftRas.
+            Static.
+
+    Returns:
+        The camera.
+
+    Raises:
+        ValueError: a shape is wrong, the camera stands at its own target, or `up` is parallel
+            to the view. Inside jit, where values are not known, the axes that have no
+            direction are zero: everything is seen at finite places, on a line or a point.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> camera = jr.look_at((0.0, 0.0, 3.0))
+        >>> jr.project([[0.0, 0.0, 0.0]], camera).tolist()
+        [[0.0, 0.0, 3.0]]
+    """
+    eye, at, up = (
+        check_array(name, value, (3,), finite=True, hint="Pass one point (x, y, z).")
+        for name, value in (("eye", eye), ("at", at), ("up", up))
+    )
+    eye, at, up = same_float(eye, at, up)
+    if is_concrete(eye, at) and _length(np.asarray(at) - np.asarray(eye)) <= NO_LENGTH:
+        raise ValueError(
+            f"`eye` must not be at its own target `at`, got both at {np.asarray(eye).tolist()}. "
+            "Move the camera away from the point it looks at."
+        )
+    return _oriented(eye, at - eye, up, projection, right_handed)
+
+
+def look(
+    eye: ArrayLike,
+    direction: ArrayLike | None = None,
+    up: ArrayLike = (0.0, 1.0, 0.0),
+    *,
+    projection: Projection | None = None,
+    right_handed: bool = True,
+) -> Camera:
+    """A camera at `eye` that looks along `direction`; see `look_at` for the axes.
+
+    Gradient: exact to `eye`, `direction`, `up` and the projection's parameters.
+
+    Args:
+        eye: `[3]` where the camera stands, scene units.
+        direction: `[3]` where it looks; any length. None is where a camera at azimuth 0 looks
+            (see `points_from_angles`): (0, 0, -1), and (0, 0, 1) without `right_handed`.
+        up: `[3]` the direction that is up in the picture; any length.
+        projection: `perspective(...)`, `orthographic(...)` or another `Projection`; None is
+            `perspective(60)`.
+        right_handed: whether the world is right-handed; False is the world of NMR and SoftRas.
+            Static.
+
+    Returns:
+        The camera.
+
+    Raises:
+        ValueError: a shape is wrong, `direction` is zero, or `up` is parallel to it. Inside
+            jit the axes that have no direction are zero, as in `look_at`.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> camera = jr.look((0.0, 0.0, 3.0), direction=(0.0, 0.0, -1.0))
+    """
+    if direction is None:
+        direction = (0.0, 0.0, -1.0 if right_handed else 1.0)
+    eye, direction, up = (
+        check_array(name, value, (3,), finite=True, hint="Pass one vector (x, y, z).")
+        for name, value in (("eye", eye), ("direction", direction), ("up", up))
+    )
+    eye, direction, up = same_float(eye, direction, up)
+    if is_concrete(direction) and _length(np.asarray(direction)) <= NO_LENGTH:
+        raise ValueError("`direction` must not be zero. Pass where the camera looks.")
+    return _oriented(eye, direction, up, projection, right_handed)
+
+
+def points_from_angles(
+    distance: ArrayLike, elevation: ArrayLike, azimuth: ArrayLike, *, right_handed: bool = True
+) -> jax.Array:
+    """The points at a distance from the origin, seen under two angles.
+
+        (d cos e sin a,  d sin e,  d cos e cos a)
+
+    Azimuth 0 is the +z side, where a camera looks along -z; azimuth 90 the +x side; elevation 90
+    is straight above. Without `right_handed` the last coordinate is the opposite, as in NMR and
+    SoftRas: azimuth 0 is the -z side.
+
+    Gradient: exact to all three.
+
+    Args:
+        distance: `[...]` scene units.
+        elevation: `[...]` degrees above the ground.
+        azimuth: `[...]` degrees around the vertical.
+        right_handed: whether the world is right-handed, as for `look_at`; static.
+
+    Returns:
+        `[..., 3]`; the three arguments are broadcast against each other.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> jr.points_from_angles(2.0, elevation=0.0, azimuth=0.0).tolist()
+        [0.0, 0.0, 2.0]
+    """
+    d, e, a = same_float(
+        check_array("distance", distance, ("...",)),
+        check_array("elevation", elevation, ("...",)),
+        check_array("azimuth", azimuth, ("...",)),
+    )
+    d, e, a = jnp.broadcast_arrays(d, jnp.deg2rad(e), jnp.deg2rad(a))
+    ground = d * jnp.cos(e)
+    front = ground if right_handed else -ground
+    return jnp.stack([ground * jnp.sin(a), d * jnp.sin(e), front * jnp.cos(a)], axis=-1)
+
+
+def camera_position(camera: Camera) -> jax.Array:
+    """Where the camera stands: `-Rᵀ t`, for an orthonormal rotation R.
+
+    Gradient: exact.
+
+    Args:
+        camera: any camera.
+
+    Returns:
+        `[3]` world space, scene units.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> jr.camera_position(jr.look_at((0.0, 0.0, 3.0))).tolist()
+        [0.0, 0.0, 3.0]
+    """
+    # Add 0, so that no coordinate is -0.
+    return 0 - (camera.rotation * camera.translation[:, None]).sum(0)
+
+
+def viewpoint(camera: Camera) -> jax.Array:
+    """Where the camera sees from, as a homogeneous point; `shade` takes it as `eye`.
+
+    Gradient: exact.
+
+    Args:
+        camera: any camera.
+
+    Returns:
+        `[4]` world space: (x, y, z, 1), the camera's position; or (x, y, z, 0), the direction
+        from the scene to the viewer, for a parallel projection, which sees from infinity.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> jr.viewpoint(jr.look_at((0.0, 0.0, 3.0))).tolist()
+        [0.0, 0.0, 3.0, 1.0]
+    """
+    if camera.projection.parallel:
+        point, w = -camera.rotation[2], 0
+    else:
+        point, w = camera_position(camera), 1
+    return jnp.concatenate([point, jnp.full((1,), w, point.dtype)])
+
+
+def _oriented(
+    eye: jax.Array,
+    direction: jax.Array,
+    up: jax.Array,
+    projection: Projection | None,
+    right_handed: bool,
+) -> Camera:
+    """The camera at `eye` with the axes of `look_at`."""
+    projection = perspective() if projection is None else projection
+    if not isinstance(projection, Projection):
+        raise ValueError(
+            "`projection` must be of `perspective` or `orthographic`, or another Projection, got "
+            f"{type(projection).__name__}. Pass for example jaxrender.perspective(60)."
+        )
+
+    # Build the axes, each orthogonal to those before it; they change hands with `right`.
+    forward = unit(direction)
+    sideways = jnp.cross(unit(up), forward)
+    if is_concrete(direction, up) and _length(np.asarray(sideways)) < 1e-6:
+        raise ValueError(
+            f"`up` must not be zero or parallel to the view, got {np.asarray(up).tolist()} for a "
+            f"view along {np.asarray(forward).tolist()}. Pass another `up`, for example (0, 0, 1)."
+        )
+    right = unit(sideways)
+    upward = jnp.cross(forward, right)
+
+    rotation = jnp.stack([-right if right_handed else right, upward, forward])
+    return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
+
+
+def _length(vector: np.ndarray) -> float:
+    return float(np.sqrt((vector.astype(float) ** 2).sum()))
