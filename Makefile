@@ -1,4 +1,5 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
+# make quick  tests every operation, in a minute and a half
 # make test   runs all tests but the longest
 # make test-long   runs those
 # make lint   checks style and types
@@ -15,7 +16,7 @@ bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo test test-long lint bench clean
+.PHONY: help demo quick test test-long lint bench clean
 .SILENT:
 
 help:
@@ -24,6 +25,9 @@ help:
 demo: $(made)
 	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.png
 	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.gif
+
+quick: $(made)-test
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow and not long'
 
 test: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not long'
