@@ -280,7 +280,9 @@ def test_one_picture_for_all_faces_needs_no_pages(tmp_path):
     write_png(tmp_path / "p.png", RNG.random((3, 5, 4)))
     write(tmp_path / "m.mtl", "newmtl a\nmap_Kd -clamp on p.png\n")
     text = "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0.5\nusemtl a\nf 1/1 2/1 3/1\n"
-    mesh = io.load_mesh(write(tmp_path / "m.obj", text))
+    path = write(tmp_path / "m.obj", text)
+    with pytest.warns(UserWarning, match=r"m\.obj: ignores alpha of the picture p\.png"):
+        mesh = io.load_mesh(path)
     assert mesh.texture.pages is None
     assert mesh.texture.image.shape == (3, 5, 3)  # alpha is dropped
     assert mesh.texture.wrap == "clamp"
@@ -499,7 +501,7 @@ def test_missing_and_unknown_files(tmp_path):
 
 
 def test_missing_packages_say_what_to_install(tmp_path, monkeypatch):
-    io.save_mesh(tmp_path / "a.stl", shapes.cube())
+    mesh = shapes.cube()
     real = builtins.__import__
 
     def refuse(name, *args, **kwargs):
@@ -511,7 +513,7 @@ def test_missing_packages_say_what_to_install(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r"needs trimesh: pip install '\.\[io\]' in a checkout"):
-        io.load_mesh(tmp_path / "a.stl")
+        io.save_mesh(tmp_path / "a.stl", mesh)
     with pytest.raises(ImportError, match=r"needs imageio: pip install '\.\[io\]' in a checkout"):
         io.save_image(tmp_path / "a.png", np.zeros((2, 2)))
 
