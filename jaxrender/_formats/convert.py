@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_faces
-from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._textures import (
     FaceTexels,
     UVTexture,
@@ -110,11 +110,11 @@ def warn_of_rounding(path: Any, raw: RawMesh, dtype: Any) -> None:
     """
     with np.errstate(over="ignore"):
         rounded = raw.vertices.astype(dtype).astype(np.float64)
-    beyond = np.flatnonzero(~np.isfinite(rounded).all(axis=1))
-    if len(beyond):
-        place = raw.vertices[beyond[0]].tolist()
+    beyond = first_not_finite(rounded)
+    if beyond is not None:
+        place = raw.vertices[beyond].tolist()
         raise ValueError(
-            f"{path}: vertex {beyond[0]} at {place} is beyond {np.dtype(dtype).name}. Scale the "
+            f"{path}: vertex {beyond} at {place} is beyond {np.dtype(dtype).name}. Scale the "
             "file, or enable x64 in jax."
         )
     loss = float(np.abs(rounded - raw.vertices).max(initial=0))
@@ -122,9 +122,11 @@ def warn_of_rounding(path: Any, raw: RawMesh, dtype: Any) -> None:
     edges = np.linalg.norm(raw.vertices[some] - raw.vertices[np.roll(some, 1, axis=1)], axis=-1)
     edge = float(np.median(edges))
     if loss > MOST_LOSS * edge:
+        most = float(np.spacing(np.abs(raw.vertices).max().astype(dtype))) / 2
         warnings.warn(
-            f"{path}: {np.dtype(dtype).name} moves vertices by up to {loss:.2g}, where edges are "
-            f"{edge:.2g} long: it lies far from the origin. Pass centre=True, or origin=(x, y, z).",
+            f"{path}: {np.dtype(dtype).name} rounds its vertices by up to {most:.3g}, where edges "
+            f"are {edge:.3g} long: it lies far from the origin. Pass centre=True, or "
+            "origin=(x, y, z).",
             stacklevel=3,
         )
 

@@ -18,9 +18,9 @@ import numpy as np
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.obj_faces import Corners, read_corners
-from jaxrender._formats.obj_materials import paint
+from jaxrender._formats.obj_materials import hide_vertex_colors, paint
 from jaxrender._formats.polygons import cut
-from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes, shown
 
 # Lines that change nothing here: groups, smoothing, and hints to programs of the eighties.
@@ -72,7 +72,11 @@ def read_obj(
     coordinates.need(1, "a texture coordinate needs a number")
     normals = lines.rows(kinds["vn"], "vn")
     corners = read_corners(lines, kinds, notes)
-    raw = RawMesh(vertices.columns(0, 3), np.zeros((0, 3), np.int64), encoding=encoding)
+    places = vertices.columns(0, 3)
+    bad = first_not_finite(places)
+    if bad is not None:
+        raise vertices.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
+    raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
     owners = _add_faces(raw, corners, coordinates, normals, notes)
     raw.check()
     known = _add_vertex_colors(raw, vertices, notes)
@@ -80,6 +84,7 @@ def read_obj(
         before = np.searchsorted([line for line, _ in names.materials], kinds["f"])
         materials = [name for _, name in names.materials]
         paint(path, raw, names.libraries, materials, before[owners], read_image, notes)
+        known = hide_vertex_colors(raw, known, path, notes)
     settle(raw, known, path, notes)
     raw.notes = list(notes)
     return raw
@@ -112,16 +117,13 @@ def _add_faces(
 ) -> np.ndarray:
     """Cuts the polygons; returns `[F]` the polygon of each face."""
     path = coordinates.lines.path
-    bad = np.flatnonzero(~np.isfinite(raw.vertices).all(axis=1))
-    if len(bad):
-        raise ValueError(f"vertex {bad[0]} is not finite: {raw.vertices[bad[0]].tolist()}")
     ids, owners = cut(raw.vertices, corners.vertices, corners.sizes)
     raw.faces = corners.vertices[ids]
     if len(coordinates):
         raw.uv = coordinates.columns(0, 2, fill=0.0)
-        bad = np.flatnonzero(~np.isfinite(raw.uv).all(axis=1))
-        if len(bad):
-            raise coordinates.error(int(bad[0]), "a texture coordinate is not finite")
+        bad = first_not_finite(raw.uv)
+        if bad is not None:
+            raise coordinates.error(bad, "a texture coordinate is not finite")
         raw.uv_faces = _whole(corners.uv, ids, path, "texture coordinates", notes)
     if len(normals):
         normals.need(3, "a normal needs three numbers")

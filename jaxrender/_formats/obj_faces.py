@@ -57,7 +57,7 @@ def read_corners(lines: Lines, kinds: dict[str, np.ndarray], notes: Notes) -> Co
     forms = _forms(block, sizes)
     numbers: list[np.ndarray | None] = [None, None, None]
     offsets = np.cumsum(sizes) - sizes
-    for form in np.unique(forms):
+    for form in np.flatnonzero(np.bincount(forms + 1)) - 1:
         which = np.flatnonzero(forms == form)
         kept = tuple(FORMS.values())[form] if form >= 0 else (0, 1, 2)
         text = block if len(which) == len(faces) else lines.block(faces[which])

@@ -62,6 +62,26 @@ def paint(
         _Painter(path, raw, read_image, notes).paint()
 
 
+def hide_vertex_colors(raw: RawMesh, known: np.ndarray, path: Path, notes: Notes) -> np.ndarray:
+    """Which vertices `[V]` keep their colour beside that of their material.
+
+    A grey `Kd` stands for none: programs write it where the colour comes from vertices. One with a
+    hue is meant.
+    """
+    if raw.face_material is None or not raw.materials or raw.vertex_colors is None:
+        return known
+    grey = np.array([len(set(material.color)) == 1 for material in raw.materials] + [True])
+    shows = np.zeros(len(known), bool)
+    shows[raw.faces[grey[raw.face_material]]] = True
+    hidden = known & ~shows
+    hidden &= np.isin(np.arange(len(known)), raw.faces)
+    if (raw.vertex_colors[hidden] != 1).any():
+        notes.add(
+            path, "ignores colours of vertices where a material has a hue"
+        )
+    return known & ~hidden
+
+
 class _Painter:
     """Takes the colour and the picture of each material, where it can."""
 

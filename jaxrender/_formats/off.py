@@ -19,7 +19,7 @@ import numpy as np
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.polygons import cut
-from jaxrender._formats.raw import RawMesh, digits, eight_bit
+from jaxrender._formats.raw import RawMesh, digits, eight_bit, first_not_finite
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes
 
 HEADER = re.compile(rb"(?:\s|#[^\n]*\n)*((?:ST|C|N|4|n)*)OFF(?=\s|\d|$)")  # some write OFF8 12 0
@@ -74,9 +74,9 @@ def _vertices(rows: Rows, letters: str, encoding: str, notes: Notes) -> tuple[Ra
     if size == 4:
         places = places[:, :3] / np.where(places[:, 3:] != 0, places[:, 3:], np.nan)
     raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
-    bad = np.flatnonzero(~np.isfinite(raw.vertices).all(axis=1))
-    if len(bad):
-        raise rows.error(int(bad[0]), f"vertex {bad[0]} is not finite")
+    bad = first_not_finite(places)
+    if bad is not None:
+        raise rows.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
 
     # What is neither place nor normal nor texture coordinate is colour: three numbers, or four.
     width = rows.counts - least
@@ -100,9 +100,9 @@ def _vertices(rows: Rows, letters: str, encoding: str, notes: Notes) -> tuple[Ra
         raw.normals = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, 0.0)
     if uv:
         raw.uv = _pick(rows, size + normal + channels, 2)
-        bad = np.flatnonzero(~np.isfinite(raw.uv).all(axis=1))
-        if len(bad):
-            raise rows.error(int(bad[0]), "a texture coordinate is not finite")
+        bad = first_not_finite(raw.uv)
+        if bad is not None:
+            raise rows.error(bad, "a texture coordinate is not finite")
     return raw, known
 
 

@@ -18,7 +18,7 @@ from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.ply_tables import Table, read_tables
 from jaxrender._formats.polygons import cut
-from jaxrender._formats.raw import RawMesh, relative, rgb, unit_colors
+from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors
 from jaxrender._formats.text import Notes, shown
 
 COLORS = (
@@ -56,11 +56,11 @@ def read_ply(
     for name, what in NOT_READ.items():
         if name in tables:
             notes.add(path, f"ignores {what}")
-    raw = RawMesh(
-        np.stack([vertex.columns[axis] for axis in "xyz"], -1).astype(np.float64),
-        np.zeros((0, 3), np.int64),
-        encoding=encoding,
-    )
+    places = np.stack([vertex.columns[axis] for axis in "xyz"], -1).astype(np.float64)
+    bad = first_not_finite(places)
+    if bad is not None:
+        raise vertex.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
+    raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
     ids, owners = _add_faces(raw, face, tables.get("tristrips"), path, notes)
     raw.check()
 
@@ -84,9 +84,6 @@ def _add_faces(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts the polygons; returns `[F, 3]` which corners faces have, and `[F]` their polygons."""
     none = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
-    bad = np.flatnonzero(~np.isfinite(raw.vertices).all(axis=1))
-    if len(bad):
-        raise ValueError(f"vertex {bad[0]} is not finite: {raw.vertices[bad[0]].tolist()}")
     found = next((face.lists[name] for name in CORNERS if name in face.lists), None)
     if found is None:
         raw.faces = none[0] if strips is None else _strips(strips, len(raw.vertices))
@@ -201,9 +198,9 @@ def _add_coordinates(
             raw.uv = np.stack([vertex.columns[name] for name in names], -1).astype(np.float64)
             raw.uv_faces = raw.faces.copy()
     if raw.uv is not None:
-        bad = ~np.isfinite(raw.uv).all(axis=1)
-        if bad.any():
-            raise ValueError(f"texture coordinate {np.flatnonzero(bad)[0]} is not finite")
+        bad = first_not_finite(raw.uv)
+        if bad is not None:
+            raise ValueError(f"texture coordinate {bad} is not finite")
 
 
 def _add_pictures(

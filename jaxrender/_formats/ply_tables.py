@@ -36,7 +36,9 @@ TYPES = {
     "float64": "f8",
 }
 ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
-END = re.compile(rb"^[ \t]*end_header[ \t]*(\r\n|\n|\r)", re.MULTILINE | re.IGNORECASE)
+CODES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q",
+         "f4": "f", "f8": "d"}  # fmt: skip
+END = re.compile(rb"[\r\n][ \t]*end_header[ \t]*(\r\n|\n|\r)", re.IGNORECASE)
 
 
 @dataclasses.dataclass
@@ -86,6 +88,8 @@ def read_tables(path: Path, notes: Notes) -> tuple[dict[str, Table], list[str]]:
     if not data.startswith(b"ply") or end is None:
         raise ValueError("it does not start with a PLY header")
     start = end.end()
+    if end[1] == b"\r\n" and b"\n" not in data[: end.start()]:
+        start -= 1  # lines end with \r alone, and binary data begin with \n
     form, elements, comments = _header(path, data[: end.start()])
     if form == "ascii":
         return _text_tables(path, data, start, elements, notes), comments
@@ -277,7 +281,7 @@ def _ragged_table(data: bytes, offset: int, element: Element, order: str) -> tup
     before = 0
     for column in element.properties:
         if column.count:
-            reader = struct.Struct(order + np.dtype(column.count).char)
+            reader = struct.Struct(order + CODES[column.count])
             steps.append((before, reader, np.dtype(column.type).itemsize))
             before = 0
         else:

@@ -76,10 +76,16 @@ class RawMesh:
         low, high = self.faces.min(), self.faces.max()
         if low < 0 or high >= len(self.vertices):
             raise ValueError(f"a face names vertex {high}, of {len(self.vertices)}")
-        bad = np.flatnonzero(~np.isfinite(self.vertices).all(axis=1))
-        if len(bad):
-            raise ValueError(f"vertex {bad[0]} is not finite: {self.vertices[bad[0]].tolist()}")
+        bad = first_not_finite(self.vertices)
+        if bad is not None:
+            raise ValueError(f"vertex {bad} is not finite: {self.vertices[bad].tolist()}")
         return self
+
+
+def first_not_finite(values: np.ndarray) -> int | None:
+    """The first row of `[N, K]` that holds NaN or infinity, or None."""
+    finite = np.isfinite(values)
+    return None if finite.all() else int(np.flatnonzero(~finite.all(axis=1))[0])
 
 
 def unit_colors(values: np.ndarray) -> np.ndarray:

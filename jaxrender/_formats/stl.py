@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxrender._color import recode
 from jaxrender._formats.polygons import cut
-from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._formats.text import Lines, Notes, read_bytes
 
 FACE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -105,9 +105,9 @@ def _text(path: Path, data: bytes, notes: Notes) -> np.ndarray:
         raise lines.error(int(loops[short[0]]), message)
     if sizes.sum() != len(vertices):
         raise lines.error(int(which["vertex"][0]), "a vertex stands outside of a loop")
-    bad = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
-    if len(bad):
-        raise rows.error(int(bad[0]), "a vertex is not finite")
+    bad = first_not_finite(vertices)
+    if bad is not None:
+        raise rows.error(bad, f"a vertex is not finite: {vertices[bad].tolist()}")
     ids, _ = cut(vertices, np.arange(len(vertices)), sizes)
     return vertices[ids]
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 NEWLINE, SPACE = 10, 32  # all bytes up to a space stand between words
+CASE = 32  # the bit that tells small letters from capitals
 MARKS = ((codecs.BOM_UTF8, ""), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -126,6 +127,7 @@ class Lines:
         while len(indented):
             self._begins[indented] += 1
             indented = indented[space[self._begins[indented]]]
+        self._firsts = self._bytes[self._begins]
 
     def __len__(self) -> int:
         return len(self.words)
@@ -144,10 +146,10 @@ class Lines:
 
     def starting(self, keyword: str) -> np.ndarray:
         """The lines whose first word is this one, in any case."""
-        letters = self._bytes[self._begins[:, None] + np.arange(len(keyword) + 1)[None]]
-        end = letters[:, -1] <= SPACE
-        found = end & ((letters[:, :-1] | 32) == np.frombuffer(keyword.encode(), np.uint8)).all(1)
-        return np.flatnonzero(found)
+        found = np.flatnonzero((self._firsts | CASE) == ord(keyword[0]))
+        for offset, letter in enumerate(keyword[1:], 1):
+            found = found[(self._bytes[self._begins[found] + offset] | CASE) == ord(letter)]
+        return found[self._bytes[self._begins[found] + len(keyword)] <= SPACE]
 
     def block(self, lines: np.ndarray, skip: int = 0) -> bytes:
         """The text of some lines in order, without comments and without their first bytes."""
