@@ -276,7 +276,7 @@ def test_blender_scenes_against_cycles(cases, name):
         ("# c\n\nv 0 0 0\nv 0 0\n", 4, "a vertex needs three numbers, got 2"),
         ("v 0 0 0\r\nv 0 0 x\r\n", 2, "could not convert 'x'"),
         ("v 0 0 0\rv 0 0 1_0\r", 2, "could not convert '1_0'"),
-        ("v 0 0 \\\n0\nv 0 q 0\n", 3, "could not convert 'q'"),
+        ("# C:\\\nv 0 0 \\\n0 \\\n\nv 0 q 0\n", 5, "could not convert 'q'"),
         ("v 0 0 0\nv nan 0 0\n" + "v 0 0 0\nf 1 2 3\n", 2, "vertex 1 is not finite"),
         (TRIANGLE + "f 1 2\n", 4, "a face needs three corners, got 2"),
         (TRIANGLE + "f\n", 4, "a face needs three corners, got 0"),

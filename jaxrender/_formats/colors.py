@@ -30,7 +30,7 @@ def in_unit(
         what: of what these are the colours.
         scales: numbers that may be full without a word.
     """
-    finite = np.isfinite(values).all(axis=1)
+    finite = np.asarray(np.isfinite(values).all(axis=1))
     if not finite.all():
         notes.add(path, f"{what} that are no finite numbers become white")
         values = np.where(finite[:, None], values, np.nan)

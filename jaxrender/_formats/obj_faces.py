@@ -72,15 +72,15 @@ def read_corners(lines: Lines, kinds: dict[str, np.ndarray], notes: Notes) -> Co
             if len(which) == len(faces):
                 numbers[kind] = values[:, column]
                 continue
-            if numbers[kind] is None:
-                numbers[kind] = np.zeros(len(offsets) and int(sizes.sum()), np.int64)
-            numbers[kind][_ranges(offsets[which], sizes[which])] = values[:, column]
-    found = [
+            found = numbers[kind]
+            if found is None:
+                found = numbers[kind] = np.zeros(int(sizes.sum()), np.int64)
+            found[_ranges(offsets[which], sizes[which])] = values[:, column]
+    vertices, uv, normals = [
         None if values is None else _counted(lines, kinds, kind, values, sizes, notes)
         for kind, values in enumerate(numbers)
     ]
-    vertices = np.zeros(0, np.int64) if found[0] is None else found[0]
-    return Corners(sizes, vertices, found[1], found[2])
+    return Corners(sizes, np.zeros(0, np.int64) if vertices is None else vertices, uv, normals)
 
 
 def _forms(block: bytes, sizes: np.ndarray) -> np.ndarray:

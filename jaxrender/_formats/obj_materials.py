@@ -76,9 +76,7 @@ def hide_vertex_colors(raw: RawMesh, known: np.ndarray, path: Path, notes: Notes
     hidden = known & ~shows
     hidden &= np.isin(np.arange(len(known)), raw.faces)
     if (raw.vertex_colors[hidden] != 1).any():
-        notes.add(
-            path, "ignores colours of vertices where a material has a hue"
-        )
+        notes.add(path, "ignores colours of vertices where a material has a hue")
     return known & ~hidden
 
 
@@ -110,7 +108,7 @@ class _Painter:
             faces = order[ends[number] : ends[number + 1]]
             if material.texture is None or not len(faces):
                 continue
-            problem = "faces with material {} have no texture coordinates"
+            picture, problem = -1, "faces with material {} have no texture coordinates"
             shows = faces[textured[faces]]
             try:
                 picture = self._picture(material, material.texture)

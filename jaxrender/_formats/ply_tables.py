@@ -314,7 +314,7 @@ def _ragged_table(data: bytes, offset: int, element: Element, order: str) -> tup
     list_sizes = np.array(sizes, np.int64).reshape(element.rows, len(steps))
     at, number = np.array(begins, np.int64), 0
     for column in element.properties:
-        kind = np.dtype(order + column.type)
+        kind, counts = np.dtype(order + column.type), None
         if column.count:
             counts, firsts = list_sizes[:, number], list_starts[:, number]
             steps_within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -323,7 +323,7 @@ def _ragged_table(data: bytes, offset: int, element: Element, order: str) -> tup
         else:
             places, at = at, at + kind.itemsize
         values = whole[places[:, None] + np.arange(kind.itemsize)[None]].reshape(-1).view(kind)
-        if column.count:
+        if counts is not None:
             table.lists[column.name] = values, counts
         else:
             table.columns[column.name] = values

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 NEWLINE, SPACE = 10, 32  # all bytes up to a space stand between words
+CONTINUED = re.compile(rb"^([^#\n]*)(\\[ \t]*\n)", re.MULTILINE)  # no comment: these hold paths
 CASE = 32  # the bit that tells small letters from capitals
 MARKS = ((codecs.BOM_UTF8, ""), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -99,7 +100,7 @@ class Lines:
             data = data.replace(b"\r\n", b" \n").replace(b"\r", b"\n")
         self._original = data
         if continued and b"\\" in data:
-            data = re.sub(rb"\\[ \t]*\n", lambda found: b" " * len(found[0]), data)
+            data = CONTINUED.sub(lambda found: found[1] + b" " * len(found[2]), data)
         self._named = data
         if comment and comment in data:
             pattern = re.escape(comment) + rb"[^\n]*"
@@ -160,7 +161,7 @@ class Lines:
         breaks = np.flatnonzero(np.diff(lines) != 1)
         firsts = self._starts[lines[np.concatenate([[0], breaks + 1])]].tolist()
         lasts = self._ends[lines[np.concatenate([breaks, [len(lines) - 1]])]].tolist()
-        view = memoryview(self._bytes)
+        view = self._bytes.data
         return b"".join([view[a : b + 1] for a, b in zip(firsts, lasts, strict=True)])
 
     def rows(self, lines: np.ndarray, keyword: str = "") -> Rows:
