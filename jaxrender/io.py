@@ -164,10 +164,10 @@ def load_mesh(
         raise ValueError(f"cannot read the mesh {path}: {error}") from error
 
     # Move the mesh before its numbers are rounded.
-    if origin is not None:
-        raw.vertices = raw.vertices - np.array(origin, np.float64)
-    elif centre:
-        raw.vertices = raw.vertices - (raw.vertices.min(0) + raw.vertices.max(0)) / 2
+    if origin is not None or centre:
+        places = raw.vertices.astype(np.float64)
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
     warn_of_rounding(path, raw, jnp.result_type(float))
     mesh = Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32))
     kind = None if texture == "none" else _texture(path, raw, texture, image_size)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxrender._formats.polygons import cut
+from jaxrender._formats import polygons
 
 RNG = np.random.default_rng(7)
+
+
+def cut(vertices, corners, sizes):
+    """Which places among the corners triangles have `[F, 3]`, and their polygons `[F]`."""
+    triangles = polygons.cut(vertices, corners, sizes)
+    places, numbers = np.arange(len(corners)), np.arange(len(sizes))
+    return triangles.of_corners(places), triangles.of_polygons(numbers)
 
 
 def turned(points):

@@ -108,6 +108,8 @@ def warn_of_rounding(path: Any, raw: RawMesh, dtype: Any) -> None:
     Raises:
         ValueError: a coordinate is beyond the type.
     """
+    if raw.vertices.dtype == dtype:
+        return
     with np.errstate(over="ignore"):
         rounded = raw.vertices.astype(dtype).astype(np.float64)
     beyond = first_not_finite(rounded)

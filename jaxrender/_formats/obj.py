@@ -19,7 +19,7 @@ from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.obj_faces import Corners, read_corners
 from jaxrender._formats.obj_materials import hide_vertex_colors, paint
-from jaxrender._formats.polygons import cut
+from jaxrender._formats.polygons import Triangles, cut
 from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes, shown
 
@@ -77,13 +77,15 @@ def read_obj(
     if bad is not None:
         raise vertices.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
     raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
-    owners = _add_faces(raw, corners, coordinates, normals, notes)
-    raw.check()
+    triangles = _add_faces(raw, corners, coordinates, normals, notes)
+    raw.need_faces()
     known = _add_vertex_colors(raw, vertices, notes)
     if read_image is not None:
         before = np.searchsorted([line for line, _ in names.materials], kinds["f"])
         materials = [name for _, name in names.materials]
-        paint(path, raw, names.libraries, materials, before[owners], read_image, notes)
+        paint(
+            path, raw, names.libraries, materials, triangles.of_polygons(before), read_image, notes
+        )
         known = hide_vertex_colors(raw, known, path, notes)
     settle(raw, known, path, notes)
     raw.notes = list(notes)
@@ -114,38 +116,45 @@ def _read_names(lines: Lines, kinds: dict[str, np.ndarray], notes: Notes) -> _Na
 
 def _add_faces(
     raw: RawMesh, corners: Corners, coordinates: Rows, normals: Rows, notes: Notes
-) -> np.ndarray:
-    """Cuts the polygons; returns `[F]` the polygon of each face."""
-    path = coordinates.lines.path
-    ids, owners = cut(raw.vertices, corners.vertices, corners.sizes)
-    raw.faces = corners.vertices[ids]
+) -> Triangles:
+    """Cuts the polygons; returns which triangles they have become."""
+    triangles = cut(raw.vertices, corners.vertices, corners.sizes)
+    raw.faces = triangles.of_corners(corners.vertices)
+
+    def told(text: str) -> None:
+        notes.add(coordinates.lines.path, text)
+
     if len(coordinates):
         raw.uv = coordinates.columns(0, 2, fill=0.0)
         bad = first_not_finite(raw.uv)
         if bad is not None:
             raise coordinates.error(bad, "a texture coordinate is not finite")
-        raw.uv_faces = _whole(corners.uv, ids, path, "texture coordinates", notes)
+        raw.uv_faces = _whole(raw, corners.uv, triangles, "texture coordinates", told)
     if len(normals):
         normals.need(3, "a normal needs three numbers")
         found = normals.columns(0, 3)
         raw.normals = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, 0.0)
-        raw.normal_faces = _whole(corners.normals, ids, path, "normals", notes)
+        raw.normal_faces = _whole(raw, corners.normals, triangles, "normals", told)
         if raw.normal_faces.max(initial=-1) < 0:
             raw.normals = raw.normal_faces = None
-    return owners
+    return triangles
 
 
 def _whole(
-    corners: np.ndarray | None, ids: np.ndarray, path: Path, what: str, notes: Notes
+    raw: RawMesh,
+    corners: np.ndarray | None,
+    triangles: Triangles,
+    what: str,
+    told: Callable[[str], None],
 ) -> np.ndarray:
     """Indices `[F, 3]` of faces that have them at all corners, else -1."""
     if corners is None:
-        return np.full(ids.shape, -1)
-    found = corners[ids]
-    lacks = found.min(axis=1) < 0
-    if lacks.any():
+        return np.full(raw.faces.shape, -1)
+    found = triangles.of_corners(corners)
+    if (found < 0).any():
+        lacks = found.min(axis=1) < 0
         if (found[lacks] >= 0).any():
-            notes.add(path, f"ignores {what} of faces that have them at some corners only")
+            told(f"ignores {what} of faces that have them at some corners only")
         found[lacks] = -1
     return found
 

@@ -137,9 +137,9 @@ def _add_faces(raw: RawMesh, rows: Rows, notes: Notes) -> None:
         message = f"a face names vertex {values[bad[0]]:.17g}, of {count}"
         raise rows.error(int(owners[bad[0]]), message)
     corners = values.astype(np.int64)
-    ids, polygon = cut(raw.vertices, corners, sizes)
-    raw.faces = corners[ids]
-    raw.check()
+    triangles = cut(raw.vertices, corners, sizes)
+    raw.faces = triangles.of_corners(corners)
+    raw.need_faces()
     if raw.uv is not None:
         raw.uv_faces = raw.faces.copy()
 
@@ -155,7 +155,7 @@ def _add_faces(raw: RawMesh, rows: Rows, notes: Notes) -> None:
         alpha = _pick(rows, 4 + sizes, 1)[width == 4]
         if (alpha < (255 if (alpha > 1).any() else 1)).any():
             notes.add(path, "ignores alpha of faces")
-        raw.face_colors = recode(colors, "display", raw.encoding)[polygon]
+        raw.face_colors = triangles.of_polygons(recode(colors, "display", raw.encoding))
 
 
 def write_off(path: Path, raw: RawMesh) -> None:

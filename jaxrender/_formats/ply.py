@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.ply_tables import Table, read_tables
-from jaxrender._formats.polygons import cut
+from jaxrender._formats.polygons import Triangles, cut
 from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors
 from jaxrender._formats.text import Notes, shown
 
@@ -56,24 +57,25 @@ def read_ply(
     for name, what in NOT_READ.items():
         if name in tables:
             notes.add(path, f"ignores {what}")
-    places = np.stack([vertex.columns[axis] for axis in "xyz"], -1).astype(np.float64)
+    places = _columns(vertex, ("x", "y", "z"))
     bad = first_not_finite(places)
     if bad is not None:
         raise vertex.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
     raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
-    ids, owners = _add_faces(raw, face, tables.get("tristrips"), path, notes)
-    raw.check()
+    triangles = _add_faces(raw, face, tables.get("tristrips"), path, notes)
+    raw.need_faces()
 
     # Take what belongs to vertices, then what belongs to faces.
     if all(f"n{axis}" in vertex.columns for axis in "xyz"):
-        normals = np.stack([vertex.columns[f"n{axis}"] for axis in "xyz"], -1).astype(np.float64)
+        normals = _columns(vertex, ("nx", "ny", "nz"))
         raw.normals = np.where(np.isfinite(normals).all(1, keepdims=True), normals, 0.0)
     raw.vertex_colors = _colors(vertex, "vertices", encoding, path, notes)
-    colors = None if len(owners) == 0 else _colors(face, "faces", encoding, path, notes)
-    raw.face_colors = None if colors is None else colors[owners]
-    _add_coordinates(raw, vertex, face, ids, owners, path, notes)
+    if triangles is not None:
+        colors = _colors(face, "faces", encoding, path, notes)
+        raw.face_colors = None if colors is None else triangles.of_polygons(colors)
+    _add_coordinates(raw, vertex, face, triangles, path, notes)
     if read_image is not None:
-        _add_pictures(raw, face, owners, comments, path, read_image, notes)
+        _add_pictures(raw, face, triangles, comments, path, read_image, notes)
     settle(raw, np.ones(len(raw.vertices), bool), path, notes)
     raw.notes = list(notes)
     return raw
@@ -81,32 +83,53 @@ def read_ply(
 
 def _add_faces(
     raw: RawMesh, face: Table, strips: Table | None, path: Path, notes: Notes
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the polygons; returns `[F, 3]` which corners faces have, and `[F]` their polygons."""
-    none = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
+) -> Triangles | None:
+    """Cuts the polygons; returns which triangles they have become, or None if there are none."""
     found = next((face.lists[name] for name in CORNERS if name in face.lists), None)
     if found is None:
-        raw.faces = none[0] if strips is None else _strips(strips, len(raw.vertices))
-        return none
+        if strips is not None:
+            raw.faces = _strips(strips, len(raw.vertices))
+        return None
     corners, sizes = _indices(found[0], found[1], face, len(raw.vertices)), found[1]
-    few = int((sizes < 3).sum())
+    triangles = cut(raw.vertices, corners, sizes)
+    raw.faces = triangles.of_corners(corners)
+    few = 0 if len(raw.faces) == len(sizes) else int((sizes < 3).sum())
     if few:
         notes.add(path, f"ignores {few} faces of less than three corners")
-    ids, owners = cut(raw.vertices, corners, sizes)
-    raw.faces = corners[ids]
     if strips is not None:
         notes.add(path, "ignores triangle strips beside faces")
-    return ids, owners
+    return triangles
+
+
+def _columns(table: Table, names: tuple[str, ...]) -> np.ndarray:
+    """Columns side by side, as floats; float32 stays float32, which is smaller."""
+    columns = [table.columns[name] for name in names]
+    step, stride = columns[0].itemsize, columns[0].strides[0]
+    place = [column.__array_interface__["data"][0] for column in columns]
+    alike = all(
+        (column.dtype, column.strides[0]) == (columns[0].dtype, stride) for column in columns
+    )
+    if alike and (np.diff(place) == step).all():
+        # They lie side by side in the file, too: no need to put them together number by number.
+        values = as_strided(columns[0], (len(columns[0]), len(names)), (stride, step))
+        values = np.require(values, requirements=["C", "A"])
+    else:
+        values = np.stack(columns, axis=-1)
+    return values.astype(np.float32 if values.dtype == np.float32 else np.float64, copy=False)
 
 
 def _indices(values: np.ndarray, sizes: np.ndarray, table: Table, count: int) -> np.ndarray:
-    """Indices of vertices as int64.
+    """Indices of vertices, in the width that the file has if these are whole numbers.
 
     Raises:
         ValueError: one is not whole, or leads nowhere.
     """
-    if values.dtype.kind == "u" and len(values) and values.max() < count:
-        return values.astype(np.int64)
+    if values.dtype.kind in "iu" and len(values):
+        # Numbers below 0 are the largest when read without a sign, so that one look finds all.
+        size = values.dtype.itemsize
+        native = values.astype(f"=i{size}" if values.dtype.kind == "i" else f"=u{size}", copy=False)
+        if native.view(f"=u{size}").max() < count:
+            return native.astype(np.int32 if size <= 4 else np.int64, copy=False)
     bad = ~((values >= 0) & (values < count))
     if values.dtype.kind == "f":
         bad |= values != np.rint(values)
@@ -168,14 +191,13 @@ def _add_coordinates(
     raw: RawMesh,
     vertex: Table,
     face: Table,
-    ids: np.ndarray,
-    owners: np.ndarray,
+    triangles: Triangles | None,
     path: Path,
     notes: Notes,
 ) -> None:
     """Takes the texture coordinates of the corners of faces, or of vertices."""
     wedges = face.lists.get("texcoord")
-    if wedges is not None and len(owners):
+    if wedges is not None and triangles is not None:
         values, counts = wedges
         sizes = next(face.lists[name][1] for name in CORNERS if name in face.lists)
         whole = counts == 2 * sizes
@@ -188,14 +210,14 @@ def _add_coordinates(
             starts = np.cumsum(counts) - counts
         if whole.any():
             # Number the corners of each face from where its coordinates start.
-            within = ids - (np.cumsum(sizes) - sizes)[owners][:, None]
+            within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            places = np.where(np.repeat(whole, sizes), np.repeat(starts // 2, sizes) + within, -1)
             raw.uv = values.astype(np.float64)[: len(values) // 2 * 2].reshape(-1, 2)
-            places = (starts // 2)[owners][:, None] + within
-            raw.uv_faces = np.where(whole[owners][:, None], places, -1)
+            raw.uv_faces = triangles.of_corners(places)
     else:
         names = next((c for c in COORDINATES if all(n in vertex.columns for n in c)), None)
         if names is not None:
-            raw.uv = np.stack([vertex.columns[name] for name in names], -1).astype(np.float64)
+            raw.uv = _columns(vertex, names)
             raw.uv_faces = raw.faces.copy()
     if raw.uv is not None:
         bad = first_not_finite(raw.uv)
@@ -206,7 +228,7 @@ def _add_coordinates(
 def _add_pictures(
     raw: RawMesh,
     face: Table,
-    owners: np.ndarray,
+    triangles: Triangles | None,
     comments: list[str],
     path: Path,
     read_image: Callable[[Path], np.ndarray],
@@ -236,8 +258,8 @@ def _add_pictures(
         numbers.append(len(raw.images))
         raw.images.append(recode(pixels, "display", raw.encoding))
     which = np.zeros(len(raw.faces), np.int64)
-    if "texnumber" in face.columns and len(owners):
-        which = face.columns["texnumber"].astype(np.int64)[owners]
+    if "texnumber" in face.columns and triangles is not None:
+        which = triangles.of_polygons(face.columns["texnumber"].astype(np.int64))
     named = (which >= 0) & (which < len(names))
     raw.face_image = np.where(named, np.array(numbers)[np.where(named, which, 0)], -1)
     raw.face_image[raw.uv_faces.min(axis=1) < 0] = -1

@@ -262,16 +262,31 @@ def _binary_table(data: bytes, offset: int, element: Element, order: str) -> tup
         if all((rows[f"{name} length"] == row[name].shape[0]).all() for name in lists):
             table = Table()
             for column in element.properties:
-                values = rows[column.name]
                 if column.count:
-                    sizes = np.full(element.rows, row[column.name].shape[0], np.int64)
-                    table.lists[column.name] = values.reshape(-1), sizes
+                    length = row[column.name].shape[0]
+                    sizes = np.broadcast_to(np.int64(length), element.rows)
+                    table.lists[column.name] = _lists(rows, column.name), sizes
                 else:
-                    table.columns[column.name] = values
+                    table.columns[column.name] = rows[column.name]
             return table, end
     if not lists:
         raise ValueError(f"it ends within the {element.name} data")
     return _ragged_table(data, offset, element, order)
+
+
+def _lists(rows: np.ndarray, name: str) -> np.ndarray:
+    """The values `[N]` of a list that has one length in all rows."""
+    # Copy each list as one thing of so many bytes, which takes half the time.
+    kind, offset = rows.dtype.fields[name][:2]  # pyright: ignore[reportOptionalSubscript]
+    if not kind.itemsize:
+        return np.zeros(0, kind.base)
+    whole = {
+        "names": [name],
+        "formats": [np.dtype((np.void, kind.itemsize))],
+        "offsets": [offset],
+        "itemsize": rows.dtype.itemsize,
+    }
+    return np.ascontiguousarray(rows.view(np.dtype(whole))[name]).view(kind.base)
 
 
 def _ragged_table(data: bytes, offset: int, element: Element, order: str) -> tuple[Table, int]:

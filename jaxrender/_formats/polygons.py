@@ -9,7 +9,8 @@ against N. Else ears are cut off: an ear is a corner whose triangle is turned li
 other corner (Meisters 1975). A hole, as Blender and others write it, is joined to the outline by an
 edge that is walked twice: corners that lie where a corner of the ear lies do not count as held.
 
-Shapes: `P` polygons of one number of corners `K`, `F` triangles.
+Shapes: `P` polygons, `K` corners of each where they have equally many, `C` corners of all of them,
+`F` triangles.
 
 References:
     Meisters, Polygons have ears, The American Mathematical Monthly 82 (1975).
@@ -25,22 +26,33 @@ SLACK = 1e-9  # of its area a fan may cover too much
 ALL, INSIDE, FLAT, NONE = range(4)  # what is asked of an ear, the less the longer none is found
 
 
-def cut(
-    vertices: np.ndarray, corners: np.ndarray, sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+class Triangles:
+    """Which corners of which polygons triangles have."""
+
+    def __init__(self, ids: np.ndarray | None = None, owners: np.ndarray | None = None) -> None:
+        """Takes `[F, 3]` places among corners, and `[F]` polygons; None if all are triangles."""
+        self._ids, self._owners = ids, owners
+
+    def of_corners(self, values: np.ndarray) -> np.ndarray:
+        """What the corners of triangles have, `[F, 3, ...]`, of what corners have, `[C, ...]`."""
+        return values.reshape(-1, 3, *values.shape[1:]) if self._ids is None else values[self._ids]
+
+    def of_polygons(self, values: np.ndarray) -> np.ndarray:
+        """What triangles have, `[F, ...]`, of what polygons have, `[P, ...]`."""
+        return values if self._owners is None else values[self._owners]
+
+
+def cut(vertices: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> Triangles:
     """Cuts polygons into triangles of the same winding, those of a polygon one after the other.
 
     Args:
         vertices: `[V, 3]` finite.
         corners: the vertices of all polygons, one polygon after the other.
         sizes: how many corners each polygon has; those of less than three vanish.
-
-    Returns:
-        `[F, 3]` places in `corners`, and `[F]` the polygon each came from.
     """
-    starts = np.cumsum(sizes) - sizes
     if (sizes == 3).all():
-        return np.arange(len(corners)).reshape(-1, 3), np.arange(len(sizes))
+        return Triangles()
+    starts = np.cumsum(sizes) - sizes
     ids, owners = _fans(starts, sizes)
 
     # Cut ear by ear what a fan would not cover.
@@ -48,7 +60,7 @@ def cut(
     firsts = np.cumsum(pieces) - pieces
     for size in np.unique(sizes[sizes > 3]):
         same = np.flatnonzero(sizes == size)
-        places = vertices[corners[starts[same, None] + np.arange(size)[None]]]
+        places = vertices[corners[starts[same, None] + np.arange(size)[None]]].astype(np.float64)
         fan = np.cross(places[:, 1:-1] - places[:, :1], places[:, 2:] - places[:, :1])
         normal = fan.sum(axis=1)
         signed = np.einsum("pki,pi->pk", fan, normal)
@@ -58,7 +70,7 @@ def cut(
             ears = _ears(_flat(places[bad], normal[bad]))
             rows = firsts[same[bad], None] + np.arange(size - 2)[None]
             ids[rows] = starts[same[bad], None, None] + ears
-    return ids, owners
+    return Triangles(ids, owners)
 
 
 def _fans(starts: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

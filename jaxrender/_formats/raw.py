@@ -25,7 +25,7 @@ class RawMesh:
     """The content of a mesh file.
 
     Attributes:
-        vertices: `[V, 3]` in file order.
+        vertices: `[V, 3]` in file order; float64, or float32 where the file has no more.
         faces: `[F, 3]` in file order, larger polygons cut.
         vertex_colors: `[V, 3]`, or None.
         face_colors: `[F, 3]` plain colours of the faces, or None.
@@ -71,8 +71,7 @@ class RawMesh:
         Raises:
             ValueError: there are no faces, an index names no vertex, or a number is not finite.
         """
-        if not len(self.faces):
-            raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
+        self.need_faces()
         low, high = self.faces.min(), self.faces.max()
         if low < 0 or high >= len(self.vertices):
             raise ValueError(f"a face names vertex {high}, of {len(self.vertices)}")
@@ -80,6 +79,15 @@ class RawMesh:
         if bad is not None:
             raise ValueError(f"vertex {bad} is not finite: {self.vertices[bad].tolist()}")
         return self
+
+    def need_faces(self) -> None:
+        """Sees to it that there are faces.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not len(self.faces):
+            raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
 
 
 def first_not_finite(values: np.ndarray) -> int | None:

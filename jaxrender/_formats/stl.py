@@ -108,8 +108,7 @@ def _text(path: Path, data: bytes, notes: Notes) -> np.ndarray:
     bad = first_not_finite(vertices)
     if bad is not None:
         raise rows.error(bad, f"a vertex is not finite: {vertices[bad].tolist()}")
-    ids, _ = cut(vertices, np.arange(len(vertices)), sizes)
-    return vertices[ids]
+    return cut(vertices, np.arange(len(vertices)), sizes).of_corners(vertices)
 
 
 def _weld(corners: np.ndarray) -> RawMesh:
