@@ -98,6 +98,9 @@ def test_colours_of_some_vertices(tmp_path):
         (f"OFF\n3 1 0\n{TRIANGLE}3 0 1 3\n", 6, "a face names vertex 3, of 3"),
         (f"OFF\n3 1 0\n{TRIANGLE}3 0 1 1.5\n", 6, "a face names vertex 1.5, of 3"),
         (f"OFF\n3 1 0\n{TRIANGLE}3.5 0 1 2\n", 6, "a face cannot have 3.5 corners"),
+        (f"OFF\n3 1 0\n{TRIANGLE}1e400 0 1 2\n", 6, "a face cannot have inf corners"),
+        (f"OFF\n1e400 1 0\n{TRIANGLE}3 0 1 2\n", 2, "the numbers of vertices and faces are none"),
+        (f"OFF\n3 -1 0\n{TRIANGLE}3 0 1 2\n", 2, "the numbers of vertices and faces are none"),
         ("OFF\n3 1 0\n0 0 0\n1 inf 0\n0 1 0\n3 0 1 2\n", 4, "vertex 1 is not finite"),
     ],
 )

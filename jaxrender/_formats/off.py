@@ -24,6 +24,8 @@ from jaxrender._formats.text import Lines, Notes, Rows, read_bytes
 
 HEADER = re.compile(rb"(?:\s|#[^\n]*\n)*((?:ST|C|N|4|n)*)OFF(?=\s|\d|$)")  # some write OFF8 12 0
 
+MOST = 2**31  # of anything that is counted
+
 
 def read_off(path: Path, encoding: str = "display") -> RawMesh:
     """Reads an OFF file, with the colours of its vertices or faces, which are display-encoded.
@@ -47,8 +49,10 @@ def read_off(path: Path, encoding: str = "display") -> RawMesh:
     counts = lines.rows(np.arange(min(len(lines), 1)))
     if not len(counts) or counts.counts[0] < 2:
         raise ValueError("it has no counts of vertices and faces")
+    if not all(0 <= count < MOST and count == int(count) for count in counts.values[:2]):
+        raise counts.error(0, "the numbers of vertices and faces are none")
     vertices, polygons = (int(count) for count in counts.values[:2])
-    if vertices < 0 or polygons < 0 or len(lines) < 1 + vertices + polygons:
+    if len(lines) < 1 + vertices + polygons:
         raise ValueError(f"it ends before its {vertices} vertices and {polygons} faces")
     if len(lines) > 1 + vertices + polygons:
         line = lines.number(1 + vertices + polygons)
@@ -118,7 +122,7 @@ def _add_faces(raw: RawMesh, rows: Rows, notes: Notes) -> None:
     """Reads and cuts the polygons: a number of corners, the corners, then perhaps a colour."""
     path, count = rows.lines.path, len(raw.vertices)
     sizes = rows.columns(0, 1)[:, 0]
-    bad = np.flatnonzero(~((sizes >= 0) & (sizes == np.rint(sizes))))
+    bad = np.flatnonzero(~((sizes >= 0) & (sizes < MOST) & (sizes == np.rint(sizes))))
     if len(bad):
         raise rows.error(int(bad[0]), f"a face cannot have {sizes[bad[0]]:g} corners")
     sizes = sizes.astype(np.int64)
