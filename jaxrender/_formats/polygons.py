@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
+PATIENCE = 8  # how often in a polygon that crosses itself ears are looked for anew
 ROUNDING = 1e-14  # in squares of the polygon's reach
 SLACK = 1e-9  # of its area a fan may cover too much
 ALL, INSIDE, FLAT, NONE = range(4)  # what is asked of an ear, the less the longer none is found
@@ -97,35 +98,51 @@ def _flat(places: np.ndarray, normal: np.ndarray) -> np.ndarray:
 def _ears(points: np.ndarray) -> np.ndarray:
     """Triangles `[P, K - 2, 3]` of polygons `[P, K, 2]` that turn counter-clockwise.
 
-    All polygons are walked around at once, each at its own corner.
+    All polygons are cut at once, one ear of each at a time. An ear stays one until a neighbour is
+    cut off, so that after each cut two corners are looked at anew, and all only when none is left.
     """
     count, size, _ = points.shape
     following = np.tile(np.roll(np.arange(size), -1), (count, 1))
     preceding = np.tile(np.roll(np.arange(size), 1), (count, 1))
-    left = np.ones((count, size), bool)
+    left, ears = np.ones((count, size), bool), np.zeros((count, size), bool)
     triangles = np.zeros((count, size - 2, 3), np.int64)
-    found, missed, level, corner = (np.zeros(count, np.int64) for _ in range(4))
+    found, level, given_up, corner = (np.zeros(count, np.int64) for _ in range(4))
+    looked = np.zeros(count, bool)
     reach = np.square(points).sum(axis=-1).max(axis=1)
+
+    def look(which: np.ndarray, b: np.ndarray) -> None:
+        """Sees whether a corner of each polygon is an ear."""
+        triangle = preceding[which, b], b, following[which, b]
+        state = points[which], left[which], triangle, level[which], reach[which]
+        ears[which, b] = left[which, b] & _is_ear(*state)
 
     active = np.arange(count)
     while len(active):
-        # Take one corner of each polygon, and cut it off where it is an ear.
-        b = corner[active]
-        a, c = preceding[active, b], following[active, b]
-        ear = _is_ear(points[active], left[active], (a, b, c), level[active], reach[active])
-        cut, other = active[ear], active[~ear]
-        a, b, c, missing = a[ear], b[ear], c[ear], b[~ear]
-        triangles[cut, found[cut]] = np.stack([a, b, c], axis=-1)
-        found[cut] += 1
-        left[cut, b] = False
-        following[cut, a], preceding[cut, c] = c, a
+        # Look at all corners where no ear is left, and ask less where that has just been done.
+        dry = active[~ears[active].any(axis=1)]
+        if len(dry):
+            level[dry] = np.where(looked[dry], level[dry] + 1, ALL)
+            looked[dry] = True
+            for b in range(size):
+                look(dry, np.full(len(dry), b))
+            continue
 
-        # Go on behind the ear, where the next is less of a sliver; ask less where there was none.
-        corner[cut], corner[other] = following[cut, c], following[other, missing]
-        missed[cut], level[cut] = 0, 0
-        missed[other] += 1
-        around = other[missed[other] > size - found[other]]
-        missed[around], level[around] = 0, level[around] + 1
+        # Cut off the next ear; go on behind it, where the next is less of a sliver.
+        ahead = (np.arange(size)[None] - corner[active][:, None]) % size
+        b = np.where(ears[active], ahead, size).argmin(axis=1)
+        a, c = preceding[active, b], following[active, b]
+        triangles[active, found[active]] = np.stack([a, b, c], axis=-1)
+        found[active] += 1
+        left[active, b] = ears[active, b] = looked[active] = False
+        following[active, a], preceding[active, c] = c, a
+        corner[active] = following[active, c]
+        look(active, a)
+        look(active, c)
+
+        # Having cut what is no ear, hope for ears again; a few times, for it takes long.
+        hope = active[(level[active] == NONE) & (given_up[active] < PATIENCE)]
+        ears[hope] = False
+        given_up[hope] += 1
         active = active[found[active] < size - 2]
     return triangles
 
