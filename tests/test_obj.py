@@ -288,6 +288,7 @@ def test_blender_scenes_against_cycles(cases, name):
         (TRIANGLE + "f 1 2 1.5\n", 4, "a corner is v, v/vt, v//vn or v/vt/vn, got 1.5"),
         (TRIANGLE + "f 2/1/1/3 1 1\n", 4, "got 2/1/1/3"),
         (TRIANGLE + "f 1 2 a\n", 4, "got a"),
+        (TRIANGLE + "f 1 2 3\nf 1-2 3 x\n", 5, "got 1-2"),
         (TRIANGLE + "vt 0 0\nvt 1 0\nvt 1 1\nf 1/2 2/4 3/1\n", 7,
          "a face names texture coordinate 4, of 3"),
         (TRIANGLE + "vt 0 0\nvt nan nan\nf 1/1 2/2 3/1\n", 5, "texture coordinate is not finite"),

@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -277,10 +278,11 @@ def _binary_table(data: bytes, offset: int, element: Element, order: str) -> tup
 def _lists(rows: np.ndarray, name: str) -> np.ndarray:
     """The values `[N]` of a list that has one length in all rows."""
     # Copy each list as one thing of so many bytes, which takes half the time.
-    kind, offset = rows.dtype.fields[name][:2]  # pyright: ignore[reportOptionalSubscript]
+    fields: Any = rows.dtype.fields
+    kind, offset = fields[name][:2]
     if not kind.itemsize:
         return np.zeros(0, kind.base)
-    whole = {
+    whole: Any = {
         "names": [name],
         "formats": [np.dtype((np.void, kind.itemsize))],
         "offsets": [offset],

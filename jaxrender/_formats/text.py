@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 NEWLINE, SPACE = 10, 32  # all bytes up to a space stand between words
 CONTINUED = re.compile(rb"^([^#\n]*)(\\[ \t]*\n)", re.MULTILINE)  # no comment: these hold paths
+SENTINEL = 998244353
 CASE = 32  # the bit that tells small letters from capitals
 MARKS = ((codecs.BOM_UTF8, ""), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -194,15 +194,14 @@ class Lines:
 
 def parsed(text: bytes, dtype: Any, count: int) -> np.ndarray | None:
     """All numbers of a text of words; None if there are not so many, or some word is none."""
-    if not count:
-        return np.zeros(0, dtype) if not text.strip() else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            values = np.fromstring(text, dtype, sep=" ")
-        except (DeprecationWarning, ValueError):
-            return None
-    return values if len(values) == count else None
+    # Put a known number behind, to see that all was read: where a word is no number, NumPy stops,
+    # and warns. To catch that warning would change the filters of other threads.
+    try:
+        values = np.fromstring(text + b" %d" % SENTINEL, dtype, sep=" ")
+    except (DeprecationWarning, ValueError):
+        return None
+    whole = len(values) == count + 1 and values[-1] == SENTINEL
+    return values[:-1] if whole else None
 
 
 class Rows:
