@@ -12,19 +12,28 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrender._bake import bake_cubes, bake_texels
-from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._checks import check_array, check_choice, check_faces, check_image_size
 from jaxrender._color import ENCODINGS
-from jaxrender._formats import gltf, obj, off, others, ply
-from jaxrender._formats.convert import floats, raw_mesh, texture_of, uv_texture
+from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
+from jaxrender._formats.convert import (
+    blank_texture,
+    floats,
+    raw_mesh,
+    texture_of,
+    uv_texture,
+    warn_of_rounding,
+)
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
-from jaxrender._images import load_image, read_rgb, save_animation, save_image
+from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
 from jaxrender._types import Mesh, is_padding
 
 __all__ = [
@@ -54,6 +63,9 @@ def load_mesh(
     texture: str = "auto",
     texture_size: int = 4,
     colors: str = "display",
+    image_size: tuple[int, int] | None = None,
+    centre: bool = False,
+    origin: tuple[float, float, float] | None = None,
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
@@ -61,8 +73,9 @@ def load_mesh(
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
-    a texture (whose coordinates have their own face indices); polygons become fans. An STL file,
-    which repeats each face's corners, is welded where they are exactly equal.
+    a texture (whose coordinates have their own face indices); polygons become fans, or, where they
+    are concave or have holes, are cut ear by ear. An STL file, which repeats each face's corners,
+    is welded where they are exactly equal.
 
     A glTF file's objects become one mesh in the scene's frame, in the order of its nodes, morphed
     and bent by their skeletons as the file has them, or as an animation has them at `time`. Factors
@@ -72,22 +85,33 @@ def load_mesh(
     The images of several materials become pages of one `UVTexture`. As in NMR and SoftRas an
     image replaces its material's plain colour. Where a texture file is missing, or a face has
     no texture coordinates, a warning says so and the plain colour serves; faces without a
-    material are white.
+    material are white. Colours of vertices are drawn before those of materials and faces, unless
+    all are white. Whatever else a file says that is not drawn is warned of; `docs/files.md` lists
+    by format what is read, kept and dropped.
+
+    A mesh that is unwrapped but has no picture, as xatlas writes it, gets a blank one, to be found:
+    `texture="uv"` with the `image_size` of your choice.
 
     Formats mix encodings: pictures, and the vertex and face colours of OBJ, PLY and OFF files, are
     display-encoded (sRGB); `Kd` of MTL, `baseColorFactor` and vertex colours of GLB are linear.
     What is not in the encoding that `colors` asks for is converted, so that a mesh has one. Where a
-    GLB file multiplies, it is linear values that are multiplied. A mesh without colours has no
-    texture, so its picture is "display".
+    GLB file multiplies, it is linear values that are multiplied. Colours in text that count to 255
+    are divided by it. A mesh without colours has no texture, so its picture is "display".
 
     Args:
         path: the file; its extension says the format.
         texture: what to make of the file's colours. "auto": images as `UVTexture`, else
             colours of vertices as `VertexColors`, else of faces or materials as `FaceTexels` of
-            one texel, else None. "uv": `UVTexture`, plain colours too. "cubes": `FaceCubes` as
+            one texel, else None. "uv": `UVTexture`, plain colours too, or where there is no colour
+            of faces a blank picture, if the file has texture coordinates. "cubes": `FaceCubes` as
             NMR bakes them (`bake_cubes`). "texels": `FaceTexels` as SoftRas bakes them
             (`bake_texels`). "none": no texture, and materials are not read.
         texture_size: texels along each side of a face, for "cubes" and "texels".
+        image_size: `(H, W)` of the blank picture that `texture="uv"` gives a file without pictures;
+            None is (256, 256), or the plain colours of faces where there are some.
+        centre: whether the middle of the mesh's bounding box moves to the origin, in float64: what
+            lies at (500000, 4200000) metres, say, would lose its last 25 centimetres in float32.
+        origin: what to subtract from the vertices in float64, in place of that middle.
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
@@ -99,10 +123,11 @@ def load_mesh(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: unknown format, unreadable file, no faces, non-finite vertices, or
-            `texture="uv"` for a file that has no colours of faces.
-        ImportError: trimesh (STL), imageio (texture images), or what a compressed glTF file needs
-            (DracoPy or meshopt) is not installed.
+        ValueError: unknown format, unreadable file (of a text file the message names the line), no
+            faces, vertices that are not finite in JAX's default float type, or `texture="uv"` for a
+            file that has neither colours of faces nor texture coordinates.
+        ImportError: imageio (texture images), or what a compressed glTF file needs (DracoPy or
+            meshopt) is not installed.
 
     Example:
         >>> mesh = load_mesh("spot.obj")  # doctest: +SKIP
@@ -116,17 +141,18 @@ def load_mesh(
     if not path.is_file():
         raise FileNotFoundError(f"no mesh file {path}")
     _check_motion(path, time, animation, scene)
-    read_image = None if texture == "none" else read_rgb
+    _check_place(texture, image_size, centre, origin)
+    read_image = None if texture == "none" else read_pixels
 
     def read_gltf(file: Path, encoding: str) -> RawMesh:
         options = {"time": time, "animation": animation, "scene": scene}
-        return gltf.read_gltf(file, read_image, encoding, **options)
+        return gltf.read_gltf(file, read_image and read_rgb, encoding, **options)
 
     readers: dict[str, Callable[[Path, str], RawMesh]] = {
         ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
-        ".ply": ply.read_ply,
+        ".ply": lambda file, encoding: ply.read_ply(file, encoding, read_image),
         ".off": off.read_off,
-        ".stl": others.read_stl,
+        ".stl": stl.read_stl,
         ".glb": read_gltf,
         ".gltf": read_gltf,
     }
@@ -137,17 +163,34 @@ def load_mesh(
     except Exception as error:
         raise ValueError(f"cannot read the mesh {path}: {error}") from error
 
+    # Move the mesh before its numbers are rounded.
+    if origin is not None or centre:
+        places = raw.vertices.astype(np.float64)
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
+    warn_of_rounding(path, raw, jnp.result_type(float))
     mesh = Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32))
-    if texture == "none":
-        return mesh
-    if texture == "uv":
-        if raw.face_colors is None and not raw.images:
-            raise ValueError(f"{path} has no colours of faces. Pass texture='auto'.")
-        return dataclasses.replace(mesh, texture=uv_texture(raw))
-    mesh = dataclasses.replace(mesh, texture=texture_of(raw))
+    kind = None if texture == "none" else _texture(path, raw, texture, image_size)
+    for note in raw.notes:
+        warnings.warn(note, stacklevel=2)
+    mesh = dataclasses.replace(mesh, texture=kind)
     if texture == "cubes":
         return bake_cubes(mesh, texture_size)
     return bake_texels(mesh, texture_size) if texture == "texels" else mesh
+
+
+def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:
+    """The texture that is asked for, before it is baked."""
+    if texture != "uv":
+        return texture_of(raw)
+    blank = raw.face_colors is None or image_size is not None
+    if raw.images or (raw.face_colors is not None and (not blank or raw.uv is None)):
+        return uv_texture(raw)
+    if raw.uv is None:
+        raise ValueError(
+            f"{path} has no colours of faces and no texture coordinates. Pass texture='auto'."
+        )
+    return blank_texture(path, raw, image_size or (256, 256))
 
 
 def save_mesh(path: str | Path, mesh: Mesh) -> None:
@@ -197,7 +240,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if extension == ".obj":
-        obj.write_obj(path, raw, save_image)
+        obj_writer.write_obj(path, raw, save_image)
     else:
         writers = {".off": off.write_off, ".glb": others.write_glb}
         writers.get(extension, others.write_trimesh)(path, raw)
@@ -258,6 +301,20 @@ def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
             raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
     if asked["animation"] and time is None:
         raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
+
+
+def _check_place(texture: str, image_size: Any, centre: Any, origin: Any) -> None:
+    """Rejects a size of a picture or a place that is none."""
+    if image_size is not None:
+        check_image_size(image_size)
+        if texture != "uv":
+            raise ValueError(f"`image_size` is for texture='uv', got texture={texture!r}.")
+    if not isinstance(centre, bool | np.bool_):
+        raise ValueError(f"`centre` must be True or False, got {centre!r}. Pass origin=(x, y, z).")
+    if origin is not None:
+        check_array("origin", origin, (3,), finite=True)
+        if centre:
+            raise ValueError("`origin` is in place of `centre`, got both. Pass one of them.")
 
 
 def _extension(path: Path, known: tuple[str, ...] = FORMATS) -> str:

@@ -5,6 +5,7 @@ Shapes: `V` vertices, `F` faces, `U` texture coordinates; all colours are rgb.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_faces
-from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._textures import (
     FaceTexels,
     UVTexture,
@@ -22,6 +23,9 @@ from jaxrender._textures import (
     encoding_of,
 )
 from jaxrender._types import Mesh
+
+MOST_LOSS = 0.01  # of an edge that rounding may take without a word
+SAMPLED = 10_000  # faces whose edges are measured
 
 
 def floats(values: Any) -> jax.Array:
@@ -73,6 +77,60 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         filter=raw.filter,
         encoding=raw.encoding,
     )
+
+
+def blank_texture(path: Any, raw: RawMesh, image_size: tuple[int, int]) -> UVTexture:
+    """A picture of one colour, that of the faces if they have one, else white, to be found."""
+    assert raw.uv is not None
+    assert raw.uv_faces is not None
+    color = np.ones(3)
+    if raw.face_colors is not None:
+        if (raw.face_colors == raw.face_colors[0]).all():
+            color = raw.face_colors[0]
+        else:
+            raw.notes.append(f"{path}: the blank picture is white in place of the colours of faces")
+    lacks = int((raw.uv_faces < 0).any(axis=1).sum())
+    if lacks:
+        raw.notes.append(f"{path}: {lacks} faces have no texture coordinates and read one texel")
+    return UVTexture(
+        image=jnp.broadcast_to(floats(color), (*image_size, 3)),
+        uv=floats(raw.uv),
+        faces=jnp.asarray(np.maximum(raw.uv_faces, 0), jnp.int32),
+        wrap=raw.wrap,
+        filter=raw.filter,
+        encoding=raw.encoding,
+    )
+
+
+def warn_of_rounding(path: Any, raw: RawMesh, dtype: Any) -> None:
+    """Warns where a mesh lies so far from the origin that its type rounds away its shape.
+
+    Raises:
+        ValueError: a coordinate is beyond the type.
+    """
+    if raw.vertices.dtype == dtype:
+        return
+    with np.errstate(over="ignore"):
+        rounded = raw.vertices.astype(dtype).astype(np.float64)
+    beyond = first_not_finite(rounded)
+    if beyond is not None:
+        place = raw.vertices[beyond].tolist()
+        raise ValueError(
+            f"{path}: vertex {beyond} at {place} is beyond {np.dtype(dtype).name}. Scale the "
+            "file, or enable x64 in jax."
+        )
+    loss = float(np.abs(rounded - raw.vertices).max(initial=0))
+    some = raw.faces[:: max(len(raw.faces) // SAMPLED, 1)]
+    edges = np.linalg.norm(raw.vertices[some] - raw.vertices[np.roll(some, 1, axis=1)], axis=-1)
+    edge = float(np.median(edges))
+    if loss > MOST_LOSS * edge:
+        most = float(np.spacing(np.abs(raw.vertices).max().astype(dtype))) / 2
+        warnings.warn(
+            f"{path}: {np.dtype(dtype).name} rounds its vertices by up to {most:.3g}, where edges "
+            f"are {edge:.3g} long: it lies far from the origin. Pass centre=True, or "
+            "origin=(x, y, z).",
+            stacklevel=3,
+        )
 
 
 def raw_mesh(mesh: Mesh) -> RawMesh:

@@ -1,37 +1,48 @@
-"""Wavefront OBJ and MTL.
+"""Wavefront OBJ, read; its materials are in `mtl.py` and `obj_materials.py`.
 
 Read here and not through trimesh: its loader splits vertices at texture seams, orders faces by
 material, and makes a scene of several geometries where there are several materials. We keep
 the file's own vertices and faces.
+
+Shapes: `V` vertices, `F` faces, `P` polygons, `C` corners of all polygons.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from jaxrender._color import recode
-from jaxrender._formats.mtl import Material, read_libraries
-from jaxrender._formats.raw import RawMesh, digits, fans, relative
+from jaxrender._formats.colors import in_unit, settle
+from jaxrender._formats.obj_faces import Corners, read_corners
+from jaxrender._formats.obj_materials import hide_vertex_colors, paint
+from jaxrender._formats.polygons import Triangles, cut
+from jaxrender._formats.raw import RawMesh, first_not_finite
+from jaxrender._formats.text import Lines, Notes, Rows, read_bytes, shown
 
-UNNAMED = ("", "None", "(null)")  # what exporters write where there is no material
+# Lines that change nothing here: groups, smoothing, and hints to programs of the eighties.
+SILENT = {"g", "s", "mg", "o", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
+LOOSE = {"l": "lines (l)", "p": "points (p)", "fo": "faces written as `fo`"}
+CURVED = {
+    "bmat", "bsp", "bzp", "cdc", "con", "cstype", "curv", "curv2", "deg", "end", "hole", "parm",
+    "res", "scrv", "sp", "step", "stech", "ctech", "surf", "trim", "vp",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
-class _Lines:
-    """The lines of an OBJ file by kind; indices count from 0, -1 is none."""
+class _Names:
+    """The lines of an OBJ file that hold words.
 
-    vertices: list[list[float]] = dataclasses.field(default_factory=list)
-    uv: list[list[float]] = dataclasses.field(default_factory=list)
-    faces: list[list[int]] = dataclasses.field(default_factory=list)
-    uv_faces: list[list[int]] = dataclasses.field(default_factory=list)
-    face_names: list[str] = dataclasses.field(default_factory=list)
+    Attributes:
+        libraries: what follows `mtllib`.
+        materials: the lines of `usemtl`, and what follows.
+    """
+
     libraries: list[str] = dataclasses.field(default_factory=list)
+    materials: list[tuple[int, str]] = dataclasses.field(default_factory=list)
 
 
 def read_obj(
@@ -43,208 +54,136 @@ def read_obj(
 
     Args:
         path: the file.
-        read_image: an image as `[H, W, 3]` display values; None reads no materials.
+        read_image: a picture as `[H, W, C]` display values, with 1 to 4 channels; None reads no
+            materials.
         encoding: of the colours that are returned.
+
+    Raises:
+        LineError: a line is not as the format says.
+        ValueError: there are no faces.
     """
-    lines = _scan(path)
-    numbers = [vertex for vertex in lines.vertices if len(vertex) >= 6]
-    colored = len(numbers) == len(lines.vertices) > 0
-    sizes = np.array([len(face) for face in lines.faces], np.int64)
-    triangles, owners = fans(_flat(lines.faces), sizes)
-    raw = RawMesh(
-        vertices=np.array([vertex[:3] for vertex in lines.vertices]).reshape(-1, 3),
-        faces=triangles,
-        encoding=encoding,
-    ).check()
-    if colored:
-        colors = np.array([vertex[3:6] for vertex in numbers])
-        raw.vertex_colors = recode(colors, "display", encoding)
-    if lines.uv:
-        raw.uv = np.array(lines.uv)
-        raw.uv_faces = fans(_flat(lines.uv_faces), sizes)[0]
+    notes = Notes()
+    lines = Lines(path, read_bytes(path), comment=b"#", continued=True)
+    kinds = {key: lines.starting(key) for key in ("v", "vt", "vn", "f")}
+    names = _read_names(lines, kinds, notes)
+    vertices = lines.rows(kinds["v"], "v")
+    vertices.need(3, "a vertex needs three numbers")
+    coordinates = lines.rows(kinds["vt"], "vt")
+    coordinates.need(1, "a texture coordinate needs a number")
+    normals = lines.rows(kinds["vn"], "vn")
+    corners = read_corners(lines, kinds, notes)
+    places = vertices.columns(0, 3)
+    bad = first_not_finite(places)
+    if bad is not None:
+        raise vertices.error(bad, f"vertex {bad} is not finite: {places[bad].tolist()}")
+    raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
+    triangles = _add_faces(raw, corners, coordinates, normals, notes)
+    raw.need_faces()
+    known = _add_vertex_colors(raw, vertices, notes)
     if read_image is not None:
-        names = [lines.face_names[owner] for owner in owners]
-        _paint(path, raw, names, read_libraries(path, lines.libraries), read_image)
+        before = np.searchsorted([line for line, _ in names.materials], kinds["f"])
+        materials = [name for _, name in names.materials]
+        paint(
+            path, raw, names.libraries, materials, triangles.of_polygons(before), read_image, notes
+        )
+        known = hide_vertex_colors(raw, known, path, notes)
+    settle(raw, known, path, notes)
+    raw.notes = list(notes)
     return raw
 
 
-def _flat(rows: list[list[int]]) -> np.ndarray:
-    return np.fromiter(itertools.chain.from_iterable(rows), np.int64)
+def _read_names(lines: Lines, kinds: dict[str, np.ndarray], notes: Notes) -> _Names:
+    """Reads the lines that hold no vertices and faces."""
+    names = _Names()
+    others = np.ones(len(lines), bool)
+    for found in kinds.values():
+        others[found] = False
+    for line in np.flatnonzero(others).tolist():
+        keyword, _, rest = lines.text(line).replace("\t", " ").partition(" ")
+        keyword = keyword.lower()
+        if keyword == "usemtl":
+            names.materials.append((line, rest.strip()))
+        elif keyword == "mtllib":
+            names.libraries.append(rest.strip())
+        elif keyword in LOOSE:
+            notes.add(lines.path, f"ignores {LOOSE[keyword]}")
+        elif keyword in CURVED:
+            notes.add(lines.path, "ignores curves and surfaces")
+        elif keyword not in SILENT:
+            notes.add(lines.path, f"ignores lines of {shown(keyword)[:20]!r}")
+    return names
 
 
-def _scan(path: Path) -> _Lines:
-    """Sorts the lines of the file by kind."""
-    lines = _Lines()
-    name = ""
-    text = path.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
-    for number, line in enumerate(text.split("\n"), start=1):
-        keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
-        try:
-            if keyword == "v":
-                lines.vertices.append([float(word) for word in rest.partition("#")[0].split()])
-                if len(lines.vertices[-1]) < 3:
-                    raise ValueError("a vertex needs three numbers")
-            elif keyword == "vt":
-                words = rest.partition("#")[0].split()
-                lines.uv.append([float(word) for word in [*words, "0"][:2]])
-            elif keyword == "f":
-                _scan_face(rest.partition("#")[0].split(), lines)
-                lines.face_names.append(name)
-            elif keyword == "usemtl":
-                name = rest.strip()
-            elif keyword == "mtllib":
-                lines.libraries.append(rest.strip())
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-    return lines
+def _add_faces(
+    raw: RawMesh, corners: Corners, coordinates: Rows, normals: Rows, notes: Notes
+) -> Triangles:
+    """Cuts the polygons; returns which triangles they have become."""
+    triangles = cut(raw.vertices, corners.vertices, corners.sizes)
+    raw.faces = triangles.of_corners(corners.vertices)
+
+    def told(text: str) -> None:
+        notes.add(coordinates.lines.path, text)
+
+    if len(coordinates):
+        raw.uv = coordinates.columns(0, 2, fill=0.0)
+        bad = first_not_finite(raw.uv)
+        if bad is not None:
+            raise coordinates.error(bad, "a texture coordinate is not finite")
+        raw.uv_faces = _whole(raw, corners.uv, triangles, "texture coordinates", told)
+    if len(normals):
+        normals.need(3, "a normal needs three numbers")
+        found = normals.columns(0, 3)
+        raw.normals = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, 0.0)
+        raw.normal_faces = _whole(raw, corners.normals, triangles, "normals", told)
+        if raw.normal_faces.max(initial=-1) < 0:
+            raw.normals = raw.normal_faces = None
+    return triangles
 
 
-def _scan_face(words: list[str], lines: _Lines) -> None:
-    """Adds a face line, whose corners are `v`, `v/vt`, `v//vn` or `v/vt/vn`."""
-    if len(words) < 3:
-        raise ValueError(f"a face needs three corners, got {len(words)}")
-    corners = [[*word.split("/"), ""] for word in words]
-    lines.faces.append([_index(corner[0], len(lines.vertices)) for corner in corners])
-
-    # A face has texture coordinates in all of its corners, or none.
-    if all(corner[1] for corner in corners):
-        lines.uv_faces.append([_index(corner[1], len(lines.uv)) for corner in corners])
-    else:
-        lines.uv_faces.append([-1] * len(words))
-
-
-def _index(word: str, count: int) -> int:
-    """Counts from 0 what the file counts from 1, or, negative, back from the latest."""
-    index = int(word)
-    if index > 0:
-        return index - 1
-    if index == 0 or index + count < 0:
-        raise ValueError(f"index {index} with {count} lines to count")
-    return index + count
-
-
-def _paint(
-    path: Path,
+def _whole(
     raw: RawMesh,
-    names: list[str],
-    materials: dict[str, Material],
-    read_image: Callable[[Path], np.ndarray],
-) -> None:
-    """Gives each face the colour and the image of its material."""
-    raw.face_image = np.full(len(names), -1)
-    textured = np.zeros(len(names), bool)
-    if raw.uv_faces is not None:
-        textured = raw.uv_faces.min(axis=1) >= 0
-    colors = np.ones((len(names), 3))
-    pictures: dict[Path, int] = {}
-    clamps = set()
-    faces_of: dict[str, list[int]] = {}
-    for face, name in enumerate(names):
-        faces_of.setdefault(name, []).append(face)
-
-    for name, faces in faces_of.items():
-        # Take the plain colour.
-        if name not in materials:
-            if name not in UNNAMED:
-                message = f"{path}: no material {name!r} in its library; its faces are white"
-                warnings.warn(message, stacklevel=2)
-            continue
-        material = materials[name]
-        colors[faces] = recode(np.array(material.color), "linear", raw.encoding)
-        if not material.image:
-            continue
-
-        # Take the image, where it and the texture coordinates are there.
-        file = relative(path, material.image)
-        problem = ""
-        try:
-            if file is None:
-                raise ValueError(f"texture file {material.image} of material {name!r} is missing")
-            if file not in pictures:
-                raw.images.append(recode(read_image(file), "display", raw.encoding))
-                pictures[file] = len(raw.images) - 1
-            raw.face_image[faces] = np.where(textured[faces], pictures[file], -1)
-            clamps.add(material.clamp)
-            if not textured[faces].all():
-                problem = f"faces with material {name!r} have no texture coordinates"
-        except ValueError as error:
-            problem = str(error)
-        if problem:
-            plain = f"its plain colour {list(material.color)} (linear)"
-            warnings.warn(f"{path}: {problem}; {plain} serves instead", stacklevel=2)
-
-    if any(name in materials for name in faces_of):
-        raw.face_colors = colors
-    if clamps == {True}:
-        raw.wrap = "clamp"
-    elif len(clamps) == 2:
-        warnings.warn(f"{path}: only some textures clamp; all will repeat", stacklevel=2)
+    corners: np.ndarray | None,
+    triangles: Triangles,
+    what: str,
+    told: Callable[[str], None],
+) -> np.ndarray:
+    """Indices `[F, 3]` of faces that have them at all corners, else -1."""
+    if corners is None:
+        return np.full(raw.faces.shape, -1)
+    found = triangles.of_corners(corners)
+    if (found < 0).any():
+        lacks = found.min(axis=1) < 0
+        if (found[lacks] >= 0).any():
+            told(f"ignores {what} of faces that have them at some corners only")
+        found[lacks] = -1
+    return found
 
 
-def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray], None]) -> None:
-    """Writes an OBJ file, and beside it the MTL file and PNG images that it needs.
+def _add_vertex_colors(raw: RawMesh, vertices: Rows, notes: Notes) -> np.ndarray:
+    """Takes the colours behind the coordinates; returns `[V]` which vertices have some."""
+    path, counts = vertices.lines.path, vertices.counts
+    known = counts >= 6
+    if not known.any():
+        if (counts > 3).any():
+            weights = vertices.columns(3, 4, fill=1.0)
+            if (weights != 1).any():
+                notes.add(path, "ignores w of vertices, the fourth number")
+            if (counts > 4).any():
+                notes.add(path, "ignores numbers behind those of a vertex")
+        return known
 
-    Vertex colours and images are written display-encoded, `Kd` linear.
-    """
-    lines = []
-    materials, names = _materials(path, raw, write_image)
-    if materials:
-        library = path.with_suffix(".mtl")
-        library.write_text("\n".join(materials) + "\n", encoding="utf-8")
-        lines.append(f"mtllib {library.name}")
-
-    # Write the vertices, with their colours where they have some, and texture coordinates.
-    number = digits(raw.vertices)
-    rows = raw.vertices
-    if raw.vertex_colors is not None:
-        colors = recode(raw.vertex_colors, raw.encoding, "display")
-        rows = np.concatenate([rows, colors], axis=1)
-    lines += [" ".join(["v", *(number % value for value in row)]) for row in rows.tolist()]
-    if raw.uv is not None:
-        lines += [f"vt {number % u} {number % v}" for u, v in raw.uv.tolist()]
-
-    # Write the faces in their order, and the material where it changes.
-    current = None
-    corners = (
-        raw.faces[..., None]
-        if raw.uv_faces is None
-        else np.stack([raw.faces, raw.uv_faces], axis=-1)
-    )
-    for face, triangle in enumerate((corners + 1).tolist()):
-        if names and names[face] != current:
-            current = names[face]
-            lines.append(f"usemtl {current}")
-        lines.append(" ".join(["f", *("/".join(map(str, corner)) for corner in triangle)]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _materials(
-    path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray], None]
-) -> tuple[list[str], list[str]]:
-    """The lines of the MTL file, and the name of each face's material."""
-    lines: list[str] = []
-    names = [""] * len(raw.faces)
-    if raw.images and (raw.wrap not in ("repeat", "clamp") or raw.filter != "linear"):
-        told = f"wrap {raw.wrap!r} and filter {raw.filter!r}"
-        warnings.warn(f"{path}: MTL cannot say {told}; all will repeat, linearly", stacklevel=3)
-    if raw.images and raw.samplers is not None:
-        message = f"{path}: MTL cannot say the samplers of faces; all will repeat, linearly"
-        warnings.warn(message, stacklevel=3)
-    for index, image in enumerate(raw.images):
-        file = path.with_name(f"{path.stem}_{index}.png")
-        write_image(file, recode(image, raw.encoding, "display"))
-        clamps = raw.wrap == "clamp" and raw.samplers is None
-        clamp = "-clamp on " if clamps else ""
-        lines += [f"newmtl image_{index}", "Kd 1 1 1", f"map_Kd {clamp}{file.name}"]
-    if raw.face_image is not None:
-        names = ["" if index < 0 else f"image_{index}" for index in raw.face_image]
-    if raw.face_colors is not None:
-        colors, ids = np.unique(raw.face_colors, axis=0, return_inverse=True)
-        colors = recode(colors, raw.encoding, "linear")
-        number = digits(colors)
-        plain = [not name for name in names]
-        for index in np.unique(ids.reshape(-1)[plain]):
-            words = " ".join(number % value for value in colors[index].tolist())
-            lines += [f"newmtl color_{index}", f"Kd {words}"]
-        names = [name or f"color_{index}" for name, index in zip(names, ids.flat, strict=True)]
-    return lines, names if lines else []
+    # Seven numbers are x, y, z, w and a colour where w is 1 for all, else a colour and alpha.
+    values = vertices.columns(3, 7)
+    seven = counts == 7
+    homogeneous = bool(seven.any() and (values[seven, 0] == 1).all())
+    colors = values[:, :3].copy()
+    if homogeneous:
+        colors[seven] = values[seven, 1:]
+    elif (values[seven, 3] < 1).any():
+        notes.add(path, "ignores alpha of vertices, the seventh number")
+    if (counts > 7).any() or ((counts > 3) & ~known).any():
+        notes.add(path, "ignores numbers behind those of a vertex")
+    colors[known] = in_unit(colors[known], path, notes, "colours of vertices")
+    colors[~known] = 1.0
+    raw.vertex_colors = recode(colors, "display", raw.encoding)
+    return known

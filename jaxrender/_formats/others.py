@@ -1,4 +1,4 @@
-"""The formats that trimesh reads and writes for us: STL, and GLB and PLY for writing."""
+"""The formats that trimesh writes for us: STL, PLY and GLB."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, eight_bit, optional
 
 COLORS = "_jaxrender_color"  # COLOR_0 by a name under which trimesh keeps its numbers
-
-
-def read_stl(path: Path, encoding: str = "display") -> RawMesh:
-    """Reads an STL file, which has no colours; corners at one place become one vertex."""
-    trimesh = _trimesh()
-    scene = trimesh.load_scene(path, process=False)
-    parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh)]
-    corners = [np.asarray(part.vertices)[np.asarray(part.faces)] for part in parts]
-    raw = _weld(np.concatenate([np.zeros((0, 3, 3)), *corners]).reshape(-1, 3))
-    raw.encoding = encoding
-    return raw.check()
 
 
 def write_trimesh(path: Path, raw: RawMesh) -> None:
@@ -64,19 +53,4 @@ def _pack_glb(header: dict[str, Any], rest: bytes) -> bytes:
 
 
 def _trimesh() -> Any:
-    return optional("trimesh", package="trimesh", purpose="Reading or writing mesh files")
-
-
-def _weld(corners: np.ndarray) -> RawMesh:
-    """Makes one vertex of the corners at one place, in the order of their first use.
-
-    Args:
-        corners: `[3 F, 3]` of the faces, one after the other.
-    """
-    corners = corners + 0.0  # -0 becomes 0
-    _, first, ids = np.unique(corners, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    faces = rank[ids.reshape(-1)].reshape(-1, 3)
-    return RawMesh(corners[first[order]], faces)
+    return optional("trimesh", package="trimesh", purpose="Writing mesh files")

@@ -5,8 +5,10 @@ Shapes: `V` vertices, `F` faces, `U` texture coordinates.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+CODECS = ("latin-1", "cp1252", "gbk", "shift_jis")  # in which other systems write names
 CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
 
@@ -22,8 +25,8 @@ class RawMesh:
     """The content of a mesh file.
 
     Attributes:
-        vertices: `[V, 3]` in file order.
-        faces: `[F, 3]` in file order, larger polygons cut as fans.
+        vertices: `[V, 3]` in file order; float64, or float32 where the file has no more.
+        faces: `[F, 3]` in file order, larger polygons cut.
         vertex_colors: `[V, 3]`, or None.
         face_colors: `[F, 3]` plain colours of the faces, or None.
         images: pictures `[H, W, 3]` that faces read.
@@ -34,10 +37,13 @@ class RawMesh:
         filter: how they are read between texels, likewise.
         samplers: `[F, 3]` where faces differ in both, likewise.
         tint: `[U, 3]` colours that multiply the pictures, likewise.
-        normals: `[V, 3]` unit normals of the vertices, 0 where the file has none; or None.
+        normals: `[N, 3]` normals, 0 where the file has none; or None.
+        normal_faces: `[F, 3]` indices into `normals`, -1 where a corner has none; None where they
+            are those of the vertices.
         materials: what the format says of surfaces, beyond colours.
         face_material: `[F]` index into `materials`, -1 for none.
         encoding: of all colours, "display" or "linear".
+        notes: what the reader has dropped or approximated and not yet warned of, in sentences.
     """
 
     vertices: np.ndarray
@@ -53,9 +59,11 @@ class RawMesh:
     samplers: np.ndarray | None = None
     tint: np.ndarray | None = None
     normals: np.ndarray | None = None
+    normal_faces: np.ndarray | None = None
     materials: list[Any] = dataclasses.field(default_factory=list)
     face_material: np.ndarray | None = None
     encoding: str = "display"
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def check(self) -> RawMesh:
         """Returns itself, if it can be drawn.
@@ -63,35 +71,29 @@ class RawMesh:
         Raises:
             ValueError: there are no faces, an index names no vertex, or a number is not finite.
         """
-        if not len(self.faces):
-            raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
+        self.need_faces()
         low, high = self.faces.min(), self.faces.max()
         if low < 0 or high >= len(self.vertices):
             raise ValueError(f"a face names vertex {high}, of {len(self.vertices)}")
-        bad = np.flatnonzero(~np.isfinite(self.vertices).all(axis=1))
-        if len(bad):
-            raise ValueError(f"vertex {bad[0]} is not finite: {self.vertices[bad[0]].tolist()}")
+        bad = first_not_finite(self.vertices)
+        if bad is not None:
+            raise ValueError(f"vertex {bad} is not finite: {self.vertices[bad].tolist()}")
         return self
 
+    def need_faces(self) -> None:
+        """Sees to it that there are faces.
 
-def fans(corners: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts polygons into fans (v0, v1, v2), (v0, v2, v3)...
+        Raises:
+            ValueError: there are none.
+        """
+        if not len(self.faces):
+            raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
 
-    Args:
-        corners: the corners of all polygons, one polygon after the other.
-        sizes: how many corners each polygon has.
 
-    Returns:
-        triangles `[F, 3]`, and `[F]` the polygon each came from.
-    """
-    pieces = np.maximum(sizes - 2, 0)
-    owners = np.repeat(np.arange(len(sizes)), pieces)
-
-    # Count the triangles within their polygon, and find where its corners start.
-    step = np.arange(len(owners)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    start = (np.cumsum(sizes) - sizes)[owners]
-    ids = np.stack([start, start + step + 1, start + step + 2], axis=-1)
-    return corners[ids].reshape(-1, 3), owners
+def first_not_finite(values: np.ndarray) -> int | None:
+    """The first row of `[N, K]` that holds NaN or infinity, or None."""
+    finite = np.isfinite(values)
+    return None if finite.all() else int(np.flatnonzero(~finite.all(axis=1))[0])
 
 
 def unit_colors(values: np.ndarray) -> np.ndarray:
@@ -99,6 +101,13 @@ def unit_colors(values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.float64) / np.iinfo(values.dtype).max
     return values.astype(np.float64)
+
+
+def rgb(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """A picture `[H, W, C]` as `[H, W, 3]`, and whether it has an alpha below 1 that is dropped."""
+    grey = pixels.shape[-1] < 3
+    clear = pixels.shape[-1] in (2, 4) and bool((pixels[..., -1] < 1).any())
+    return (np.repeat(pixels[..., :1], 3, axis=-1) if grey else pixels[..., :3]), clear
 
 
 def eight_bit(values: np.ndarray) -> np.ndarray:
@@ -177,10 +186,28 @@ def needed_by(extension: str, module: str, *, package: str) -> Any:
 def relative(path: Path, name: str) -> Path | None:
     """The file that `name` means in the folder of `path`, or None where there is none.
 
-    Names written on another machine may have backslashes, or folders that are not here.
+    Names written on another machine may have backslashes, folders that are not here, letters of
+    another case, or another encoding than that of this file system; see `CODECS`.
     """
     name = name.strip().strip('"').replace("\\", "/")
-    for candidate in (path.parent / name, path.parent / name.rpartition("/")[2]):
-        if candidate.is_file():
-            return candidate
+    if not name or "\0" in name:
+        return None
+    data = name.encode("utf-8", errors="surrogateescape")
+    ways = {name: None}
+    for codec in CODECS:
+        with contextlib.suppress(UnicodeError):
+            ways[data.decode(codec)] = None
+        with contextlib.suppress(UnicodeError):
+            ways[os.fsdecode(name.encode(codec))] = None
+    candidates = [path.parent / way for way in ways]
+    candidates += [path.parent / way.rpartition("/")[2] for way in ways]
+    for candidate in candidates:
+        with contextlib.suppress(OSError, ValueError):  # as for a name that is too long
+            if candidate.is_file():
+                return candidate
+    for candidate in candidates:
+        with contextlib.suppress(OSError, ValueError):
+            for other in candidate.parent.iterdir():
+                if other.name.lower() == candidate.name.lower() and other.is_file():
+                    return other
     return None
