@@ -18,13 +18,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxrender._bake import bake_cubes, bake_texels
 from jaxrender._checks import check_array, check_choice, check_faces
 from jaxrender._color import ENCODINGS
 from jaxrender._formats import gltf, obj, off, others, ply
 from jaxrender._formats.convert import floats, raw_mesh, texture_of, uv_texture
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_rgb, save_animation, save_image
+from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh, is_padding
 
 __all__ = [

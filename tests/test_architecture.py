@@ -29,7 +29,7 @@ FLOORS = [
     {"_soft"},
     {"_render"},
     {"losses", "_formats"},
-    {"_bake", "_images", "skinning"},
+    {"_images", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report"},
     {"cli"},

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces
-from jaxrender._textures import (
+from jaxrender._textures.sample import (
     FILTERS,
     WRAPS,
     FaceCubes,

@@ -1,0 +1,41 @@
+"""Textures: what colour each face has where."""
+
+from jaxrender._textures.sample import (
+    FILTERS,
+    WRAPS,
+    FaceCubes,
+    FaceTexels,
+    Texture,
+    UVTexture,
+    VertexColors,
+    channels,
+    check_texture,
+    cube_taps,
+    encoding_of,
+    mirrored,
+    sample_texture,
+    taps,
+    texel_taps,
+    uv_taps,
+    wraps_of,
+)
+
+__all__ = [
+    "FILTERS",
+    "WRAPS",
+    "FaceCubes",
+    "FaceTexels",
+    "Texture",
+    "UVTexture",
+    "VertexColors",
+    "channels",
+    "check_texture",
+    "cube_taps",
+    "encoding_of",
+    "mirrored",
+    "sample_texture",
+    "taps",
+    "texel_taps",
+    "uv_taps",
+    "wraps_of",
+]
