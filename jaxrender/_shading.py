@@ -6,7 +6,6 @@ lit, `C` channels, `...` any number of pixels.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -290,28 +289,31 @@ def _light_seen(
     return diffuse, reflection
 
 
-class CornerLight(NamedTuple):
-    """Light that is interpolated across faces with their colours, for the soft rasteriser.
+class Lighting(NamedTuple):
+    """The light of `shade` as a function of varyings and uniforms, for the soft rasteriser.
 
     Attributes:
-        values: `[F, 3, K]` at the corners of faces.
-        shine: `(colours, values) -> colours`, lists of arrays of any one shape, elementwise.
-        even: whether it is the same all over each face.
+        varyings: `[F, 3, K]` at the corners of faces, to be interpolated.
+        uniforms: `[U]` what is the same everywhere.
+        lit: `(colours, varyings, uniforms) -> colours`, lists of arrays of any one shape, or of
+            numbers; elementwise, static and hashable.
+        constant: whether light is the same all over each face.
     """
 
-    values: jax.Array  # [F, 3, K]
-    shine: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]]
-    even: bool = False
+    varyings: jax.Array  # [F, 3, K]
+    uniforms: jax.Array  # [U]
+    lit: Callable[[list, list, list], list]
+    constant: bool = False
 
 
-def corner_light(
+def lighting_of(
     mesh: Mesh,
     lights: Lights | None,
     *,
     eye: jax.Array,
     shading: str,
     two_sided: bool,
-) -> CornerLight:
+) -> Lighting:
     """The light of `shade`, for scenes already checked.
 
     Args:
@@ -324,71 +326,123 @@ def corner_light(
     matte = lights is None
     lights = make_lights() if lights is None else lights
     turned_to, reflected_to = eye if two_sided else None, None if matte else eye
+    none = jnp.zeros(0, mesh.vertices.dtype)
     if shading == "flat":
         by_face = _light_faces(mesh, lights, turned_to, reflected_to)
         parts = [light[:, None] for light in by_face if light is not None]
         values = jnp.concatenate(parts, axis=-1)
         values = jnp.broadcast_to(values, (*mesh.faces.shape, values.shape[-1]))
-        return CornerLight(values, _multiply_and_add, even=True)
+        return Lighting(values, none, _multiply_and_add, constant=True)
     if shading == "gouraud":
         sides, by_vertex = _light_vertices(mesh, lights, turned_to, reflected_to)
         parts = [gather(light, sides) for light in by_vertex if light is not None]
-        return CornerLight(jnp.concatenate(parts, axis=-1), _multiply_and_add)
+        return Lighting(jnp.concatenate(parts, axis=-1), none, _multiply_and_add)
 
-    # Give each corner its place, its normal, and all that the lights are.
-    places = gather(_finite(mesh.vertices), mesh.faces)
+    # Give each corner its normal, turned to the viewer, and its position if light depends on it.
     normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
     back = _shows_back(mesh, face_normals(mesh.vertices, mesh.faces), turned_to)
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
-    numbers = [getattr(lights, field.name) for field in dataclasses.fields(lights)]
-    numbers += [] if matte else [eye]
-    same = jnp.concatenate([number.reshape(-1) for number in numbers])
-    same = jnp.broadcast_to(same[None, None], (*mesh.faces.shape, same.size))
-    values = jnp.concatenate([places, normals, same.astype(places.dtype)], axis=-1)
-    shine = _shine_phong(lights.directions.shape[0], lights.positions.shape[0], not matte)
-    return CornerLight(values, shine)
+    layout = _PhongLayout(lights.directions.shape[0], lights.positions.shape[0], not matte)
+    varyings = [normals]
+    if layout.has_positions:
+        varyings.append(gather(_finite(mesh.vertices), mesh.faces))
+    return Lighting(
+        jnp.concatenate(varyings, axis=-1),
+        layout.pack(lights, eye).astype(normals.dtype),
+        _lit_phong(layout),
+    )
 
 
-def _multiply_and_add(colors: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
-    """Colours times the first three values, plus the next three, if there are any."""
-    colors = [color * light for color, light in zip(colors, values[:3], strict=True)]
-    if len(values) > 3:
-        colors = [color + shine for color, shine in zip(colors, values[3:], strict=True)]
+def lit_at(
+    lighting: Lighting, colors: jax.Array, face: jax.Array, barycentrics: jax.Array
+) -> jax.Array:
+    """Colours `[..., C]` in that light at points on faces, see `sample_texture`."""
+    own = jnp.clip(face, 0, lighting.varyings.shape[0] - 1)
+    here = (gather(lighting.varyings, own) * barycentrics[..., None]).sum(-2)
+    parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, here)]
+    return jnp.stack(lighting.lit(*parts, list(lighting.uniforms)), axis=-1)
+
+
+def _multiply_and_add(colors: list, varyings: list, uniforms: list) -> list:
+    """Colours times the first three varyings, plus the next three, if there are any."""
+    return _apply(colors, varyings[:3], varyings[3:] or None)
+
+
+def _apply(colors: list, diffuse: list, reflection: list | None) -> list:
+    """Colours in diffuse light, and with what they reflect."""
+    colors = [color * light for color, light in zip(colors, diffuse, strict=True)]
+    if reflection is not None:
+        colors = [color + shine for color, shine in zip(colors, reflection, strict=True)]
     return colors
 
 
-@functools.cache
-def _shine_phong(directional: int, point: int, reflects: bool) -> Callable:
-    """Light by interpolated places and normals; made once for so many lights."""
-    shapes = {
-        "ambient": (3,),
-        "directions": (directional, 3),
-        "direction_colors": (directional, 3),
-        "positions": (point, 3),
-        "position_colors": (point, 3),
-        "specular": (3,),
-        "shininess": (),
-    }
+class _PhongLayout(NamedTuple):
+    """How lights, and the viewpoint that they are reflected to, are laid out as uniforms."""
 
-    def shine(colors: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
-        # Unpack the numbers in the order that they were packed in.
-        rest = iter(values[6:])
+    directional: int
+    point: int
+    reflects: bool
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether light depends on where a point is."""
+        return self.point > 0 or self.reflects
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "ambient": (3,),
+            "directions": (self.directional, 3),
+            "direction_colors": (self.directional, 3),
+            "positions": (self.point, 3),
+            "position_colors": (self.point, 3),
+        }
+        if self.reflects:
+            shapes |= {"specular": (3,), "shininess": ()}
+        return shapes
+
+    def pack(self, lights: Lights, eye: jax.Array) -> jax.Array:
+        """All numbers in a row `[U]`."""
+        numbers = [getattr(lights, name) for name in self._shapes()]
+        numbers += [eye] if self.reflects else []
+        return jnp.concatenate([number.reshape(-1) for number in numbers])
+
+    def unpack(self, uniforms: list, ndim: int) -> tuple[Lights, jax.Array | None]:
+        """Lights and viewpoint by components, as `_light_at` takes them.
+
+        Args:
+            uniforms: those numbers, each of a shape that is broadcast to that of points.
+            ndim: how many axes points have.
+        """
+        rest = iter(uniforms)
 
         def take(shape: tuple[int, ...]) -> jax.Array:
             numbers = [next(rest) for _ in range(math.prod(shape))]
             if not numbers:
-                return jnp.zeros((3, 0, *values[0].shape), values[0].dtype)
-            stacked = jnp.stack(numbers).reshape(*shape, *values[0].shape)
+                return jnp.zeros((3, 0, *(1,) * ndim), uniforms[0].dtype)
+            axes = (*(1,) * (ndim - numbers[0].ndim), *numbers[0].shape)
+            stacked = jnp.stack(numbers).reshape(*shape, *axes)
             return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
 
-        lights = Lights(**{name: take(shape) for name, shape in shapes.items()})
-        eye = jnp.stack(list(rest))[:, None] if reflects else None
-        normal = jnp.stack(unit3((values[3], values[4], values[5])))[:, None]
-        diffuse, reflection = _light_at(jnp.stack(values[:3])[:, None], normal, lights, eye)
-        return _multiply_and_add(colors, [*diffuse, *(reflection or [])])
+        parts = {name: take(shape) for name, shape in self._shapes().items()}
+        if not self.reflects:
+            parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
+            return Lights(**parts), None
+        return Lights(**parts), take((4,))[:, None]
 
-    return shine
+
+@functools.cache
+def _lit_phong(layout: _PhongLayout) -> Callable:
+    """`Lighting.lit` by interpolated normals and positions; made once, for it is static."""
+
+    def lit(colors: list, varyings: list, uniforms: list) -> list:
+        lights, eye = layout.unpack(uniforms, varyings[0].ndim)
+        normal = jnp.stack(unit3((varyings[0], varyings[1], varyings[2])))
+        point = jnp.stack(varyings[3:6]) if layout.has_positions else jnp.zeros_like(normal)
+        diffuse, reflection = _light_at(point[:, None], normal[:, None], lights, eye)
+        return _apply(colors, diffuse, reflection)
+
+    return lit
 
 
 def _light_faces(

@@ -26,6 +26,7 @@ FLOORS = [
     {"_textures", "shapes"},
     {"_batch", "_subdivide", "_surface"},
     {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
+    {"_shader"},
     {"_soft"},
     {"_render"},
     {"losses", "_formats"},
