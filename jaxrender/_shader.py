@@ -27,7 +27,7 @@ class Surface(NamedTuple):
     varyings: jax.Array  # [F, 3, K] of each corner
     uniforms: jax.Array  # [U]
     table: jax.Array  # [R, T] what is read
-    index: jax.Array  # [F, I] int32 what of it each face reads
+    indices: jax.Array  # [F, I] int32 what of it each face reads
 
 
 def surface_of(
@@ -82,7 +82,7 @@ def surface_of(
         jnp.concatenate([part.astype(dtype) for part in varyings], -1),
         jnp.concatenate([part.astype(dtype) for part in uniforms]),
         jnp.zeros((1, 1), dtype) if inputs.table is None else inputs.table.astype(dtype),
-        inputs.index,
+        inputs.indices,
     )
 
 
@@ -92,7 +92,7 @@ class _Inputs(NamedTuple):
     varyings: jax.Array  # [F, 3, K]
     uniforms: jax.Array  # [U]
     table: jax.Array | None  # [R, T]
-    index: jax.Array  # [F, I]
+    indices: jax.Array  # [F, I]
 
 
 def _inputs_of(texture: Texture, faces: jax.Array, dtype: DTypeLike) -> _Inputs:

@@ -24,7 +24,8 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender import _render, _shading, _soft
+from jaxrender import _render, _soft
+from jaxrender._shading import reflection
 from jaxrender.ops import soft
 
 ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
@@ -317,8 +318,8 @@ def test_golden_pipelines(golden, monkeypatch, name):
     """`render` against `SoftRenderer`: pictures, gradients to vertices and textures."""
     monkeypatch.setattr(_render, "_render", _render._render.__wrapped__)
     # Its max(0, x) has the slope 0 at 0, which `jnp.maximum` has not: walls lit from above.
-    mix = _shading._mix
-    monkeypatch.setattr(_shading, "_mix", lambda *a: mix(a[0], *map(jax.nn.relu, a[1:])))
+    plain = reflection._sum_lights
+    monkeypatch.setattr(reflection, "_sum_lights", lambda *a: plain(a[0], *map(jax.nn.relu, a[1:])))
     data = golden(f"softras/renderer_{name}.npz")
     options = json.loads(str(data["options"]))
     rules = options["rasterizer"]

@@ -94,7 +94,7 @@ class _Points(NamedTuple):
 
     program: TextureProgram
     seen: jax.Array  # whether a face is there
-    index: list[jax.Array]
+    indices: list[jax.Array]
     varyings: list[jax.Array]
     uniforms: list[jax.Array]
 
@@ -131,7 +131,7 @@ def _read(texture: Texture, points: _Points) -> tuple[jax.Array, jax.Array, jax.
     table = texture.table()
     if table is None:
         raise ValueError(f"`texture` of kind {type(texture).__name__} has no table.")
-    rows, weights = points.program.taps(points.index, points.varyings, points.uniforms)
+    rows, weights = points.program.taps(points.indices, points.varyings, points.uniforms)
     weights = jnp.where(points.seen[..., None], jnp.stack(weights, -1), 0)
     return table, jnp.stack(rows, -1), weights
 

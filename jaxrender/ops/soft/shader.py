@@ -120,14 +120,14 @@ def shade_backward(
     if shader.taps is not None:
         rows, _ = _taps(inputs, varyings, uniforms, shader, shape)
         weights, weights_vjp = jax.vjp(
-            lambda *values: _taps(inputs, *values, shader, shape)[1], varyings, uniforms
+            lambda own, same: _taps(inputs, own, same, shader, shape)[1], varyings, uniforms
         )
         taps = _read_texels(inputs, rows)
         texel = _blend_taps(taps, weights)
 
     # Go back through the colour function, then through the reading.
     colors, color_vjp = jax.vjp(
-        lambda *values: _colors(*values, shader, shape), texel, varyings, uniforms
+        functools.partial(_colors, shader=shader, shape=shape), texel, varyings, uniforms
     )
     d_texel, d_varyings, d_uniforms = color_vjp(d_color)
     d_taps = []
