@@ -33,7 +33,14 @@ from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
 from jaxrender._surface import orient_faces
-from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors, sample_texture
+from jaxrender._textures import (
+    FaceCubes,
+    FaceTexels,
+    Texture,
+    UVTexture,
+    VertexColors,
+    sample_texture,
+)
 from jaxrender._types import (
     NO_FACE,
     Camera,
@@ -70,6 +77,7 @@ __all__ = [
     "Projection",
     "ScreenMesh",
     "Soft",
+    "Texture",
     "UVTexture",
     "VertexColors",
     "camera_position",

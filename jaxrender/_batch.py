@@ -7,21 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxrender._checks import check_array, check_faces
-from jaxrender._textures import (
-    FaceCubes,
-    FaceTexels,
-    UVTexture,
-    VertexColors,
-    check_texture,
-    encoding_of,
-)
+from jaxrender._textures import Texture, check_texture, encoding_of
+from jaxrender._textures.kinds import pad_rows
 from jaxrender._types import Mesh
 
 
@@ -35,7 +28,8 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
 
     Args:
         meshes: at least one; either none has a texture, or all have the same kind, with the same
-            encoding, number of channels, texels per side and size of image.
+            encoding, number of channels, texels per side and size of image. A kind of your own
+            needs a method `padded`, see `Texture`.
 
     Returns:
         As many meshes; their arrays have the same shapes.
@@ -52,19 +46,12 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     checked = [_checked(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
     if not checked:
         raise ValueError("`meshes` must hold at least one mesh, got none.")
-    _check_alike([mesh.texture for mesh in checked])
     vertices = max(mesh.vertices.shape[0] for mesh in checked)
     faces = max(mesh.faces.shape[0] for mesh in checked)
-    coordinates = max(
-        mesh.texture.uv.shape[0] if isinstance(mesh.texture, UVTexture) else 0 for mesh in checked
-    )
+    textures = _pad_textures([mesh.texture for mesh in checked], vertices, faces)
     return [
-        Mesh(
-            _pad(mesh.vertices, vertices, repeat=True),
-            _pad_faces(mesh.faces, faces),
-            _pad_texture(mesh.texture, vertices, faces, coordinates),
-        )
-        for mesh in checked
+        Mesh(pad_rows(mesh.vertices, vertices, repeat=True), _pad_faces(mesh.faces, faces), texture)
+        for mesh, texture in zip(checked, textures, strict=True)
     ]
 
 
@@ -99,58 +86,60 @@ def _checked(name: str, mesh: Any) -> Mesh:
     return Mesh(vertices, faces, check_texture(mesh.texture, Mesh(vertices, faces)))
 
 
-def _check_alike(textures: list[Any]) -> None:
-    """Rejects textures that cannot be stacked, since more than their padded axes differ."""
-    padded = {VertexColors: 1, FaceTexels: 1, FaceCubes: 1, UVTexture: 0}
-
-    def kind(texture: Any) -> tuple:
-        if texture is None:
-            return ("no texture",)
-        colors = jax.tree.leaves(texture)[0]
-        fixed = []
-        if isinstance(texture, UVTexture):
-            parts = ("pages", "tint", "samplers")
-            fixed = [f"wrap {texture.wrap!r}", f"filter {texture.filter!r}"]
-            fixed += [f"no {part}" for part in parts if getattr(texture, part) is None]
-        return type(texture).__name__, *colors.shape[padded[type(texture)] :], *fixed
-
-    first = kind(textures[0])
+def _pad_textures(
+    textures: list[Texture | None], vertices: int, faces: int
+) -> list[Texture | None]:
+    """Pads textures, and rejects those that cannot be stacked: what differs is not padding."""
+    first = textures[0]
     for index, texture in enumerate(textures):
-        both = texture is not None and textures[0] is not None
-        if both and encoding_of(texture) != encoding_of(textures[0]):
+        if type(texture) is not type(first):
+            _reject_unlike(first, texture, index)
+        if encoding_of(texture) != encoding_of(first):
             raise ValueError(
                 "`meshes` must have textures of one encoding, got "
-                f"{encoding_of(textures[0])!r} in meshes[0] and {encoding_of(texture)!r} in "
+                f"{encoding_of(first)!r} in meshes[0] and {encoding_of(texture)!r} in "
                 f"meshes[{index}]. Convert the colours with jaxrender.to_display or "
                 "jaxrender.to_linear and set `encoding`, or load all with the same `colors`."
             )
-        if kind(texture) != first:
-            raise ValueError(
-                "`meshes` must have textures of one kind, with the same channels, texels per side, "
-                "image size, wrap and filter, all or none with pages, tint and samplers, got "
-                f"{first} in meshes[0] and {kind(texture)} in meshes[{index}]. Resize images, or "
-                "make FaceTexels of them: io.bake_texels."
-            )
+    if first is None:
+        return textures
+    dressed = [texture for texture in textures if texture is not None]
+    padded = [texture.padded(vertices, faces, dressed) for texture in dressed]
+    for index, texture in enumerate(padded):
+        if _description(texture) != _description(padded[0]):
+            _reject_unlike(padded[0], texture, index)
+    return list(padded)
 
 
-def _pad_texture(texture: Any, vertices: int, faces: int, coordinates: int) -> Any:
-    if isinstance(texture, VertexColors):
-        return dataclasses.replace(texture, colors=_pad(texture.colors, vertices))
-    if isinstance(texture, FaceTexels):
-        return dataclasses.replace(texture, texels=_pad(texture.texels, faces))
-    if isinstance(texture, FaceCubes):
-        return dataclasses.replace(texture, cubes=_pad(texture.cubes, faces))
-    if isinstance(texture, UVTexture):
-        pages, tint, samplers = texture.pages, texture.tint, texture.samplers
-        return dataclasses.replace(
-            texture,
-            uv=_pad(texture.uv, coordinates),
-            faces=_pad(texture.faces, faces),
-            pages=None if pages is None else _pad(pages, faces, repeat=True),
-            tint=None if tint is None else _pad(tint, coordinates),
-            samplers=None if samplers is None else _pad(samplers, faces, repeat=True),
-        )
-    return texture
+def _reject_unlike(first: Texture | None, other: Texture | None, index: int) -> NoReturn:
+    """Says how two textures differ.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        "`meshes` must have textures of one kind, with the same channels, texels per side, image "
+        "size, wrap and filter, all or none with pages, tint and samplers, got "
+        f"{_description(first)} in meshes[0] and {_description(other)} in meshes[{index}]. "
+        "Resize images, or make FaceTexels of them: io.bake_texels."
+    )
+
+
+def _description(texture: Texture | None) -> tuple:
+    """Kind, sizes and static fields of a texture."""
+    if texture is None:
+        return ("no texture",)
+    fields: Any = texture  # a dataclass, as all kinds are
+    values = {field.name: getattr(texture, field.name) for field in dataclasses.fields(fields)}
+    parts = [type(texture).__name__]
+    for name, value in values.items():
+        if value is None:
+            parts.append(f"no {name}")
+        elif isinstance(value, jax.Array):
+            parts.append(f"{name} {list(value.shape)}")
+        else:
+            parts.append(f"{name} {value!r}")
+    return tuple(parts)
 
 
 def _pad_faces(faces: jax.Array, count: int) -> jax.Array:
@@ -158,13 +147,3 @@ def _pad_faces(faces: jax.Array, count: int) -> jax.Array:
     missing = (count - faces.shape[0], 3)
     corner = faces[:1, :1] if faces.shape[0] else jnp.zeros((1, 1), faces.dtype)
     return jnp.concatenate([faces, jnp.broadcast_to(corner, missing)])
-
-
-def _pad(array: jax.Array, count: int, *, repeat: bool = False) -> jax.Array:
-    """Appends rows up to `count`: zeros, or the first row again where there is one."""
-    missing = count - array.shape[0]
-    if repeat and array.shape[0]:
-        rows = jnp.broadcast_to(array[:1], (missing, *array.shape[1:]))
-    else:
-        rows = np.zeros((missing, *array.shape[1:]), array.dtype)
-    return jnp.concatenate([array, rows])

@@ -106,6 +106,21 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
     return array.astype(jnp.int32)
 
 
+def check_known_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
+    """Returns faces with values, also where the surroundings are being traced.
+
+    Raises:
+        ValueError: they are traced themselves, or are no faces.
+    """
+    if not is_concrete(faces):
+        raise ValueError(
+            f"`{name}` must be known, got a traced value. Subdivide outside of jax.jit and "
+            "jax.vmap, or close over the faces instead of passing them as an argument."
+        )
+    with jax.ensure_compile_time_eval():
+        return check_faces(name, faces, vertex_count)
+
+
 def check_image_size(image_size: Any) -> tuple[int, int]:
     """Returns `(H, W)` as positive Python ints.
 

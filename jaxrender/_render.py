@@ -31,10 +31,10 @@ from jaxrender._nmr import NMR
 from jaxrender._rasterize import CULLS, rasterize_hard
 from jaxrender._shading import (
     SHADINGS,
-    CornerLight,
+    Lighting,
     check_lights,
     check_lit,
-    corner_light,
+    lighting_of,
     shade,
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
@@ -326,7 +326,7 @@ def _render(
         background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("shade"):
-            light = _corner_light(mesh, lights, camera, shading, two_sided)
+            light = _lighting(mesh, lights, camera, shading, two_sided)
         options = {"image_size": samples, "near": near, "far": far, "cull": cull}
         with jax.named_scope("rasterize"):
             image, drawn = draw_soft(screen, mesh.texture, light, background, rasterizer, **options)
@@ -401,14 +401,14 @@ def _project(
         )
 
 
-def _corner_light(
+def _lighting(
     mesh: Mesh, lights: Lights | None, camera: Camera, shading: str, two_sided: bool
-) -> CornerLight | None:
-    """Light at the corners of faces, for the soft rasteriser."""
+) -> Lighting | None:
+    """Light on the faces, for the soft rasteriser."""
     if shading == "none" or mesh.faces.shape[0] == 0:
         return None
     eye = viewpoint(camera)
-    return corner_light(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
+    return lighting_of(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
 
 
 def _with_gradient(

@@ -26,23 +26,11 @@ from jaxrender._checks import (
     warn_out_of_range,
 )
 from jaxrender._rasterize import CULLS
-from jaxrender._shading import CornerLight
-from jaxrender._textures import (
-    FaceTexels,
-    Texture,
-    UVTexture,
-    VertexColors,
-    channels,
-    check_texture,
-    cube_taps,
-    encoding_of,
-    sample_texture,
-    texel_taps,
-    uv_taps,
-)
+from jaxrender._shader import surface_of
+from jaxrender._shading import Lighting, lit_at
+from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
 from jaxrender.distributions import DISTRIBUTIONS, logistic
-from jaxrender.ops.deterministic import gather
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
@@ -54,7 +42,6 @@ from jaxrender.ops.soft.structs import (
     Blend,
     Scene,
     Settings,
-    Shader,
     Uniforms,
 )
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
@@ -130,116 +117,6 @@ def _after(generator: Callable, distribution: Callable) -> Callable:
 @functools.cache
 def _exceeds_half(distribution: Callable) -> Callable:
     return lambda x: (distribution(x) > 0.5).astype(x.dtype)
-
-
-# --- shader: how varyings become colours ----------------------------------------------------------
-
-
-@functools.cache
-def _read_texels(side: int) -> Callable:
-    """Reads `FaceTexels` at the barycentrics that come first among the varyings."""
-    return lambda index, values: texel_taps(index[0], values[0], values[1], side)
-
-
-@functools.cache
-def _read_cubes(side: int) -> Callable:
-    """Reads `FaceCubes` there."""
-    return lambda index, values: cube_taps(index[0], values[:3], side)
-
-
-@functools.cache
-def _read_uv(width: int, wrap: str | tuple[str, str], filter: str) -> Callable:
-    """Reads `UVTexture` at the texture coordinates that come first."""
-    return lambda index, values: uv_taps(values[0], values[1], index, width, wrap, filter)
-
-
-@functools.cache
-def _color(first: int, count: int, shine: Callable | None) -> Callable:
-    """Colours: what is read, times `count` varyings from the `first` on; in light, if any.
-
-    Without the one or the other (`count` is 0) it is the other alone.
-    """
-
-    def color(texel: list[jax.Array], values: list[jax.Array]) -> list[jax.Array]:
-        colors, light = values[first : first + count], values[first + count :]
-        if texel:
-            colors = list(map(jnp.multiply, texel, colors)) if count else texel
-        return colors if shine is None else shine(colors, light)
-
-    return color
-
-
-def _shader(
-    texture: Texture,
-    faces: jax.Array,
-    light: CornerLight | None,
-    dtype: jnp.dtype,
-    *,
-    at_corners: bool,
-) -> tuple[Shader, jax.Array, jax.Array, jax.Array]:
-    """The shader of a texture in a light, and what it reads.
-
-    Args:
-        texture: of the mesh.
-        faces: `[F, 3]` int32 of the mesh.
-        light: on it, if any.
-        dtype: of the picture.
-        at_corners: whether light is the same all over a face, or multiplies at the corners.
-
-    Returns:
-        The shader, varyings of the corners `[F, 3, K]`, texels `[R, C']` and where those of a face
-        are `[F, I]`.
-    """
-    count = faces.shape[0]
-    table, index, coordinates = jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32), []
-    taps = colors = tint = None
-    if texture is None:
-        colors = jnp.ones((count, 3, 3), dtype)
-    elif isinstance(texture, VertexColors):
-        colors = gather(texture.colors, faces)
-    elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
-        colors = jnp.broadcast_to(texture.texels[:, 0], (count, 3, channels(texture)))
-    elif isinstance(texture, UVTexture):
-        coordinates = [gather(texture.uv, texture.faces)]
-        height, width, _ = texture.image.shape
-        taps = _read_uv(width, texture.wrap, texture.filter)
-        table = texture.image.reshape(height * width, -1)
-        index = texture.pages
-        if index is None:
-            index = jnp.broadcast_to(jnp.array([0, height, width], jnp.int32), (count, 3))
-        if texture.samplers is not None:
-            index = jnp.concatenate([index, texture.samplers], axis=-1)
-        tint = None if texture.tint is None else gather(texture.tint, texture.faces)
-    else:
-        coordinates = [jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))]
-        texels = texture.texels if isinstance(texture, FaceTexels) else texture.cubes
-        side = texels.shape[1]
-        taps = _read_texels(side) if isinstance(texture, FaceTexels) else _read_cubes(side)
-        table = texels.reshape(-1, texels.shape[-1])
-        index = jnp.arange(count, dtype=jnp.int32)[:, None] * (table.shape[0] // max(count, 1))
-
-    constant = texture is None or (isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1)
-    constant = constant and (light is None or light.even)
-
-    # Light colours at the corners where that is all; else let light be interpolated as well.
-    if light is not None and colors is not None and at_corners:
-        parts = [[part[..., c] for c in range(part.shape[-1])] for part in (colors, light.values)]
-        colors, light = jnp.stack(light.shine(*parts), axis=-1), None
-    own_colors = [part for part in (colors, tint) if part is not None]
-    varyings = coordinates + own_colors
-    color = None
-    if light is not None or taps is not None:
-        first = sum(part.shape[-1] for part in coordinates)
-        own = sum(part.shape[-1] for part in own_colors)
-        color = _color(first, own, None if light is None else light.shine)
-        varyings = varyings + ([] if light is None else [light.values])
-    values = jnp.concatenate([part.astype(dtype) for part in varyings], axis=-1)
-    return (
-        Shader(channels(texture), taps, color, constant and color is None),
-        values,
-        table.astype(dtype),
-        index,
-    )
 
 
 # --- the rasteriser -------------------------------------------------------------------------------
@@ -367,8 +244,8 @@ def _depth_scale(
 
 def blend_scene(
     screen: ScreenMesh,
-    texture: Texture,
-    light: CornerLight | None,
+    texture: Texture | None,
+    light: Lighting | None,
     soft: Soft,
     *,
     image_size: tuple[int, int],
@@ -418,13 +295,13 @@ def blend_scene(
     squared = soft.squared or soft.distance == "hard"
     generator, takes_maximum = _generator(soft, distribution)
 
-    # Lay out the varyings of the pieces' corners.
+    # Lay out what the shader is given, for the pieces' corners.
     count = draw_mode.size
     shader, texels, index = None, jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32)
-    varyings = jnp.zeros((count, 3, 0), dtype)
+    varyings, shader_uniforms = jnp.zeros((count, 3, 0), dtype), jnp.zeros(0, dtype)
     if soft.aggregate_rgb == "softmax":
-        at_corners = soft.faithful or (light is not None and light.even)
-        shader, varyings, texels, index = _shader(
+        at_corners = soft.faithful or (light is not None and light.constant)
+        shader, varyings, shader_uniforms, texels, index = surface_of(
             texture, faces, light, dtype, at_corners=at_corners
         )
         constant = shader.constant_per_face
@@ -457,7 +334,7 @@ def blend_scene(
 
     # Blend them.
     return soft_blend(
-        Scene(pieces.corners, draw_mode, varyings, texels, index),
+        Scene(pieces.corners, draw_mode, varyings, shader_uniforms, texels, index),
         Uniforms(
             sigma=sigma * unit,
             inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
@@ -486,8 +363,8 @@ def _of_pieces(
 
 def draw_soft(
     screen: ScreenMesh,
-    texture: Texture,
-    light: CornerLight | None,
+    texture: Texture | None,
+    light: Lighting | None,
     background: jax.Array,
     soft: Soft,
     *,
@@ -563,8 +440,8 @@ def soft_silhouette(
 
 def _nearest_colors(
     screen: ScreenMesh,
-    texture: Texture,
-    light: CornerLight | None,
+    texture: Texture | None,
+    light: Lighting | None,
     soft: Soft,
     *,
     image_size: tuple[int, int],
@@ -589,19 +466,15 @@ def _nearest_colors(
         face, barycentrics, depth = hard_fragments(
             vertices, faces, near, far, image_size, screen.perspective, cull
         )
-    own = jnp.clip(face, 0, faces.shape[0] - 1)
     rgb = sample_texture(texture, faces, face, barycentrics)
     if light is not None:
-        here = (gather(light.values, own) * barycentrics[..., None]).sum(-2)
-        parts = [[part[..., c] for c in range(part.shape[-1])] for part in (rgb, here)]
-        lit = jnp.stack(light.shine(*parts), axis=-1)
-        rgb = jnp.where((face < 0)[..., None], rgb, lit)
+        rgb = jnp.where((face < 0)[..., None], rgb, lit_at(light, rgb, face, barycentrics))
     return rgb, (face < 0).astype(rgb.dtype), depth
 
 
 def rasterize_soft(
     screen: ScreenMesh,
-    texture: Texture = None,
+    texture: Texture | None = None,
     *,
     image_size: tuple[int, int],
     sigma: ArrayLike = 1e-5,

@@ -16,14 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_faces, is_concrete
-from jaxrender._textures import (
-    FaceCubes,
-    FaceTexels,
-    Texture,
-    UVTexture,
-    VertexColors,
-    check_texture,
-)
+from jaxrender._textures import check_texture
 from jaxrender._types import Mesh
 
 
@@ -92,9 +85,7 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     _, vertex = connected_components(graph, directed=False)
     _, first = np.unique(vertex, return_index=True)
     source = faces.reshape(-1)[first]
-    texture = mesh.texture
-    if isinstance(texture, VertexColors):
-        texture = dataclasses.replace(texture, colors=texture.colors[source])
+    texture = None if mesh.texture is None else mesh.texture.of_vertices(source)
     new_faces = jnp.asarray(vertex.reshape(-1, 3), mesh.faces.dtype)
     return dataclasses.replace(
         mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture
@@ -113,8 +104,8 @@ def orient_faces(mesh: Mesh) -> Mesh:
     world is right-handed, and an open one that of most of its faces. A room, or a cavity, has its
     front outside as well; light that is `two_sided` does not mind.
 
-    A face is turned by exchanging its first two corners; its texture turns with it. Faces keep
-    their order, vertices are untouched.
+    A face is turned by exchanging its first two corners; its texture turns with it (one of your
+    own needs a method `turned`, see `Texture`). Faces keep their order, vertices are untouched.
 
     Args:
         mesh: with known vertices and faces; the texture may be traced.
@@ -142,7 +133,8 @@ def orient_faces(mesh: Mesh) -> Mesh:
     turned = turned_faces(vertices, faces)
     with jax.ensure_compile_time_eval():
         wound = jnp.asarray(_turn(faces, turned), jnp.int32)
-    return dataclasses.replace(mesh, faces=wound, texture=_turned_texture(texture, turned))
+    texture = None if texture is None else texture.turned(turned)
+    return dataclasses.replace(mesh, faces=wound, texture=texture)
 
 
 def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:
@@ -230,20 +222,3 @@ def turned_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _turn(faces: Any, turned: np.ndarray) -> Any:
     """Faces `[F, 3]` with the first two corners of those that are turned exchanged."""
     return np.where(turned[:, None], np.asarray(faces)[:, [1, 0, 2]], faces)
-
-
-def _turned_texture(texture: Texture, turned: np.ndarray) -> Texture:
-    """The texture of faces whose first two corners are exchanged."""
-    if isinstance(texture, FaceTexels):
-        swapped = texture.texels.swapaxes(1, 2)
-        texels = jnp.where(turned[:, None, None, None], swapped, texture.texels)
-        return dataclasses.replace(texture, texels=texels)
-    if isinstance(texture, FaceCubes):
-        swapped = texture.cubes.swapaxes(1, 2)
-        cubes = jnp.where(turned[:, None, None, None, None], swapped, texture.cubes)
-        return dataclasses.replace(texture, cubes=cubes)
-    if isinstance(texture, UVTexture):
-        swapped = texture.faces[:, np.array([1, 0, 2])]
-        faces = jnp.where(turned[:, None], swapped, texture.faces)
-        return dataclasses.replace(texture, faces=faces)
-    return texture

@@ -112,7 +112,8 @@ class Mesh:
     Attributes:
         vertices: `[V, 3]` positions, scene units.
         faces: `[F, 3]` int32 vertex indices; counter-clockwise on screen is the front.
-        texture: one of `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, or None for white.
+        texture: `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, a `Texture` of your own, or
+            None for white.
     """
 
     vertices: jax.Array  # [V, 3]

@@ -20,7 +20,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._bake import bake_cubes, bake_texels
 from jaxrender._checks import check_array, check_choice, check_faces, check_image_size
 from jaxrender._color import ENCODINGS
 from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
@@ -34,6 +33,7 @@ from jaxrender._formats.convert import (
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
+from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh, is_padding
 
 __all__ = [

@@ -16,7 +16,7 @@ from quick import jit
 from reference import soup
 
 import jaxrender as jr
-from jaxrender._bake import bake_cubes
+from jaxrender._textures.bake import bake_cubes
 from jaxrender.ops import hard, nmr
 
 SCHEDULES = sorted(nmr.SCHEDULES)

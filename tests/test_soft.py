@@ -24,7 +24,8 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender import _render, _shading, _soft
+from jaxrender import _render, _soft
+from jaxrender._shading import reflection
 from jaxrender.ops import soft
 
 ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
@@ -61,62 +62,41 @@ def channel_last(array: np.ndarray) -> np.ndarray:
 # --- the ancestor's numbers -------------------------------------------------------------------
 
 
-class SoftRasReads:
-    """Has `FaceTexels` read as SoftRas does: beyond its face's texels are those of the next face.
+class SoftRasTexels(jr.Texture):
+    """`FaceTexels` as SoftRas reads them: beyond its face's texels are those of the next face.
 
     Which triangle of a texel's square is read is decided by rounding along the diagonal;
     `diagonal` is where that lies, 1 in SoftRas.
     """
 
-    def __init__(self, monkeypatch):
-        self.diagonal, self.plain = 1.0, _soft._shader
-        self.next_item = 0.0  # colour of the first texel after those of this mesh
-        monkeypatch.setattr(_soft, "_shader", self.shader)
+    texels: jax.Array  # [F, R, R, 3]
+    diagonal: jax.Array  # []
+    next_item: jax.Array  # [3] colour of the first texel after those of this mesh
 
-    @staticmethod
-    @functools.cache
-    def taps(side):
-        def taps(index, values):
-            x, y = values[0] * side, values[1] * side
-            ix, iy = x.astype(jnp.int32), y.astype(jnp.int32)
-            low, high = iy * side + ix, (side - 1 - iy) * side + side - 1 - ix
-            texel = jnp.where(x + y - ix - iy <= values[3], low, high)
-            own = texel < side * side
-            # The second copy of the table has no gradient.
-            weights = [own.astype(x.dtype), 1 - own.astype(x.dtype)]
-            return [index[0] + texel, index[1] + texel], weights
+    def table(self):
+        side = self.texels.shape[1]
+        table = self.texels.reshape(-1, 3)
+        # The second copy of the table has no gradient.
+        after = jnp.broadcast_to(self.next_item.astype(table.dtype), (side**2 + 1, 3))
+        return jnp.concatenate([table, jax.lax.stop_gradient(table), after])
 
-        return taps
-
-    @staticmethod
-    def color(texel, values):
-        return texel
-
-    def next_texels(self, table, side):
-        return jnp.broadcast_to(jnp.asarray(self.next_item, table.dtype), (side**2 + 1, 3))
-
-    def shader(self, texture, faces, light, dtype, *, at_corners):
-        if not isinstance(texture, jr.FaceTexels):
-            return self.plain(texture, faces, light, dtype, at_corners=at_corners)
-        texels = texture.texels
-        count, side = texels.shape[:2]
-        if light is not None:  # it is the same all over a face
-            texels = texels * light.values[:, :1, None, :3]
-        barycentrics = jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))
-        diagonal = jnp.full((count, 3, 1), self.diagonal, dtype)
-        table = texels.reshape(count * side**2, -1).astype(dtype)
+    def indices(self, faces):
+        count, side = self.texels.shape[:2]
         first = jnp.arange(count, dtype=jnp.int32)[:, None] * side**2
-        return (
-            _soft.Shader(3, self.taps(side), self.color),
-            jnp.concatenate([barycentrics, diagonal], -1),
-            jnp.concatenate([table, jax.lax.stop_gradient(table), self.next_texels(table, side)]),
-            jnp.concatenate([first, first + len(table)], 1),
-        )
+        return jnp.concatenate([first, first + count * side**2], 1)
 
+    def uniforms(self):
+        return self.diagonal[None]
 
-@pytest.fixture
-def softras_reads(monkeypatch):
-    return SoftRasReads(monkeypatch)
+    def taps(self, index, varyings, uniforms):
+        side = self.texels.shape[1]
+        x, y = varyings[0] * side, varyings[1] * side
+        ix, iy = x.astype(jnp.int32), y.astype(jnp.int32)
+        low, high = iy * side + ix, (side - 1 - iy) * side + side - 1 - ix
+        texel = jnp.where(x + y - ix - iy <= uniforms[0], low, high)
+        own = texel < side * side
+        weights = [own.astype(x.dtype), 1 - own.astype(x.dtype)]
+        return [index[0] + texel, index[1] + texel], weights
 
 
 # These cover every kind of distance and of sum, clippings and batches.
@@ -166,20 +146,20 @@ class TestRasterFiles:
 
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("part", range(16))
-    def test_float64(self, golden, softras_reads, part):
+    def test_float64(self, golden, part):
         tolerances = {"image": 2e-7, "faces": 1e-7, "textures": 1e-7}
         for name in raster_names(golden)[part::16]:
-            check_raster(golden, softras_reads, name, np.float64, "_f64", tolerances)
+            check_raster(golden, name, np.float64, "_f64", tolerances)
 
     @pytest.mark.parametrize("part", range(4))
-    def test_float32(self, golden, softras_reads, part):
+    def test_float32(self, golden, part):
         # Twice the largest differences between float32 and float64 in the files.
         tolerances = {"image": 4e-3, "faces": 5e-3, "textures": 4e-4}
         for name in (raster_names(golden) if ALL_GOLDEN else FLOAT32_RASTERS)[part::4]:
-            check_raster(golden, softras_reads, name, np.float32, "", tolerances)
+            check_raster(golden, name, np.float32, "", tolerances)
 
 
-def check_raster(golden, softras_reads, name, dtype, suffix, tolerances):
+def check_raster(golden, name, dtype, suffix, tolerances):
     data = golden(f"softras/raster_{name}.npz")
     options = json.loads(str(data["options"]))
     count = data["faces"].shape[1]
@@ -187,13 +167,14 @@ def check_raster(golden, softras_reads, name, dtype, suffix, tolerances):
     numbers = [jnp.asarray(np.float32(options[name]), dtype) for name in names]
     numbers.append(jnp.asarray(options["background_color"], dtype))
 
-    def draw(corners, textures, sigma, gamma, near, far, eps, cutoff, background):
+    def draw(diagonal, corners, textures, sigma, gamma, near, far, eps, cutoff, background):
         vertices, faces = separate(corners)
         if options["texture_type"] == "vertex":
             texture = jr.VertexColors(textures.reshape(-1, 3))
         else:
             side = round(textures.shape[1] ** 0.5)
-            texture = jr.FaceTexels(textures.reshape(count, side, side, 3))
+            texels = textures.reshape(count, side, side, 3)
+            texture = SoftRasTexels(texels, jnp.asarray(diagonal, dtype), jnp.zeros(3, dtype))
         image = jr.rasterize_soft(
             jr.ScreenMesh(vertices, faces),
             texture,
@@ -215,8 +196,7 @@ def check_raster(golden, softras_reads, name, dtype, suffix, tolerances):
 
     @jit
     def both(diagonal, corners, textures, upstream, *numbers):
-        softras_reads.diagonal = diagonal
-        image, pull = jax.vjp(lambda *mesh: draw(*mesh, *numbers), corners, textures)
+        image, pull = jax.vjp(lambda *mesh: draw(diagonal, *mesh, *numbers), corners, textures)
         return image, *pull(upstream)
 
     for item, corners in enumerate(data["faces"]):
@@ -316,29 +296,39 @@ def golden_mesh(golden, data: dict, options: dict, item: int) -> jr.Mesh:
 
 
 def first_texel(data: dict, item: int) -> jax.Array:
-    """The lit colour of the first face of an item, which the last face before it may read."""
+    """The lit colour of the first face of an item, which the last face before it may read.
+
+    The light of that face, which will fall on it here, is taken off.
+    """
     if "textures" not in data or item >= len(data["textures"]):
         return jnp.zeros(3)
-    a, b, c = data["vertices"][item][data["face_indices"][item][0]].astype(np.float64)
-    normal = np.cross(c - b, a - b)
-    light = 0.5 + 0.5 * max(normal[1] / np.linalg.norm(normal), 0)
+    light = face_light(data, item, 0) / face_light(data, item - 1, -1)
     return jnp.asarray(data["textures"][item][0, 0] * light, jnp.float32)
 
 
+def face_light(data: dict, item: int, face: int) -> float:
+    """SoftRas's light on a face."""
+    a, b, c = data["vertices"][item][data["face_indices"][item][face]].astype(np.float64)
+    normal = np.cross(c - b, a - b)
+    return 0.5 + 0.5 * max(normal[1] / np.linalg.norm(normal), 0)
+
+
 @pytest.mark.parametrize("name", PIPELINES)
-def test_golden_pipelines(golden, softras_reads, monkeypatch, name):
+def test_golden_pipelines(golden, monkeypatch, name):
     """`render` against `SoftRenderer`: pictures, gradients to vertices and textures."""
     monkeypatch.setattr(_render, "_render", _render._render.__wrapped__)
     # Its max(0, x) has the slope 0 at 0, which `jnp.maximum` has not: walls lit from above.
-    mix = _shading._mix
-    monkeypatch.setattr(_shading, "_mix", lambda *a: mix(a[0], *map(jax.nn.relu, a[1:])))
+    plain = reflection._sum_lights
+    monkeypatch.setattr(reflection, "_sum_lights", lambda *a: plain(a[0], *map(jax.nn.relu, a[1:])))
     data = golden(f"softras/renderer_{name}.npz")
     options = json.loads(str(data["options"]))
     rules = options["rasterizer"]
 
     @jit
     def draw(diagonal, next_item, mesh, camera, upstream):
-        softras_reads.diagonal, softras_reads.next_item = diagonal, next_item
+        dressed = mesh.texture
+        if isinstance(dressed, jr.FaceTexels):
+            dressed = SoftRasTexels(dressed.texels, jnp.asarray(diagonal), next_item)
 
         def seen(vertices, texture):
             image = jr.render(
@@ -366,7 +356,7 @@ def test_golden_pipelines(golden, softras_reads, monkeypatch, name):
             )
             return jnp.concatenate([image.rgb, image.alpha[..., None]], -1)
 
-        image, pull = jax.vjp(seen, mesh.vertices, mesh.texture)
+        image, pull = jax.vjp(seen, mesh.vertices, dressed)
         return image, *pull(upstream)
 
     for item in range(len(data["images"])):

@@ -33,6 +33,13 @@ def textures(mesh):
         **{f"cubes {t}": jr.FaceCubes(some(faces, t, t, t, 3)) for t in (1, 2, 3, 4, 5)},
         "uv": jr.UVTexture(some(8, 8, 3), some(30, 2), uv_faces),
         "pages": jr.UVTexture(some(8, 7, 3), 2 * some(30, 2) - 0.5, uv_faces, pages, "clamp"),
+        "samplers": jr.UVTexture(
+            some(8, 7, 3),
+            some(30, 2),
+            uv_faces,
+            tint=some(30, 3),
+            samplers=random.integers(0, 2, (faces, 3)) * [1, 1, 0],
+        ),
     }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxrender._checks import check_array, check_faces
 from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._textures import (
+    FaceCubes,
     FaceTexels,
     UVTexture,
     VertexColors,
@@ -161,10 +162,12 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
     elif isinstance(texture, UVTexture):
         _take_pages(raw, texture)
     elif texture is not None:
+        name = type(texture).__name__
+        several = f"{name} of several texels per face"
         raise ValueError(
-            f"`mesh.texture`: no mesh file stores {type(texture).__name__} of several texels per "
-            "face. Keep them with numpy.savez, or drop them with "
-            "dataclasses.replace(mesh, texture=None)."
+            "`mesh.texture`: no mesh file stores "
+            f"{several if isinstance(texture, FaceTexels | FaceCubes) else name}. Keep its arrays "
+            "with numpy.savez, or drop it with dataclasses.replace(mesh, texture=None)."
         )
     return raw
 

@@ -38,9 +38,7 @@ coloured = jr.Mesh(mesh.vertices, mesh.faces, jr.VertexColors(jnp.ones((3, 3))))
 jr.io.save_image("out.png", image)
 
 
-def half(
-    picture: jax.Array, fragments: jr.Fragments, screen: jr.ScreenMesh
-) -> jax.Array:
+def half(picture: jax.Array, fragments: jr.Fragments, screen: jr.ScreenMesh) -> jax.Array:
     return jr.nmr_gradient(picture, fragments, screen) * 1.0
 
 

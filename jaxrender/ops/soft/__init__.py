@@ -1,7 +1,7 @@
 """The blend of all triangles that reach a pixel: SoftRas's aggregation, forward and backward.
 
-Shapes: `B` views, `N` triangles, `H, W` image, `K` varyings, `C` channels, `P` blocks of a
-pass, `h, w` block. Distances are in pixels, and so is `sigma`.
+Shapes: `B` views, `N` triangles, `H, W` image, `K` varyings, `U` uniforms of the shader, `C`
+channels, `P` blocks of a pass, `h, w` block. Distances are in pixels, and so is `sigma`.
 
 Forward. Triangle `j` reaches a pixel with the coverage `D_j = F(t_j)`, where `t = ±d²/σ` is
 positive inside. With its depth `z_j` and colour `c_j` there (see `triangle_setup.py`), the nearest
@@ -85,8 +85,8 @@ def soft_blend(
 ) -> Blend:
     """Blends the triangles of one view; see the top of the file.
 
-    Gradient: reverse mode; to corners, varyings, texels, `sigma`, `inverse_temperature` and
-    `background_depth`. Of `nearest_depth` there is none.
+    Gradient: reverse mode; to corners, varyings, the shader's uniforms, texels, `sigma`,
+    `inverse_temperature` and `background_depth`. Of `nearest_depth` there is none.
     """
     given = scene, uniforms
     return _soft_blend(*match_varying_axes(given, given), settings, schedule)
@@ -106,6 +106,7 @@ def _soft_blend_fwd(scene, uniforms, settings, schedule):
     needed = Needed(
         corners=moves[0].corners,
         varyings=moves[0].varyings,
+        shader_uniforms=moves[0].shader_uniforms,
         texels=moves[0].texels,
         sigma=moves[1].sigma,
         inverse_temperature=moves[1].inverse_temperature,

@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from jaxrender.ops.batching import batch_size
 from jaxrender.ops.deterministic import scatter_add
 from jaxrender.ops.framebuffer import Framebuffer
-from jaxrender.ops.soft.cotangents import BlendedPixels, Pixels, sum_sizes, triangle_cotangents
+from jaxrender.ops.soft.cotangents import (
+    BlendedPixels,
+    Pixels,
+    full_sum_sizes,
+    sum_sizes,
+    triangle_cotangents,
+)
 from jaxrender.ops.soft.scan import PassInputs, scan_scene, set_up_scene
 from jaxrender.ops.soft.shader import needs_texels
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
@@ -78,7 +84,8 @@ def blend_backward(
 
     # Add up the cotangents of each triangle and each texel.
     varying_count = scene.varyings.shape[-1]
-    sizes = sum_sizes(settings, varying_count)
+    uniform_count = scene.shader_uniforms.shape[-1]
+    sizes = sum_sizes(settings, varying_count, uniform_count)
     sums = jnp.zeros((views * count, sum(sizes)), dtype)
     d_texels = jnp.zeros((views * scene.texels.shape[1], scene.texels.shape[2]), dtype)
     if any(sizes) or needs_texels(settings):
@@ -93,15 +100,17 @@ def blend_backward(
         )
         sums, d_texels = scan_scene(setup, fold, (sums, d_texels), schedule=schedule)
 
-    # Split the sums into xy, z, varyings, and what sigma and the inverse temperature get.
+    # Split the sums into those of corners, and what uniforms get by way of each triangle.
     start, parts = 0, []
-    for size, full in zip(sizes, (6, 3, 3 * varying_count, 1, 1), strict=True):
+    full_sizes = full_sum_sizes(varying_count, uniform_count)
+    for size, full in zip(sizes, full_sizes, strict=True):
         part = sums[:, start : start + size] if size else jnp.zeros((views * count, full), dtype)
-        parts.append(
-            part.reshape(views, count, 3, -1) if full % 3 == 0 else part.reshape(views, -1)
-        )
+        parts.append(part.reshape(views, count, full))
         start += size
-    d_xy, d_z, d_varyings, argument_times_d_argument, d_log_coverage_times_behind = parts
+    d_xy, d_z, d_varyings = (part.reshape(views, count, 3, -1) for part in parts[:3])
+    argument_times_d_argument, d_log_coverage_times_behind, d_shader_uniforms = (
+        part.sum(1) for part in parts[3:]
+    )
 
     # ∂t/∂σ = -t / σ, of the root half of that; ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m);
     # and ∂L/∂z_b = -s q_b.
@@ -109,8 +118,8 @@ def blend_backward(
     behind = of_view.background_depth - blend.nearest_depth if settings.shader else 1
     background_behind = d_log_background * behind
     d_uniforms = uniforms._replace(
-        sigma=-power * argument_times_d_argument.sum(1) / of_view.sigma[:, 0, 0],
-        inverse_temperature=-d_log_coverage_times_behind.sum(1) - background_behind.sum((1, 2)),
+        sigma=-power * argument_times_d_argument[:, 0] / of_view.sigma[:, 0, 0],
+        inverse_temperature=-d_log_coverage_times_behind[:, 0] - background_behind.sum((1, 2)),
         background_depth=-(d_log_background * of_view.inverse_temperature).sum((1, 2)),
         near=None,
         far=None,
@@ -121,6 +130,7 @@ def blend_backward(
         corners=jnp.concatenate([d_xy, d_z], axis=-1),
         draw_mode=None,
         varyings=d_varyings,
+        shader_uniforms=d_shader_uniforms,
         texels=d_texels.reshape(views, *scene.texels.shape[1:]),
         texture_index=None,
     )

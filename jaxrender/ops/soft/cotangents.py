@@ -70,19 +70,30 @@ def _unpack_pixels(planes: jax.Array, settings: Settings) -> Pixels:
     return Pixels(plane[0], blended)
 
 
-def sum_sizes(settings: Settings, varying_count: int) -> tuple[int, int, int, int, int]:
-    """How many sums a triangle has of xy, z, varyings, sigma and inverse temperature."""
+def full_sum_sizes(varying_count: int, uniform_count: int) -> tuple[int, ...]:
+    """How many sums a triangle may have of xy, z, varyings, sigma, inverse temperature, uniforms.
+
+    Its parts of what uniforms get are added up in the end: so no two triangles add to one place.
+    """
+    return 6, 3, 3 * varying_count, 1, 1, uniform_count
+
+
+def sum_sizes(settings: Settings, varying_count: int, uniform_count: int) -> tuple[int, ...]:
+    """How many of these it has, as far as somebody asks for them."""
     needed = settings.needed
     has_distance = settings.distance != "hard"
     has_colors = settings.shader is not None
     has_barycentrics = has_colors and not settings.faithful
-    return (
-        6 * (needed.corners and (has_distance or has_barycentrics)),
-        3 * (needed.corners and has_colors),
-        3 * varying_count * (needed.varyings and has_colors),
-        int(needed.sigma and has_distance),
-        int(needed.inverse_temperature and has_colors),
+    asked = (
+        needed.corners and (has_distance or has_barycentrics),
+        needed.corners and has_colors,
+        needed.varyings and has_colors,
+        needed.sigma and has_distance,
+        needed.inverse_temperature and has_colors,
+        needed.shader_uniforms and has_colors,
     )
+    sizes = full_sum_sizes(varying_count, uniform_count)
+    return tuple(size * bool(ask) for size, ask in zip(sizes, asked, strict=True))
 
 
 def triangle_cotangents(
@@ -203,6 +214,7 @@ class _FragmentCotangents(NamedTuple):
     mean_d_barycentric: jax.Array | None  # ū = Σ_k b_k u_k, see `_from_first_corner`
     d_varyings: list[jax.Array]
     uniforms: list[jax.Array]  # what sigma and the inverse temperature get, up to a factor
+    d_shader_uniforms: list[jax.Array]  # each [P, 1]
 
 
 def _fragment_cotangents(
@@ -225,7 +237,7 @@ def _fragment_cotangents(
     b0, b1, b2 = _corners(location.barycentrics)
 
     # Go back through the softmax (Liu et al. 2019, Eq. 2-3).
-    shaded = ShaderCotangents([], [], [], [])
+    shaded = ShaderCotangents([], [], [], [], [])
     d_log_coverage = d_depth = d_log_coverage_times_behind = None
     if shader is not None and blended is not None and blend_weight is not None:
         # ∂L/∂c_j = (p_j / S) G_c, and on through the shader.
@@ -268,7 +280,7 @@ def _fragment_cotangents(
         mean_d_barycentric = interpolate([b0, b1, b2], d_barycentrics)
 
     # Leave out what nobody asks for.
-    if not any(sum_sizes(settings, len(shaded.varyings))):
+    if not any(sum_sizes(settings, len(shaded.varyings), len(shaded.uniforms))):
         return None, shaded.rows, shaded.texels
     has_varyings = needed.varyings or (
         mean_d_barycentric is not None and shader is not None and not shader.constant_per_face
@@ -282,6 +294,7 @@ def _fragment_cotangents(
         mean_d_barycentric,
         shaded.varyings if has_varyings else [],
         uniforms,
+        shaded.uniforms,
     )
     return d_fragment, shaded.rows, shaded.texels
 
@@ -315,6 +328,7 @@ class _LocationCotangents(NamedTuple):
     d_edges: jax.Array | None  # of the edge functions, n = 3
     interpolated: jax.Array | None  # ū, and the cotangents of depth and varyings
     uniforms: jax.Array | None
+    d_shader_uniforms: list[jax.Array]  # each [P, 1]
 
 
 def _location_cotangents(
@@ -370,6 +384,7 @@ def _location_cotangents(
         functools.reduce(jnp.add, d_edges) if d_edges else None,
         jnp.stack(interpolated, 1) if interpolated else None,
         jnp.stack(d_fragment.uniforms, 1) if d_fragment.uniforms else None,
+        d_fragment.d_shader_uniforms,
     )
 
 
@@ -437,6 +452,7 @@ def _sum_blocks(
     # Sum what the uniforms get.
     if d_location.uniforms is not None:
         parts.append(d_location.uniforms.sum(-1))
+    parts += d_location.d_shader_uniforms
     return jnp.concatenate([part.reshape(part.shape[0], -1) for part in parts], -1)
 
 

@@ -176,7 +176,8 @@ def _fold_blend(
     ) -> jax.Array:
         colors = []
         if (shader := settings.shader) is not None:
-            colors = shade(inputs, interpolate_varyings(inputs, b0, b1, shader), shader)
+            varyings = interpolate_varyings(inputs, b0, b1, shader)
+            colors = shade(inputs, varyings, shader, b0.shape)
         # (Liu et al. 2019, Eq. 2), the numerator: p_j, p_j (z_j - m) and p_j c_j.
         return jnp.stack([weight, weight * behind, *(weight * color for color in colors)], axis=1)
 

@@ -29,6 +29,7 @@ class SceneSetup(NamedTuple):
     triangles: jax.Array  # [16, B N] of `set_up_triangles`
     colored: jax.Array  # [B N] bool
     varyings: jax.Array  # [3 K, B N], or [3 K, N] where all views share them
+    shader_uniforms: jax.Array  # [U, B]
     texels: jax.Array  # [R, C'] or [B R, C']
     rows_per_view: int  # R where each view has its own texels, or 0
     texture_index: jax.Array  # [I, B N or N]
@@ -44,6 +45,7 @@ class PassInputs(NamedTuple):
     triangles: jax.Array  # [16, P]
     colored: jax.Array  # [P] bool
     varyings: jax.Array  # [3 K, P]
+    shader_uniforms: jax.Array  # [U, P]
     texture_index: jax.Array  # [I, P]
     texels: jax.Array  # of all views
     first_row: jax.Array  # [P] of the view's texels in it
@@ -68,6 +70,7 @@ def set_up_scene(
         set_up_triangles(corners, perspective=settings.perspective),
         draw_mode == DRAWN,
         scene.varyings.transpose(2, 3, 0, 1).reshape(-1, scene.varyings.shape[0] * count),
+        jnp.broadcast_to(scene.shader_uniforms, (views, scene.shader_uniforms.shape[1])).T,
         texels.reshape(-1, texels.shape[-1]),
         texels.shape[1] if texels.shape[0] > 1 else 0,
         scene.texture_index.transpose(2, 0, 1).reshape(-1, scene.texture_index.shape[0] * count),
@@ -112,6 +115,7 @@ def _gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
         setup.triangles[:, face],
         setup.colored[face],
         own_or_shared(setup.varyings),
+        setup.shader_uniforms[:, view],
         own_or_shared(setup.texture_index),
         setup.texels,
         view * setup.rows_per_view,

@@ -34,21 +34,43 @@ def interpolate_varyings(
     return [interpolate(barycentrics, list(values)) for values in zip(*corners, strict=True)]
 
 
-def shade(inputs: PassInputs, varyings: list[jax.Array], shader: Shader) -> list[jax.Array]:
-    """The colours `c_j` of the fragments."""
-    texel = []
+def shade(
+    inputs: PassInputs, varyings: list[jax.Array], shader: Shader, shape: tuple[int, ...]
+) -> list[jax.Array]:
+    """The colours `c_j` of the fragments, each of the shape `(P, h w)`."""
+    uniforms, texel = _uniforms(inputs), []
     if shader.taps is not None:
-        rows, weights = _taps(inputs, varyings, shader)
+        rows, weights = _taps(inputs, varyings, uniforms, shader, shape)
         texel = _blend_taps(_read_texels(inputs, rows), weights)
-    return varyings if shader.color is None else shader.color(texel, varyings)
+    return _colors(texel, varyings, uniforms, shader, shape)
 
 
-def _taps(inputs: PassInputs, varyings: list[jax.Array], shader: Shader) -> tuple[list, list]:
+def _uniforms(inputs: PassInputs) -> list[jax.Array]:
+    """The uniforms of the shader, each `[P, 1]`."""
+    return [inputs.shader_uniforms[k][:, None] for k in range(inputs.shader_uniforms.shape[0])]
+
+
+def _colors(
+    texel: list, varyings: list, uniforms: list, shader: Shader, shape: tuple[int, ...]
+) -> list[jax.Array]:
+    """Colours of texels, varyings and uniforms."""
+    if shader.color is None:
+        return texel or varyings
+    colors = shader.color(texel, varyings, uniforms)
+    return [jnp.broadcast_to(color, shape) for color in colors]
+
+
+def _taps(
+    inputs: PassInputs, varyings: list, uniforms: list, shader: Shader, shape: tuple[int, ...]
+) -> tuple[list, list]:
     """The rows of the view's texels that fragments read, and their weights; none without taps."""
     if shader.taps is None:
         return [], []
     index = [inputs.texture_index[k][:, None] for k in range(inputs.texture_index.shape[0])]
-    return shader.taps(index, varyings)
+    rows, weights = shader.taps(index, varyings, uniforms)
+    return [jnp.broadcast_to(row, shape) for row in rows], [
+        jnp.broadcast_to(weight, shape) for weight in weights
+    ]
 
 
 def _read_texels(inputs: PassInputs, rows: list[jax.Array]) -> list[list[jax.Array]]:
@@ -77,6 +99,7 @@ class ShaderCotangents(NamedTuple):
 
     colors: list[jax.Array]
     varyings: list[jax.Array]
+    uniforms: list[jax.Array]  # each [P, 1]; none where nobody asks for it
     rows: list[jax.Array]  # of the texels, each with its cotangent
     texels: list[jax.Array]  # [P, h w, C']; none where nobody asks for it
 
@@ -84,31 +107,43 @@ class ShaderCotangents(NamedTuple):
 def shade_backward(
     inputs: PassInputs, varyings: list[jax.Array], d_color: list[jax.Array], settings: Settings
 ) -> ShaderCotangents:
-    """`shade`, and the cotangents of varyings and texels, from those of its colours."""
+    """`shade`, and the cotangents of varyings, uniforms and texels, from those of its colours."""
     shader = settings.shader or Shader(0)
     if shader.color is None and shader.taps is None:
-        return ShaderCotangents(varyings, d_color, [], [])
+        return ShaderCotangents(varyings, d_color, [], [], [])
+    shape, uniforms = d_color[0].shape, _uniforms(inputs)
+    if not settings.needed.shader_uniforms:
+        uniforms = jax.lax.stop_gradient(uniforms)
 
     # Read the texels again.
     rows, weights, taps, texel, weights_vjp = [], [], [], [], None
     if shader.taps is not None:
-        rows, _ = _taps(inputs, varyings, shader)
-        weights, weights_vjp = jax.vjp(lambda values: _taps(inputs, values, shader)[1], varyings)
+        rows, _ = _taps(inputs, varyings, uniforms, shader, shape)
+        weights, weights_vjp = jax.vjp(
+            lambda own, same: _taps(inputs, own, same, shader, shape)[1], varyings, uniforms
+        )
         taps = _read_texels(inputs, rows)
         texel = _blend_taps(taps, weights)
 
     # Go back through the colour function, then through the reading.
-    if shader.color is None:
-        colors, d_texel, d_varyings = texel, d_color, [jnp.zeros_like(a) for a in varyings]
-    else:
-        colors, color_vjp = jax.vjp(shader.color, texel, varyings)
-        d_texel, d_varyings = color_vjp(d_color)
-    if weights_vjp is None:
-        return ShaderCotangents(colors, d_varyings, [], [])
-    d_weights = [functools.reduce(jnp.add, map(jnp.multiply, tap, d_texel)) for tap in taps]
-    (d_varyings_of_weights,) = weights_vjp(d_weights)
-    d_varyings = list(map(jnp.add, d_varyings, d_varyings_of_weights))
-    if not needs_texels(settings):
-        return ShaderCotangents(colors, d_varyings, [], [])
-    d_taps = [jnp.stack([weight * part for part in d_texel], -1) for weight in weights]
-    return ShaderCotangents(colors, d_varyings, rows, d_taps)
+    colors, color_vjp = jax.vjp(
+        functools.partial(_colors, shader=shader, shape=shape), texel, varyings, uniforms
+    )
+    d_texel, d_varyings, d_uniforms = color_vjp(d_color)
+    d_taps = []
+    if weights_vjp is not None:
+        d_weights = [functools.reduce(jnp.add, map(jnp.multiply, tap, d_texel)) for tap in taps]
+        by_weights = weights_vjp(d_weights)
+        d_varyings, d_uniforms = (
+            list(map(jnp.add, *pair))
+            for pair in zip((d_varyings, d_uniforms), by_weights, strict=True)
+        )
+        if needs_texels(settings):
+            d_taps = [jnp.stack([weight * part for part in d_texel], -1) for weight in weights]
+    return ShaderCotangents(
+        colors,
+        d_varyings,
+        d_uniforms if settings.needed.shader_uniforms else [],
+        rows if d_taps else [],
+        d_taps,
+    )

@@ -28,20 +28,24 @@ SCHEDULES = {
 
 
 class Shader(NamedTuple):
-    """How varyings become colours, with two functions of lists of arrays `[P, h w]`.
+    """How varyings and uniforms become colours, with two functions of lists of arrays.
+
+    Varyings, what the corners have, are interpolated for each fragment, `[P, h w]`; uniforms, the
+    same for all fragments of a view, are `[P, 1]`, as is the texture index. Both functions are
+    elementwise.
 
     Attributes:
         channels: `C`.
-        taps: `(texture_index, varyings) -> (rows, weights)`, which rows of the table of texels to
-            read and how much of each. None reads nothing.
-        color: `(texel, varyings) -> colours`, elementwise. None is the texel that was read, and
+        taps: `(texture_index, varyings, uniforms) -> (rows, weights)`, which rows of the table of
+            texels to read and how much of each. None reads nothing.
+        color: `(texel, varyings, uniforms) -> colours`. None is the texel that was read, and
             without taps the varyings themselves.
         constant_per_face: whether each triangle has the same varyings all over.
     """
 
     channels: int
-    taps: Callable[[list[jax.Array], list[jax.Array]], tuple[list, list]] | None = None
-    color: Callable[[list[jax.Array], list[jax.Array]], list[jax.Array]] | None = None
+    taps: Callable[[list, list, list], tuple[list, list]] | None = None
+    color: Callable[[list, list, list], list] | None = None
     constant_per_face: bool = False
 
 
@@ -56,6 +60,7 @@ class Needed:
     depth: bool = True  # whether it depends on `Blend.behind`
     corners: bool = True
     varyings: bool = True
+    shader_uniforms: bool = True
     texels: bool = True
     sigma: bool = True
     inverse_temperature: bool = True
@@ -112,6 +117,7 @@ class Scene(NamedTuple):
     corners: jax.Array  # [N, 3, 3] of each corner: pixel coordinates x, y, and depth
     draw_mode: jax.Array  # [N] int32: NOT_DRAWN, ALPHA_ONLY or DRAWN
     varyings: jax.Array  # [N, 3, K] of each corner
+    shader_uniforms: jax.Array  # [U] of the view
     texels: jax.Array  # [R, C'] table of all textures
     texture_index: jax.Array  # [N, I] int32 where a triangle's texels are, for `Shader.taps`
 

@@ -1,0 +1,209 @@
+"""Light on a mesh: by face, by vertex, or as varyings and uniforms for the soft rasteriser.
+
+Shape legend: `F` faces, `K` varyings, `U` uniforms, `...` any number of points.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxrender._shading.lights import make_lights
+from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.reflection import blinn_phong, is_behind, light_points
+from jaxrender._types import Lights, Mesh
+from jaxrender._vectors import unit3
+from jaxrender.ops.deterministic import gather
+
+
+def light_faces(
+    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Diffuse light and reflection `[F, 3]` at the centroids; see `shade`."""
+    normals = face_normals(mesh.vertices, mesh.faces)
+    back = shows_back(mesh, normals, turned_to)
+    if back is not None:
+        normals = jnp.where(back[:, None], -normals, normals)
+    return light_points(centroids(mesh), normals, lights, reflected_to)
+
+
+def light_vertices(
+    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
+    """The same at the vertices, and the rows `[F, 3]` that faces read, by the side they show."""
+    vertices, faces = mesh.vertices, mesh.faces
+    positions, normals, sides = finite_or_zero(vertices), vertex_normals(vertices, faces), faces
+    back = shows_back(mesh, face_normals(vertices, faces), turned_to)
+    if back is not None:
+        sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
+        positions = jnp.concatenate([positions, positions])
+        normals = jnp.concatenate([normals, -normals])
+    return sides, light_points(positions, normals, lights, reflected_to)
+
+
+def shows_back(mesh: Mesh, normals: jax.Array, turned_to: jax.Array | None) -> jax.Array | None:
+    """Which faces `[F]` show their back to the viewer, if there is one."""
+    if turned_to is None:
+        return None
+    return is_behind(turned_to, centroids(mesh), normals)
+
+
+class Lighting(NamedTuple):
+    """The light of `shade` as a function of varyings and uniforms, for the soft rasteriser.
+
+    Attributes:
+        varyings: `[F, 3, K]` at the corners of faces, to be interpolated.
+        uniforms: `[U]` what is the same everywhere.
+        lit: `(colours, varyings, uniforms) -> colours`, lists of arrays of any one shape, or of
+            numbers; elementwise, static and hashable.
+        constant: whether light is the same all over each face.
+    """
+
+    varyings: jax.Array  # [F, 3, K]
+    uniforms: jax.Array  # [U]
+    lit: Callable[[list, list, list], list]
+    constant: bool = False
+
+
+def lighting_of(
+    mesh: Mesh,
+    lights: Lights | None,
+    *,
+    eye: jax.Array,
+    shading: str,
+    two_sided: bool,
+) -> Lighting:
+    """The light of `shade`, for scenes already checked.
+
+    Args:
+        mesh: in world space, with faces.
+        lights: as of `shade`.
+        eye: `[4]` of `viewpoint`.
+        shading: "flat", "gouraud" or "phong".
+        two_sided: whether the back of a face is lit as a front.
+    """
+    matte = lights is None
+    lights = make_lights() if lights is None else lights
+    turned_to, reflected_to = eye if two_sided else None, None if matte else eye
+    none = jnp.zeros(0, mesh.vertices.dtype)
+    if shading == "flat":
+        by_face = light_faces(mesh, lights, turned_to, reflected_to)
+        parts = [light[:, None] for light in by_face if light is not None]
+        values = jnp.concatenate(parts, axis=-1)
+        values = jnp.broadcast_to(values, (*mesh.faces.shape, values.shape[-1]))
+        return Lighting(values, none, _multiply_and_add, constant=True)
+    if shading == "gouraud":
+        sides, by_vertex = light_vertices(mesh, lights, turned_to, reflected_to)
+        parts = [gather(light, sides) for light in by_vertex if light is not None]
+        return Lighting(jnp.concatenate(parts, axis=-1), none, _multiply_and_add)
+
+    # Give each corner its normal, turned to the viewer, and its position if light depends on it.
+    normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
+    back = shows_back(mesh, face_normals(mesh.vertices, mesh.faces), turned_to)
+    if back is not None:
+        normals = jnp.where(back[:, None, None], -normals, normals)
+    layout = _PhongLayout(lights.directions.shape[0], lights.positions.shape[0], not matte)
+    varyings = [normals]
+    if layout.has_positions:
+        varyings.append(gather(finite_or_zero(mesh.vertices), mesh.faces))
+    return Lighting(
+        jnp.concatenate(varyings, axis=-1),
+        layout.pack(lights, eye).astype(normals.dtype),
+        _lit_phong(layout),
+    )
+
+
+def lit_at(
+    lighting: Lighting, colors: jax.Array, face: jax.Array, barycentrics: jax.Array
+) -> jax.Array:
+    """Colours `[..., C]` in that light at points on faces, see `sample_texture`."""
+    own = jnp.clip(face, 0, lighting.varyings.shape[0] - 1)
+    here = (gather(lighting.varyings, own) * barycentrics[..., None]).sum(-2)
+    parts, varyings = ([part[..., c] for c in range(part.shape[-1])] for part in (colors, here))
+    return jnp.stack(lighting.lit(parts, varyings, list(lighting.uniforms)), axis=-1)
+
+
+def _multiply_and_add(colors: list, varyings: list, uniforms: list) -> list:
+    """Colours times the first three varyings, plus the next three, if there are any."""
+    return _apply(colors, varyings[:3], varyings[3:] or None)
+
+
+def _apply(colors: list, diffuse: list, reflection: list | None) -> list:
+    """Colours in diffuse light, and with what they reflect."""
+    colors = [color * light for color, light in zip(colors, diffuse, strict=True)]
+    if reflection is not None:
+        colors = [color + light for color, light in zip(colors, reflection, strict=True)]
+    return colors
+
+
+class _PhongLayout(NamedTuple):
+    """How lights, and the viewpoint that they are reflected to, are laid out as uniforms."""
+
+    directional: int
+    point: int
+    reflects: bool
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether light depends on where a point is."""
+        return self.point > 0 or self.reflects
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "ambient": (3,),
+            "directions": (self.directional, 3),
+            "direction_colors": (self.directional, 3),
+            "positions": (self.point, 3),
+            "position_colors": (self.point, 3),
+        }
+        if self.reflects:
+            shapes |= {"specular": (3,), "shininess": ()}
+        return shapes
+
+    def pack(self, lights: Lights, eye: jax.Array) -> jax.Array:
+        """All numbers in a row `[U]`."""
+        numbers = [getattr(lights, name) for name in self._shapes()]
+        numbers += [eye] if self.reflects else []
+        return jnp.concatenate([number.reshape(-1) for number in numbers])
+
+    def unpack(self, uniforms: list, ndim: int) -> tuple[Lights, jax.Array | None]:
+        """Lights and viewpoint by components, as `blinn_phong` takes them.
+
+        Args:
+            uniforms: those numbers, each of a shape that is broadcast to that of points.
+            ndim: how many axes points have.
+        """
+        rest = iter(uniforms)
+
+        def take(shape: tuple[int, ...]) -> jax.Array:
+            numbers = [next(rest) for _ in range(math.prod(shape))]
+            if not numbers:
+                return jnp.zeros((3, 0, *(1,) * ndim), uniforms[0].dtype)
+            axes = (*(1,) * (ndim - numbers[0].ndim), *numbers[0].shape)
+            stacked = jnp.stack(numbers).reshape(*shape, *axes)
+            return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
+
+        parts = {name: take(shape) for name, shape in self._shapes().items()}
+        if not self.reflects:
+            parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
+            return Lights(**parts), None
+        return Lights(**parts), take((4,))[:, None]
+
+
+@functools.cache
+def _lit_phong(layout: _PhongLayout) -> Callable:
+    """`Lighting.lit` by interpolated normals and positions; made once, for it is static."""
+
+    def lit(colors: list, varyings: list, uniforms: list) -> list:
+        lights, eye = layout.unpack(uniforms, varyings[0].ndim)
+        normal = jnp.stack(unit3((varyings[0], varyings[1], varyings[2])))
+        point = jnp.stack(varyings[3:6]) if layout.has_positions else jnp.zeros_like(normal)
+        diffuse, reflection = blinn_phong(point[:, None], normal[:, None], lights, eye)
+        return _apply(colors, diffuse, reflection)
+
+    return lit

@@ -1,0 +1,152 @@
+"""Lights, and the checks of what is lit, by what, and seen from where.
+
+Shape legend: `D` directional and `P` point lights, `L` of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrender._checks import check_array, is_concrete, same_float
+from jaxrender._textures import Texture, channels
+from jaxrender._types import Lights
+
+
+def make_lights(
+    ambient: ArrayLike = 0.5,
+    directional: Sequence[tuple[ArrayLike, ArrayLike]] = (((0.0, 1.0, 0.0), 0.5),),
+    point: Sequence[tuple[ArrayLike, ArrayLike]] = (),
+    *,
+    specular: ArrayLike = 0.0,
+    shininess: ArrayLike = 32.0,
+) -> Lights:
+    """Lights, from lists of (where, colour); by default those of NMR and SoftRas.
+
+    A colour is rgb times intensity, or one number for grey. See `shade` for what they do.
+
+    Gradient: exact to every number given.
+
+    Args:
+        ambient: colour of the light from everywhere.
+        directional: pairs (direction, colour); the direction `[3]` points from the surface
+            towards the light, and its length scales the light.
+        point: pairs (position, colour); the position `[3]` is in scene units.
+        specular: colour of the surface's mirror-like reflection; 0 is matte.
+        shininess: exponent of that reflection, not negative; larger is sharper.
+
+    Returns:
+        The lights.
+
+    Raises:
+        ValueError: a shape is wrong or a value is not finite.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> lights = jr.make_lights(0.2, [((0, 1, -1), (1.0, 0.9, 0.8))], specular=0.3)
+        >>> lights.directions.shape, lights.positions.shape
+        ((1, 3), (0, 3))
+    """
+    directions, direction_colors = _pairs("directional", directional)
+    positions, position_colors = _pairs("point", point)
+    return check_lights(
+        Lights(
+            ambient=_color("ambient", ambient),
+            directions=directions,
+            direction_colors=direction_colors,
+            positions=positions,
+            position_colors=position_colors,
+            specular=_color("specular", specular),
+            shininess=check_array("shininess", shininess, (), finite=True),
+        )
+    )
+
+
+def check_eye(eye: ArrayLike | None, specular: jax.Array | None) -> jax.Array | None:
+    """Returns the viewpoint as a homogeneous point `[4]`.
+
+    Raises:
+        ValueError: its shape is wrong, or it is missing and something reflects to it.
+    """
+    if eye is None:
+        if specular is not None and is_concrete(specular) and np.asarray(specular).any():
+            raise ValueError(
+                "`eye` must be given for specular reflection, got None. "
+                "Pass eye=viewpoint(camera), or lights with specular=0."
+            )
+        return None
+    eye = check_array("eye", eye, ("3 or 4",), hint="Pass viewpoint(camera) or a position.")
+    if eye.shape[0] == 3:
+        return jnp.concatenate([eye, jnp.ones_like(eye[:1])])
+    return check_array("eye", eye, (4,), hint="Pass viewpoint(camera) or a position.")
+
+
+def check_lit(texture: Texture | None) -> None:
+    """Rejects a texture that light cannot fall on.
+
+    Raises:
+        ValueError: it has not three channels.
+    """
+    if channels(texture) != 3:
+        raise ValueError(
+            f"`mesh.texture` must have 3 channels to be lit, got {channels(texture)}. "
+            'Pass shading="none" to draw other channels.'
+        )
+
+
+def check_lights(lights: Any) -> Lights:
+    """Returns lights with arrays of the right shapes.
+
+    Raises:
+        ValueError: they are not `Lights`, or an array in them has the wrong shape.
+    """
+    hint = "Build lights with make_lights."
+    if not isinstance(lights, Lights):
+        raise ValueError(f"`lights` must be Lights or None, got {type(lights).__name__}. {hint}")
+    directions = check_array("lights.directions", lights.directions, ("D", 3), hint=hint)
+    positions = check_array("lights.positions", lights.positions, ("P", 3), hint=hint)
+    shapes = {
+        "ambient": (3,),
+        "direction_colors": directions.shape,
+        "position_colors": positions.shape,
+        "specular": (3,),
+        "shininess": (),
+    }
+    checked = {
+        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
+        for name, shape in shapes.items()
+    }
+    shininess = checked["shininess"]
+    if is_concrete(shininess) and not np.asarray(shininess) >= 0:
+        raise ValueError(
+            f"`lights.shininess` must not be negative, got {float(shininess)}. Pass for example 32."
+        )
+    checked |= {"directions": directions, "positions": positions}
+    return Lights(**dict(zip(checked, same_float(*checked.values()), strict=True)))
+
+
+def _color(name: str, color: ArrayLike) -> jax.Array:
+    """A colour `[3]`, of rgb or of one number."""
+    if np.ndim(color) == 0:
+        return jnp.broadcast_to(check_array(name, color, (), finite=True), (3,))
+    return check_array(name, color, (3,), finite=True, hint="Pass rgb, or one number for grey.")
+
+
+def _pairs(name: str, pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[jax.Array, jax.Array]:
+    """Pairs (vector, colour) as two arrays `[L, 3]`."""
+    try:
+        vectors, colors = zip(*((vector, color) for vector, color in pairs), strict=True)
+    except (TypeError, ValueError):
+        if isinstance(pairs, Sequence) and not pairs:
+            return jnp.zeros((0, 3)), jnp.zeros((0, 3))
+        raise ValueError(
+            f"`{name}` must be a list of pairs (vector, colour), got {pairs!r}. "
+            "Pass for example [((0, 1, 0), 0.5)]."
+        ) from None
+    vectors = [check_array(f"{name} vector", vector, (3,), finite=True) for vector in vectors]
+    return jnp.stack(vectors), jnp.stack([_color(f"{name} colour", color) for color in colors])

@@ -1,0 +1,104 @@
+"""The light that a point of a surface reflects: one function, which both rasterisers call.
+
+Shape legend: `L` lights, `N` points, `...` any arrangement of points.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxrender._types import Lights
+from jaxrender._vectors import NO_LENGTH, Vector, unit3
+
+
+def light_points(
+    points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Diffuse light `[N, 3]`, and with an eye the reflection `[N, 3]`."""
+    spread = jax.tree.map(lambda numbers: numbers.T[..., None], lights)
+    eye = None if eye is None else eye[:, None, None]
+    diffuse, reflection = blinn_phong(points.T[:, None], normals.T[:, None], spread, eye)
+    return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)
+
+
+def is_behind(eye: jax.Array, points: jax.Array, normals: jax.Array) -> jax.Array:
+    """Whether the viewpoint `[4]` lies behind the surface at points `[N, 3]`."""
+    to_viewer = _to_viewer(_components(points.T), eye)
+    return _dot(_components(normals.T), to_viewer) < 0
+
+
+def blinn_phong(
+    points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
+) -> tuple[list[jax.Array], list[jax.Array] | None]:
+    """Light on points of any arrangement, by components, which XLA vectorises.
+
+    Args:
+        points: `[3, 1, ...]`.
+        normals: `[3, 1, ...]` unit length.
+        lights: with `[3, ...]` ambient and specular, `[3, L, ...]` vectors and colours, and
+            shininess `[...]`; each `...` that of the points, or broadcastable to it.
+        eye: `[4, 1, ...]`, or None for no reflection.
+
+    Returns:
+        Red, green and blue `[...]` of diffuse light, and of the reflection.
+    """
+    point, normal = _components(points), _components(normals)
+    parallel = _components(lights.directions)
+    x, y, z = _components(lights.positions)
+    central = unit3((x - point[0], y - point[1], z - point[2]))
+
+    # Sum what falls on the surface.
+    facing = _dot(normal, parallel), _dot(normal, central)
+    diffuse = [
+        lights.ambient[c] + mixed
+        for c, mixed in enumerate(_sum_lights(lights, facing[0], facing[1]))
+    ]
+    if eye is None:
+        return diffuse, None
+
+    # Sum what it reflects to the viewer; the length of a direction scales its light.
+    to_eye = unit3(_to_viewer(point, eye))
+    along = unit3(parallel)
+    strength = _dot(parallel, along)
+    specular = (
+        strength * _specular(normal, along, to_eye, facing[0] > 0, lights.shininess[None]),
+        _specular(normal, central, to_eye, facing[1] > 0, lights.shininess[None]),
+    )
+    summed = _sum_lights(lights, specular[0], specular[1])
+    return diffuse, [lights.specular[c] * light for c, light in enumerate(summed)]
+
+
+def _specular(
+    normal: Vector, to_light: Vector, to_eye: Vector, lit: jax.Array, shininess: jax.Array
+) -> jax.Array:
+    """`max(0, n·h)ˢ` of unit vectors, with gradient 0 where it is 0."""
+    x, y, z = (light + eye for light, eye in zip(to_light, to_eye, strict=True))
+    cosine = _dot(normal, unit3((x, y, z)))
+    lit = lit & (cosine > NO_LENGTH)
+    power = jnp.maximum(shininess, 0) * jnp.log(jnp.where(lit, cosine, 1))
+    return jnp.where(lit, jnp.exp(power), 0)
+
+
+def _sum_lights(lights: Lights, parallel: jax.Array, central: jax.Array) -> list[jax.Array]:
+    """The lights' colours in the given amounts `[L, ...]`, none negative, summed."""
+    return [
+        (jax.nn.relu(parallel) * lights.direction_colors[c]).sum(0)
+        + (jax.nn.relu(central) * lights.position_colors[c]).sum(0)
+        for c in range(3)
+    ]
+
+
+def _components(vectors: jax.Array) -> Vector:
+    """The x, y and z of vectors `[3, ...]`."""
+    return vectors[0], vectors[1], vectors[2]
+
+
+def _dot(a: Vector, b: Vector) -> jax.Array:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _to_viewer(point: Vector, eye: jax.Array) -> Vector:
+    """From points to the homogeneous point `eye` `[4]`, of any length."""
+    x, y, z = point
+    return eye[0] - eye[3] * x, eye[1] - eye[3] * y, eye[2] - eye[3] * z

@@ -1,0 +1,165 @@
+"""`shade`: the colour of what the hard rasteriser sees.
+
+Shape legend: `V` vertices, `F` faces, `C` channels, `...` any number of pixels.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from numpy.typing import ArrayLike
+
+from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._shading.lighting import light_faces, light_vertices, shows_back
+from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
+from jaxrender._shading.normals import face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.reflection import light_points
+from jaxrender._textures import VertexColors, check_texture, sample_texture
+from jaxrender._types import Fragments, Lights, Mesh
+from jaxrender._vectors import unit
+from jaxrender.ops.deterministic import gather
+
+SHADINGS = ("flat", "gouraud", "phong", "none")
+
+
+def shade(
+    fragments: Fragments,
+    mesh: Mesh,
+    lights: Lights | None = None,
+    *,
+    eye: ArrayLike | None = None,
+    shading: str = "flat",
+    two_sided: bool = True,
+) -> jax.Array:
+    """The colour of what is seen at each pixel: texture times light, plus reflection.
+
+    With the unit normal n at the point x, the unit direction v to the viewer, and for each
+    light its colour c and direction l (for a point light the unit vector to it),
+
+        colour = texture · (ambient + Σ c max(0, n·l)) + specular · Σ c max(0, n·h)ˢ
+
+    with s the shininess and the half vector `h = n(l + v)` (Blinn-Phong), only for lights in
+    front of the surface. The `l` of a directional light is not normalised, as in NMR and
+    SoftRas: its length scales the light. Point lights do not fall off with distance. There are
+    no shadows. Light multiplies the texture's values as they are, be they display-encoded or
+    linear: NMR and SoftRas light display values; light adds up as in nature with linear ones
+    (`load_mesh(…, colors="linear")`). What is evaluated where:
+
+        "flat"     light per face, at its centroid, with its own normal
+        "gouraud"  light per vertex, with `vertex_normals`, interpolated
+        "phong"    `vertex_normals` interpolated, light per pixel
+        "none"     no light: the texture alone, with any number of channels
+
+    With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
+    normal, as `face_normals` gives it, is flipped. Without, its own normal counts whatever
+    side is seen, as in NMR and SoftRas. Interpolated normals need faces that are wound alike: see
+    `orient_faces`.
+
+    Gradient: exact to textures, lights, `eye`, the mesh's vertices (through normals and
+    positions) and barycentrics. Which face is seen, and from which side, has none.
+
+    Args:
+        fragments: what the rasteriser saw; `face` `[...]` and `barycentrics` `[..., 3]`.
+        mesh: the mesh in world space, with its texture.
+        lights: of `make_lights` or `Lights`; None is NMR's and SoftRas's: half ambient, half
+            from (0, 1, 0).
+        eye: where the scene is seen from, `[3]` a world position or `[4]` as `viewpoint` gives
+            it; None is nowhere: no reflection, and `two_sided` is ignored.
+        shading: "flat", "gouraud", "phong" or "none"; static.
+        two_sided: whether the back of a face is lit as a front; static.
+
+    Returns:
+        `[..., C]` colours, in the texture's encoding; 0 where there is no face.
+
+    Raises:
+        ValueError: a shape, dtype, index or texture is wrong; light on a texture that has not 3
+            channels; specular reflection without `eye`. Inside jit, where values are not
+            known, faces with a vertex that is not finite have no normal.
+
+    Example:
+        >>> import jaxrender as jr, jax.numpy as jnp
+        >>> mesh = jr.Mesh(jnp.eye(3), jnp.array([[0, 1, 2]]))
+        >>> seen = jr.Fragments(jnp.array([0]), jnp.full((1, 3), 1 / 3), jnp.ones(1))
+        >>> jr.shade(seen, mesh, jr.make_lights(0.25, directional=())).tolist()
+        [[0.25, 0.25, 0.25]]
+
+    References:
+        Blinn, Models of light reflection for computer synthesized pictures, SIGGRAPH 1977.
+    """
+    # Check everything at the door.
+    check_choice("shading", shading, SHADINGS)
+    face = check_array("fragments.face", fragments.face, ("...",), kind="int")
+    barycentrics = check_array("fragments.barycentrics", fragments.barycentrics, (*face.shape, 3))
+    vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
+    faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+    texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    matte = lights is None
+    lights = check_lights(make_lights() if lights is None else lights)
+    eye = check_eye(eye, None if matte else lights.specular)
+
+    # Read the texture.
+    colors = sample_texture(texture, faces, face, barycentrics)
+    if shading == "none" or faces.shape[0] == 0:
+        return colors
+    check_lit(texture)
+
+    # Light it, and keep the reflection from where no face is.
+    diffuse, reflection = _light_seen(
+        face,
+        barycentrics,
+        Mesh(vertices, faces),
+        lights,
+        shading,
+        turned_to=eye if two_sided else None,
+        reflected_to=None if matte else eye,
+    )
+    colors = colors * diffuse
+    if reflection is not None:
+        colors = colors + jnp.where((face >= 0)[..., None], reflection, 0)
+    return colors
+
+
+def _light_seen(
+    face: jax.Array,
+    barycentrics: jax.Array,
+    mesh: Mesh,
+    lights: Lights,
+    shading: str,
+    *,
+    turned_to: jax.Array | None,
+    reflected_to: jax.Array | None,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Diffuse light and reflection `[..., 3]` at each pixel; see `shade`.
+
+    The viewpoints say to whom normals are turned, and to whom light is reflected, if to anyone.
+    """
+    vertices, faces = mesh.vertices, mesh.faces
+    own_face = jnp.clip(face, 0, faces.shape[0] - 1)
+
+    # Light faces, and spread each face's light over its pixels.
+    if shading == "flat":
+        diffuse, reflection = jax.tree.map(
+            lambda light: gather(light, own_face),
+            light_faces(mesh, lights, turned_to, reflected_to),
+        )
+        return diffuse, reflection
+
+    # Light vertices, and interpolate.
+    if shading == "gouraud":
+        sides, light = light_vertices(mesh, lights, turned_to, reflected_to)
+        diffuse, reflection = jax.tree.map(
+            lambda light: sample_texture(VertexColors(light), sides, face, barycentrics), light
+        )
+        return diffuse, reflection
+
+    # Interpolate positions and normals, and light every pixel.
+    surface = jnp.concatenate([finite_or_zero(vertices), vertex_normals(vertices, faces)], -1)
+    points = sample_texture(VertexColors(surface), faces, face, barycentrics).reshape(-1, 6)
+    positions, normals = points[:, :3], unit(points[:, 3:])
+    back = shows_back(mesh, face_normals(vertices, faces), turned_to)
+    if back is not None:
+        flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
+        normals = jnp.where(flipped[:, None], -normals, normals)
+    light = light_points(positions, normals, lights, reflected_to)
+    diffuse, reflection = jax.tree.map(lambda part: part.reshape(*face.shape, 3), light)
+    return diffuse, reflection
