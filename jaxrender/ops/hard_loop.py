@@ -10,102 +10,117 @@ from jax import lax
 
 from jaxrender.ops import native
 from jaxrender.ops.blocks import Bounds
+from jaxrender.ops.column_framebuffer import (
+    ColumnFramebuffer,
+    PixelBlock,
+    scalar_at,
+    slice_at,
+    walk,
+)
 from jaxrender.ops.hard_scene import (
-    NO_OFFER,
+    MAX_KEY,
     Drawn,
     Scene,
     face_of,
-    look_at_planes,
-    nearness_at,
+    over_z_of,
+    reversed_depth_at,
 )
 from jaxrender.ops.sharding import match_varying_axes
-from jaxrender.ops.strips import Strips, Window, number, piece, walk
-from jaxrender.ops.triangles import (
+from jaxrender.ops.triangle import (
     Corners,
     Edges,
     corner_order,
+    edge_function,
     inverse_area,
-    planes_of,
+    set_up_barycentrics,
     signed_area,
 )
+from jaxrender.ops.view import View
 
 FEW_PIXELS = 1 << 17  # of all views, padding and all
 FEW_FACES = 8  # few are fewer than one for so many pixels
-NO_KEY = -NO_OFFER - 1  # of no face, lower than all keys
+NO_KEY = -MAX_KEY - 1  # of no face, lower than all keys
 
 
-def draw_in_loop(scene: Scene, *, image_size: tuple[int, int], perspective: bool) -> Drawn:
+def draw_in_loop(scene: Scene, view: View) -> Drawn:
     """Draws one face after the other."""
-    corners, bounds, edges, first, lowest, highest = scene
-    strips = Strips(lowest.shape[0], image_size)
-    draw = native.one_function(functools.partial(_find_nearest, strips=strips))
-    nearest, key = draw(bounds, edges, first, lowest, highest)
+    corners, bounds, edges, wins_ties, reversed_far, reversed_near = scene
+    perspective = view.perspective
+    framebuffer = ColumnFramebuffer(reversed_far.shape[0], view.image_size)
+    draw = native.one_function(functools.partial(_find_nearest, framebuffer=framebuffer))
+    nearest, key = draw(bounds, edges, wins_ties, reversed_far, reversed_near)
     face = face_of(key)
 
     # Find where on its face each pixel looks, unless nobody asks for it: by looking the face up,
     # or by another walk where that has less to do, in small pictures of few faces.
-    if not FEW_FACES * edges.x.shape[1] <= strips.size <= FEW_PIXELS:
-        nearest, face = strips.cut_out(nearest), strips.cut_out(face)
-        planes = native.apart(functools.partial(planes_of, perspective=perspective))(corners)
-        return nearest, face, look_at_planes(planes, face)
-    share = native.one_function(
-        functools.partial(_find_shares, strips=strips, perspective=perspective)
+    if not FEW_FACES * edges.x.shape[1] <= framebuffer.size <= FEW_PIXELS:
+        nearest, face = framebuffer.crop(nearest), framebuffer.crop(face)
+        planes = native.apart(functools.partial(set_up_barycentrics, perspective=perspective))(
+            corners
+        )
+        return nearest, face, over_z_of(planes, face)
+    find = native.one_function(
+        functools.partial(_find_over_z, framebuffer=framebuffer, perspective=perspective)
     )
-    shares = share(bounds, edges, corners, face)
-    nearest, face, s0, s1 = map(strips.cut_out, (nearest, face, *shares))
-    s2 = jnp.maximum((nearest if perspective else 1) - s0 - s1, 0)
-    return nearest, face, [s0, s1, s2]
+    over_z = find(bounds, edges, corners, face)
+    nearest, face, b0, b1 = map(framebuffer.crop, (nearest, face, *over_z))
+    b2 = jnp.maximum((nearest if perspective else 1) - b0 - b1, 0)
+    return nearest, face, [b0, b1, b2]
 
 
 def _find_nearest(
     bounds: Bounds,
     edges: Edges,
-    first: jax.Array,
-    lowest: jax.Array,
-    highest: jax.Array,
+    wins_ties: jax.Array,
+    reversed_far: jax.Array,
+    reversed_near: jax.Array,
     *,
-    strips: Strips,
+    framebuffer: ColumnFramebuffer,
 ) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the highest nearness, and the key of the face that has it."""
+    """The walk that finds the highest reversed depth, and the key of the face that has it."""
 
     def offer(
-        edges: Edges, nearest: jax.Array, window: Window, highest: jax.Array
+        edges: Edges, nearest: jax.Array, block: PixelBlock, reversed_near: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        x, y = window.pixels(strips.image_size, edges.x.dtype)
-        edges, high = _edges_of_face(edges, window.face), number(highest, window.view)
-        return nearness_at(edges, x[None], y[None], None, high), window.read(nearest)
+        x, y = block.pixels(framebuffer.image_size, edges.x.dtype)
+        edges, near = _edges_of_face(edges, block.face), scalar_at(reversed_near, block.view)
+        return reversed_depth_at(edges, x[None], y[None], None, near), block.read(nearest)
 
-    def paint(keys: jax.Array, offered: jax.Array, before: jax.Array, window: Window) -> jax.Array:
+    def merge(
+        keys: jax.Array, offered: jax.Array, before: jax.Array, block: PixelBlock
+    ) -> jax.Array:
         # Of the faces drawn before, fronts alone have lower keys, and only if this is a back.
-        is_first = number(first, window.face)
-        key = lax.select(is_first, window.face - NO_OFFER, window.face)
-        least = lax.select(is_first, jnp.int32(-NO_OFFER), jnp.int32(0))
-        held = window.read(keys)
-        wins = (offered > before) | ((offered == before) & (held >= least))
-        return window.write(keys, jnp.where(wins, key, held))
+        wins = scalar_at(wins_ties, block.face)
+        key = lax.select(wins, block.face - MAX_KEY, block.face)
+        least = lax.select(wins, jnp.int32(-MAX_KEY), jnp.int32(0))
+        held = block.read(keys)
+        seen = (offered > before) | ((offered == before) & (held >= least))
+        return block.write(keys, jnp.where(seen, key, held))
 
-    def fold(buffers: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
+    def fold(
+        buffers: tuple[jax.Array, jax.Array], block: PixelBlock
+    ) -> tuple[jax.Array, jax.Array]:
         nearest, keys = buffers
-        offered, before = native.apart(offer)(edges, nearest, window, highest)
-        nearest = window.write(nearest, jnp.where(offered > before, offered, before))
-        return nearest, native.apart(paint)(keys, offered, before, window)
+        offered, before = native.apart(offer)(edges, nearest, block, reversed_near)
+        nearest = block.write(nearest, jnp.where(offered > before, offered, before))
+        return nearest, native.apart(merge)(keys, offered, before, block)
 
-    # Nothing is drawn that is no nearer than `lowest`, and nothing ties with what is not drawn.
-    empty = strips.full(lowest, edges.x.dtype), strips.full(NO_KEY, jnp.int32)
-    return walk(fold, match_varying_axes(empty, lowest), bounds, strips)
+    # Nothing is drawn that is no nearer than `far`, and nothing ties with what is not drawn.
+    empty = framebuffer.full(reversed_far, edges.x.dtype), framebuffer.full(NO_KEY, jnp.int32)
+    return walk(fold, match_varying_axes(empty, reversed_far), bounds, framebuffer)
 
 
-def _find_shares(
+def _find_over_z(
     bounds: Bounds,
     edges: Edges,
     corners: Corners,
     face: jax.Array,
     *,
-    strips: Strips,
+    framebuffer: ColumnFramebuffer,
     perspective: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """The walk that finds the shares of the first two corners where a face is seen."""
-    # Find the edges opposite those corners, and what turns their weights into shares.
+    """The walk that finds the first two barycentrics over z where a face is seen."""
+    # Find the edges opposite those corners, and what scales their edge functions.
     ranks = corner_order(corners).ranks()[:2]
     scale = inverse_area(signed_area(corners))[None]
     scale = scale / jnp.abs(corners.z[:2]) if perspective else scale
@@ -116,20 +131,20 @@ def _find_shares(
     )
     own = x_end, y_end, dx * scale, dy * scale
 
-    def fold(shares: tuple[jax.Array, jax.Array], window: Window) -> tuple[jax.Array, jax.Array]:
-        x, y = window.pixels(strips.image_size, edges.x.dtype)
-        x_end, y_end, dx, dy = (piece(field, (0, window.face), (2, 1)) for field in own)
-        seen = window.read(face) == window.face
-        found = (y[None] - y_end) * dx - (x[None] - x_end) * dy
+    def fold(over_z: tuple[jax.Array, jax.Array], block: PixelBlock) -> tuple[jax.Array, jax.Array]:
+        x, y = block.pixels(framebuffer.image_size, edges.x.dtype)
+        x_end, y_end, dx, dy = (slice_at(field, (0, block.face), (2, 1)) for field in own)
+        seen = block.read(face) == block.face
+        found = edge_function(x[None], y[None], x_end, y_end, dx, dy)
         written = [
-            window.write(share, jnp.where(seen, found[m], window.read(share)))
-            for m, share in enumerate(shares)
+            block.write(over, jnp.where(seen, found[m], block.read(over)))
+            for m, over in enumerate(over_z)
         ]
         return written[0], written[1]
 
-    nothing = strips.full(0, edges.x.dtype), strips.full(0, edges.x.dtype)
-    return walk(fold, match_varying_axes(nothing, face), bounds, strips)
+    nothing = framebuffer.full(0, edges.x.dtype), framebuffer.full(0, edges.x.dtype)
+    return walk(fold, match_varying_axes(nothing, face), bounds, framebuffer)
 
 
 def _edges_of_face(edges: Edges, face: jax.Array) -> Edges:
-    return Edges(*(piece(field, (0, face), (3, 1)) for field in edges))
+    return Edges(*(slice_at(field, (0, face), (3, 1)) for field in edges))

@@ -73,7 +73,7 @@ from jaxrender.ops.deterministic import scatter_add_each
 from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
 from jaxrender.ops.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.sharding import match_varying_axes
-from jaxrender.ops.triangles import Corners
+from jaxrender.ops.triangle import Corners
 
 SWEEPS = 6  # 3 edges x 2 axes
 
