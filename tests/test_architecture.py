@@ -26,7 +26,7 @@ FLOORS = [
     {"_textures", "shapes"},
     {"_batch", "_subdivide", "_surface"},
     {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
-    {"_soft"},
+    {"_soft", "_diagnose"},
     {"_render"},
     {"losses", "_formats"},
     {"_bake", "_images", "skinning"},
