@@ -25,7 +25,7 @@ from jaxrender._checks import (
 from jaxrender._rasterize import CULLS
 from jaxrender._types import Camera, Mesh, Orthographic, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
-from jaxrender.ops.hard_scene import reasons_not_drawn
+from jaxrender.ops.hard.scene import reasons_not_drawn
 from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, Box, Reason
 from jaxrender.ops.view import View
 

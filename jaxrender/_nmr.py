@@ -64,7 +64,7 @@ def nmr_gradient(
     points downhill, from any distance: a pixel pulls on all edges of its row and column. It is
     zero at faces that no pixel sees, and where no change lowers the loss. The channels are
     summed before the maximum is taken, so apply it once to all channels of a loss, and before
-    anti-aliased samples are averaged. `jaxrender/ops/nmr.py` has the derivation.
+    anti-aliased samples are averaged. `jaxrender/ops/nmr` has the derivation.
 
     An edge that passes behind the camera is cut in front of it, and only there `z` gets a
     gradient too.

@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxrender.ops import hard, native
 from jaxrender.ops.blocks import Bounds
-from jaxrender.ops.column_framebuffer import ColumnFramebuffer, PixelBlock, walk
+from jaxrender.ops.hard.column_framebuffer import ColumnFramebuffer, PixelBlock, walk
 from jaxrender.ops.native import apart, one_function, weigh_down
 from jaxrender.ops.view import View
 

@@ -17,7 +17,9 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender.ops import blocks, hard, hard_loop, hard_passes
+from jaxrender.ops import blocks, hard
+from jaxrender.ops.hard import loop as hard_loop
+from jaxrender.ops.hard import passes as hard_passes
 from jaxrender.ops.view import View
 
 SCHEDULES = sorted(hard.SCHEDULES)

@@ -1,4 +1,4 @@
-"""Pictures as scanlines, and the edges that cross them; see `nmr.py`.
+"""Pictures as scanlines, and the edges that cross them; see `__init__.py`.
 
 Shapes: `B` views, `H, W` image, `C` channels, `N` scanlines of `L` pixels, `K` of them at once.
 

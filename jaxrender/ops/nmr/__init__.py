@@ -70,8 +70,8 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.blocks import compact_indices, loop_over_chunks
 from jaxrender.ops.deterministic import scatter_add_each
-from jaxrender.ops.scanlines import Crossing, Scanlines, Sweep, SweptEdges, as_scanlines
-from jaxrender.ops.segments import Segments, segments_of, upright_corners
+from jaxrender.ops.nmr.scanlines import Crossing, Scanlines, Sweep, SweptEdges, as_scanlines
+from jaxrender.ops.nmr.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangle import Corners
 

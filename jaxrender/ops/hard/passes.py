@@ -1,4 +1,4 @@
-"""The z-buffer drawn in passes of many pixel blocks, on a GPU; shapes as in `hard.py`."""
+"""The z-buffer drawn in passes of many pixel blocks, on a GPU; shapes as in `__init__.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
-from jaxrender.ops.hard_scene import (
+from jaxrender.ops.hard.scene import (
     MAX_KEY,
     Drawn,
     Scene,

@@ -1,4 +1,4 @@
-"""What both ways of drawing a z-buffer share; shapes as in `hard.py`."""
+"""What both ways of drawing a z-buffer share; shapes as in `__init__.py`."""
 
 from __future__ import annotations
 

@@ -36,10 +36,10 @@ from jax import lax
 
 from jaxrender.ops import deterministic, native
 from jaxrender.ops.batching import batch_size, fold_vmap_scheduled, in_chunks
-from jaxrender.ops.column_framebuffer import ColumnFramebuffer
-from jaxrender.ops.hard_loop import draw_in_loop
-from jaxrender.ops.hard_passes import draw_in_passes
-from jaxrender.ops.hard_scene import Scene, pixel_centres, set_up
+from jaxrender.ops.hard.column_framebuffer import ColumnFramebuffer
+from jaxrender.ops.hard.loop import draw_in_loop
+from jaxrender.ops.hard.passes import draw_in_passes
+from jaxrender.ops.hard.scene import Scene, pixel_centres, set_up
 from jaxrender.ops.triangle import (
     Candidates,
     Corners,

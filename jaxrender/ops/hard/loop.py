@@ -1,4 +1,4 @@
-"""The z-buffer drawn by a loop over faces, on a CPU; shapes as in `hard.py`."""
+"""The z-buffer drawn by a loop over faces, on a CPU; shapes as in `__init__.py`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jax import lax
 
 from jaxrender.ops import native
 from jaxrender.ops.blocks import Bounds
-from jaxrender.ops.column_framebuffer import (
+from jaxrender.ops.hard.column_framebuffer import (
     ColumnFramebuffer,
     PixelBlock,
     scalar_at,
     slice_at,
     walk,
 )
-from jaxrender.ops.hard_scene import (
+from jaxrender.ops.hard.scene import (
     MAX_KEY,
     Drawn,
     Scene,
