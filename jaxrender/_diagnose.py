@@ -151,10 +151,10 @@ class _Picture:
         # With a limit that is always traced, all drawings take one program.
         self.view = dataclasses.replace(view, far=view.limits[1])
         self.reason = np.full(len(self.faces), int(Reason.INDEX_OUT_OF_RANGE))
-        self.box = Box(*np.zeros((4, len(self.faces)), self.vertices.dtype))
+        self.box = Box(*jnp.zeros((4, len(self.faces))))
         if len(self.vertices):
             found = jax.jit(reasons_not_drawn)(screen.vertices, screen.faces, self.view)
-            self.reason, self.box = jax.tree.map(np.asarray, found)
+            self.reason, self.box = np.asarray(found[0]), found[1]
 
     @functools.cached_property
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +198,7 @@ def _explain_mesh(picture: _Picture) -> str:
         Reason.CULLED: f"culled ({view.cull})",
     }
     groups = [(words[reason], picture.reason == reason) for reason in words]
-    groups += [("hidden behind others", hidden), ("that cover no pixel centre", unseen)]
+    groups += [("hidden behind others", hidden), ("covering no pixel centre", unseen)]
     parts = [
         f"{group.sum()} {word}, such as face {group.argmax()}"
         for word, group in groups
@@ -227,8 +227,6 @@ def _explain_face(picture: _Picture, face: int) -> str:
             f"its vertex {bad} is not finite, or becomes so on screen. "
             "Pass finite vertices, not many orders of magnitude away."
         )
-    z = corners[:, 2]
-    low, high = f"{float(z.min()):.6g}", f"{float(z.max()):.6g}"
     if reason == Reason.ON_CAMERA_PLANE:
         return beginning + (
             f"a corner lies within {MIN_DEPTH} of the plane through the camera, where nothing has "
@@ -241,21 +239,8 @@ def _explain_face(picture: _Picture, face: int) -> str:
             f"{cause}, and spans no more than {MIN_AREA} square pixels. "
             + ("Leave it out." if same else "Move the camera, or leave it out.")
         )
-    if reason == Reason.BEFORE_NEAR:
-        if view.perspective and z.max() <= 0:
-            return beginning + (
-                f"it lies behind the camera, at depths from {low} to {high}. "
-                "Turn the camera, or move it back."
-            )
-        return beginning + (
-            f"it lies before near={float(view.near):.6g}, at depths from {low} to {high}. "
-            f"Pass near below {high} to see some of it, or move the camera back."
-        )
-    if reason == Reason.BEYOND_FAR:
-        return beginning + (
-            f"it lies beyond far={float(view.limits[1]):.6g}, at depths from {low} to {high}. "
-            f"Pass far above {low} to see some of it, or far=None for no limit."
-        )
+    if reason in (Reason.BEFORE_NEAR, Reason.BEYOND_FAR):
+        return beginning + _explain_depth(reason, corners[:, 2], view)
     if reason == Reason.OFF_PICTURE:
         return beginning + (
             f"it lies {_side(picture.box, face, view.image_size)} the picture. "
@@ -264,6 +249,24 @@ def _explain_face(picture: _Picture, face: int) -> str:
     return beginning + (
         f'it turns its {view.cull} to the camera, and cull="{view.cull}" leaves that out. '
         f'Pass cull="none", or flip the face: {index[::-1]}.'
+    )
+
+
+def _explain_depth(reason: Reason, z: np.ndarray, view: View) -> str:
+    """Where the corners lie that are out of the depth range, and what to change."""
+    low, high = f"{float(z.min()):.6g}", f"{float(z.max()):.6g}"
+    depths = f"at depths from {low} to {high}"
+    near, far = (f"{float(limit):.6g}" for limit in view.limits)
+    if reason == Reason.BEYOND_FAR:
+        return (
+            f"it lies beyond far={far}, {depths}. "
+            f"Pass far above {low} to see some of it, or far=None for no limit."
+        )
+    if view.perspective and z.max() <= 0:
+        return f"it lies behind the camera, {depths}. Turn the camera, or move it back."
+    return (
+        f"it lies before near={near}, {depths}. "
+        f"Pass near below {high} to see some of it, or move the camera back."
     )
 
 

@@ -119,4 +119,5 @@ def nmr_gradient(
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
         args = match_varying_axes(args, args)
-        return _with_visibility_gradient(*args, screen.perspective).reshape(image.shape)
+        same = _with_visibility_gradient(*args, screen.perspective)
+        return jnp.reshape(same, image.shape)

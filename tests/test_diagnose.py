@@ -68,7 +68,7 @@ def test_a_mesh():
         "not finite, such as face 9; 1 with a corner on the camera's plane, such as face 8; 1 "
         "without area on screen, such as face 3; 1 before near=0.1, such as face 4; 1 beyond "
         "far=10, such as face 5; 1 off the picture, such as face 6; 1 culled (back), such as face "
-        "7; 1 hidden behind others, such as face 1; 1 that cover no pixel centre, such as face 2."
+        "7; 1 hidden behind others, such as face 1; 1 covering no pixel centre, such as face 2."
     )
 
 

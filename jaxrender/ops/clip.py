@@ -78,8 +78,8 @@ def box_in_front(corners: Corners, near: jax.Array | None) -> Box:
         points = [(x[m], y[m], z[m] >= near) for m in range(3)]
         for a, b in ((0, 1), (1, 2), (2, 0)):
             cut = cut_edges(z[a], z[b], near)
-            ends = (cut.point(axis[a], axis[b], perspective=True) for axis in (x, y))
-            points.append((*ends, cut.crosses))
+            at_x, at_y = (cut.point(axis[a], axis[b], perspective=True) for axis in (x, y))
+            points.append((at_x, at_y, cut.crosses))
 
     def extent(axis: int) -> tuple[jax.Array, jax.Array]:
         low = (jnp.where(valid, point[axis], jnp.inf) for *point, valid in points)
