@@ -75,8 +75,8 @@ def why_not_drawn(
     Example:
         >>> import jaxrender as jr
         >>> mesh, camera = jr.shapes.cube(), jr.look_at((0.0, 0.0, 3.0))
-        >>> print(jr.why_not_drawn(mesh, camera, image_size=(32, 32), cull="front"))
-        12 faces: 2 drawn; 10 culled (front), such as face 0.
+        >>> print(jr.why_not_drawn(mesh, camera, image_size=(32, 32), cull="back"))
+        12 faces: 2 drawn; 10 culled (back), such as face 0.
     """
     screen, view = _check_scene(mesh, camera, face, image_size, near, far, cull, anti_aliasing)
     count = screen.faces.shape[0]
