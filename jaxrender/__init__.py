@@ -25,6 +25,7 @@ from jaxrender._camera import (
     viewpoint,
 )
 from jaxrender._color import to_display, to_linear
+from jaxrender._diagnose import why_not_drawn
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
@@ -124,6 +125,7 @@ __all__ = [
     "vertex_normals",
     "viewpoint",
     "voxelize",
+    "why_not_drawn",
 ]
 
 

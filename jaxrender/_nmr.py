@@ -20,7 +20,7 @@ MIN_EPS = 1e-9  # where `eps` is traced and not positive
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _seen(
+def _with_visibility_gradient(
     image: jax.Array,
     vertices: jax.Array,
     faces: jax.Array,
@@ -31,19 +31,19 @@ def _seen(
     return image
 
 
-def _seen_fwd(image, vertices, faces, face, eps, perspective):
+def _with_visibility_gradient_fwd(image, vertices, faces, face, eps, perspective):
     return image, (image, vertices, faces, face, eps)
 
 
-def _seen_bwd(perspective, saved, upstream):
-    image, vertices, faces, face, eps = saved
-    moved = visibility_gradient(
-        vertices, faces, face, image, upstream, eps, perspective=perspective
+def _with_visibility_gradient_bwd(perspective, residuals, cotangent):
+    image, vertices, faces, face, eps = residuals
+    d_vertices = visibility_gradient(
+        vertices, faces, face, image, cotangent, eps, perspective=perspective
     )
-    return upstream, moved, None, None, jnp.zeros_like(eps)
+    return cotangent, d_vertices, None, None, jnp.zeros_like(eps)
 
 
-_seen.defvjp(_seen_fwd, _seen_bwd)
+_with_visibility_gradient.defvjp(_with_visibility_gradient_fwd, _with_visibility_gradient_bwd)
 
 
 def nmr_gradient(
@@ -54,8 +54,9 @@ def nmr_gradient(
     Returns the picture as it is. Backwards, besides handing the gradient on to the picture, it
     adds one to `screen.vertices`, `x` and `y`: for each edge of each visible face, and each pixel
     of the rows and columns that it crosses, how far the loss would fall if the edge moved
-    there, over how far its ends would have to move. With `G` the upstream gradient, `r` the
-    pixel across the edge whose colour pixel `q` would take, and `D_a` the way of end `a`,
+    there, over how far its ends would have to move. With `G` the gradient of the loss to the
+    picture, `r` the pixel across the edge whose colour pixel `q` would take, and `D_a` the way of
+    end `a`,
 
         ∂L/∂a = -Σ_q max(0, Σ_c (I_c[q] - I_c[r]) G_c[q]) / (D_a(q) ± eps)
 
@@ -63,7 +64,7 @@ def nmr_gradient(
     points downhill, from any distance: a pixel pulls on all edges of its row and column. It is
     zero at faces that no pixel sees, and where no change lowers the loss. The channels are
     summed before the maximum is taken, so apply it once to all channels of a loss, and before
-    anti-aliased samples are averaged. `jaxrender/ops/nmr.py` has the derivation.
+    anti-aliased samples are averaged. `jaxrender/ops/nmr` has the derivation.
 
     An edge that passes behind the camera is cut in front of it, and only there `z` gets a
     gradient too.
@@ -117,7 +118,9 @@ def nmr_gradient(
     channels = image.reshape(*size, -1)
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
-        return jnp.reshape(_seen(*match_varying_axes(args, args), screen.perspective), image.shape)
+        args = match_varying_axes(args, args)
+        same = _with_visibility_gradient(*args, screen.perspective)
+        return jnp.reshape(same, image.shape)
 
 
 @struct

@@ -20,6 +20,7 @@ from jaxrender._checks import (
 )
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.hard import hard_fragments
+from jaxrender.ops.view import View
 
 CULLS = ("none", "back", "front")
 
@@ -47,12 +48,13 @@ def rasterize_hard(
     edge leave no crack along it. A face across the near plane or the camera plane is cut there,
     exactly, and keeps its index and barycentrics. There is no limit on the number of faces per
     pixel or per region. A face counts as edge-on, and is not drawn even over a pixel centre, where
-    two of its edges span no more than 1e-10 square pixels. Without `screen.perspective`, depth is
+    two of its edges span no more than 1e-10 square pixels. `why_not_drawn` tells why a face is
+    missing. Without `screen.perspective`, depth is
     linear on screen and b = w.
 
     Gradient: exact, inside the face that a pixel sees, of barycentrics and depth to
     `screen.vertices`, and of the depth of empty pixels to `far`. Which face is seen has none:
-    for the gradient of visibility see the NMR and SoftRas rasterisers.
+    for a gradient of visibility see `nmr_gradient` and `rasterize_soft`.
 
     Args:
         screen: the mesh in screen space: `vertices` `[V, 3]` (see `project`), `faces` `[F, 3]`.
@@ -100,7 +102,12 @@ def rasterize_hard(
     image_size, cull = check_image_size(image_size), check_choice("cull", cull, CULLS)
     if is_concrete(vertices, faces, near, far):
         warn_out_of_range(np.asarray(vertices)[:, 2], faces, near, far, stacklevel=2)
+    view = View(near, far, image_size, cull, screen.perspective)
+    return draw_hard(ScreenMesh(vertices, faces, screen.perspective), view)
+
+
+def draw_hard(screen: ScreenMesh, view: View) -> Fragments:
+    """`rasterize_hard` of a mesh and a view that have been checked."""
     with jax.named_scope("rasterize"):
-        return Fragments(
-            *hard_fragments(vertices, faces, near, far, image_size, screen.perspective, cull)
-        )
+        view = view.astype(screen.vertices.dtype)
+        return Fragments(*hard_fragments(screen.vertices, screen.faces, view))

@@ -28,7 +28,7 @@ from jaxrender._checks import (
     warn_out_of_range,
 )
 from jaxrender._nmr import NMR
-from jaxrender._rasterize import CULLS, rasterize_hard
+from jaxrender._rasterize import CULLS, draw_hard
 from jaxrender._shading import (
     SHADINGS,
     Lighting,
@@ -49,8 +49,9 @@ from jaxrender._types import (
     ScreenMesh,
     Soft,
     VisibilityGradient,
-    is_named,
 )
+from jaxrender.ops.pytrees import is_named
+from jaxrender.ops.view import View
 
 # By name; each is made of the settings of `Hard`.
 VISIBILITY_GRADIENTS: dict[str, Callable[[Hard], VisibilityGradient]] = {
@@ -128,20 +129,20 @@ def render(
         ((32, 48, 3), (32, 48))
     """
     # Check everything at the door, where values are known.
-    vertices, faces, camera, options = _check_scene(
+    vertices, faces, camera, view, options = _check_scene(
         mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
     )
     check_choice("shading", shading, SHADINGS)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
     if shading != "none" and faces.shape[0]:
         check_lit(texture)
-    size, dtype = options["image_size"], vertices.dtype
-    background = check_background(background, channels(texture), size, dtype)
+    background = check_background(background, channels(texture), view.image_size, vertices.dtype)
     return _render(
         Mesh(vertices, faces, texture),
         camera,
         None if lights is None else check_lights(lights),
         background,
+        view,
         shading=shading,
         two_sided=bool(two_sided),
         **options,
@@ -191,7 +192,7 @@ def silhouette(
     References:
         Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566.
     """
-    vertices, faces, camera, options = _check_scene(
+    vertices, faces, camera, view, options = _check_scene(
         mesh,
         camera,
         image_size,
@@ -201,7 +202,7 @@ def silhouette(
         cull,
         rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
     )
-    return _silhouette(vertices, faces, camera, **options)
+    return _silhouette(vertices, faces, camera, view, **options)
 
 
 def _check_scene(
@@ -213,8 +214,8 @@ def _check_scene(
     anti_aliasing: Any,
     cull: Any,
     rasterizer: Any,
-) -> tuple[jax.Array, jax.Array, Camera, dict[str, Any]]:
-    """Returns vertices, faces, camera, and all that says how to rasterise them."""
+) -> tuple[jax.Array, jax.Array, Camera, View, dict[str, Any]]:
+    """Returns vertices, faces, camera, view, and all else that says how to rasterise them."""
     image_size = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
     if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
@@ -242,19 +243,11 @@ def _check_scene(
         with np.errstate(over="ignore", invalid="ignore"):
             depth = np.asarray(vertices) @ forward + ahead
         warn_out_of_range(depth, faces, near, far, stacklevel=3)
-    return (
-        vertices,
-        faces,
-        camera,
-        {
-            "near": near,
-            "far": far,
-            "rasterizer": _check_rasterizer(rasterizer, far, vertices.dtype),
-            "image_size": image_size,
-            "anti_aliasing": int(anti_aliasing),
-            "cull": cull,
-        },
-    )
+    options = {
+        "rasterizer": _check_rasterizer(rasterizer, far, vertices.dtype),
+        "anti_aliasing": int(anti_aliasing),
+    }
+    return vertices, faces, camera, View(near, far, image_size, cull, perspective), options
 
 
 def _check_rasterizer(rasterizer: Any, far: jax.Array | None, dtype: DTypeLike) -> Hard | Soft:
@@ -302,42 +295,36 @@ def _check_visibility_gradient(hard: Hard, dtype: DTypeLike) -> VisibilityGradie
     return chosen if checked is None else checked(name, dtype)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("image_size", "anti_aliasing", "cull", "shading", "two_sided")
-)
+@functools.partial(jax.jit, static_argnames=("anti_aliasing", "shading", "two_sided"))
 def _render(
     mesh: Mesh,
     camera: Camera,
     lights: Lights | None,
     background: jax.Array,
+    view: View,
     *,
-    near: jax.Array,
-    far: jax.Array | None,
     rasterizer: Hard | Soft,
-    image_size: tuple[int, int],
     anti_aliasing: int,
-    cull: str,
     shading: str,
     two_sided: bool,
 ) -> Image:
-    samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
-    screen = _project(mesh.vertices, mesh.faces, camera, image_size)
+    samples = _supersample(view, anti_aliasing)
+    screen = _project(mesh.vertices, mesh.faces, camera, view)
     if background.ndim == 3:
         background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("shade"):
             light = _lighting(mesh, lights, camera, shading, two_sided)
-        options = {"image_size": samples, "near": near, "far": far, "cull": cull}
         with jax.named_scope("rasterize"):
-            image, drawn = draw_soft(screen, mesh.texture, light, background, rasterizer, **options)
+            image, drawn = draw_soft(screen, mesh.texture, light, background, rasterizer, samples)
         return Image(
             rgb=_pool(image.rgb, anti_aliasing),
             alpha=_pool(image.alpha, anti_aliasing),
-            depth=_pool_depth(image.depth, drawn, far, anti_aliasing),
+            depth=_pool_depth(image.depth, drawn, view, anti_aliasing),
             encoding=image.encoding,
         )
 
-    fragments = rasterize_hard(screen, image_size=samples, near=near, far=far, cull=cull)
+    fragments = draw_hard(screen, samples)
     with jax.named_scope("shade"):
         barycentrics = fragments.barycentrics
         if not rasterizer.interpolation_gradient:
@@ -360,45 +347,42 @@ def _render(
     return Image(
         rgb=picture[..., :-1],
         alpha=picture[..., -1],
-        depth=_pool_depth(fragments.depth, alpha[..., 0], far, anti_aliasing),
+        depth=_pool_depth(fragments.depth, alpha[..., 0], view, anti_aliasing),
         encoding=encoding_of(mesh.texture),
     )
 
 
-@functools.partial(jax.jit, static_argnames=("image_size", "anti_aliasing", "cull"))
+@functools.partial(jax.jit, static_argnames=("anti_aliasing",))
 def _silhouette(
     vertices: jax.Array,
     faces: jax.Array,
     camera: Camera,
+    view: View,
     *,
-    near: jax.Array,
-    far: jax.Array | None,
     rasterizer: Hard | Soft,
-    image_size: tuple[int, int],
     anti_aliasing: int,
-    cull: str,
 ) -> jax.Array:
-    samples = (image_size[0] * anti_aliasing, image_size[1] * anti_aliasing)
-    screen = _project(vertices, faces, camera, image_size)
-    options = {"image_size": samples, "near": near, "far": far, "cull": cull}
+    samples = _supersample(view, anti_aliasing)
+    screen = _project(vertices, faces, camera, view)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("rasterize"):
-            return _pool(soft_silhouette(screen, rasterizer, **options), anti_aliasing)
-    fragments = rasterize_hard(screen, **options)
+            return _pool(soft_silhouette(screen, rasterizer, samples), anti_aliasing)
+    fragments = draw_hard(screen, samples)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
 
-def _project(
-    vertices: jax.Array, faces: jax.Array, camera: Camera, image_size: tuple[int, int]
-) -> ScreenMesh:
+def _project(vertices: jax.Array, faces: jax.Array, camera: Camera, view: View) -> ScreenMesh:
     """The mesh on screen."""
     with jax.named_scope("project"):
-        return ScreenMesh(
-            project(vertices, camera, image_size=image_size),
-            faces,
-            perspective=not camera.projection.parallel,
-        )
+        positions = project(vertices, camera, image_size=view.image_size)
+        return ScreenMesh(positions, faces, view.perspective)
+
+
+def _supersample(view: View, anti_aliasing: int) -> View:
+    """The view with so many samples per pixel along each axis."""
+    height, width = view.image_size
+    return dataclasses.replace(view, image_size=(height * anti_aliasing, width * anti_aliasing))
 
 
 def _lighting(
@@ -437,14 +421,12 @@ def _pool(image: jax.Array, anti_aliasing: int) -> jax.Array:
     return image.reshape(blocks).mean((1, 3))
 
 
-def _pool_depth(
-    depth: jax.Array, drawn: jax.Array, far: jax.Array | None, anti_aliasing: int
-) -> jax.Array:
+def _pool_depth(depth: jax.Array, drawn: jax.Array, view: View, anti_aliasing: int) -> jax.Array:
     """Averages depths of samples, weighted by how much of each is drawn; `far` or 0 for nothing."""
     if anti_aliasing == 1:
         return depth
     drawn = drawn.astype(depth.dtype)
     total, share = _pool(drawn * depth, anti_aliasing), _pool(drawn, anti_aliasing)
     nothing = share <= LEAST_SHARE
-    fill = jnp.asarray(0 if far is None else far, depth.dtype)
+    fill = jnp.asarray(view.empty_depth, depth.dtype)
     return jnp.where(nothing, fill, total / jnp.where(nothing, 1, share))

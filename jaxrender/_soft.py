@@ -31,8 +31,8 @@ from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
 from jaxrender.distributions import DISTRIBUTIONS, logistic
+from jaxrender.ops.clip import ClippedTriangles, clip_faces, unclipped_faces
 from jaxrender.ops.hard import hard_fragments
-from jaxrender.ops.pieces import Pieces, cut_faces, whole_faces
 from jaxrender.ops.soft import soft_blend
 from jaxrender.ops.soft.scan import reached_pixels
 from jaxrender.ops.soft.structs import (
@@ -44,6 +44,7 @@ from jaxrender.ops.soft.structs import (
     Settings,
     Uniforms,
 )
+from jaxrender.ops.view import View
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
 DISTANCES = ("hard", "barycentric", "euclidean")
@@ -247,11 +248,7 @@ def blend_scene(
     texture: Texture | None,
     light: Lighting | None,
     soft: Soft,
-    *,
-    image_size: tuple[int, int],
-    near: jax.Array,
-    far: jax.Array | None,
-    cull: str,
+    view: View,
 ) -> Blend:
     """Blends the triangles of a scene that has been checked.
 
@@ -260,33 +257,27 @@ def blend_scene(
         texture: of the mesh.
         light: at its corners, if any.
         soft: of `check_soft`.
-        image_size: `(H, W)`.
-        near: `[]`.
-        far: `[]`, or None for no limit.
-        cull: which side is not drawn.
+        view: what is drawn.
     """
     vertices, faces = screen.vertices, screen.faces
     dtype = vertices.dtype
-    height = image_size[0]
-    sigma, gamma, near, eps, cutoff = (
-        jnp.asarray(number, dtype)
-        for number in (soft.sigma, soft.gamma, near, soft.eps, soft.cutoff)
+    sigma, gamma, eps, cutoff = (
+        jnp.asarray(number, dtype) for number in (soft.sigma, soft.gamma, soft.eps, soft.cutoff)
     )
-    limit = jnp.asarray(jnp.inf if far is None else far, dtype)
     sigma = jnp.maximum(sigma, LEAST)
-    perspective = screen.perspective or soft.faithful
+    view = dataclasses.replace(view.astype(dtype), perspective=view.perspective or soft.faithful)
+    near, limit = view.limits
+    height = view.image_size[0]
 
-    # Cut the faces, and choose how to draw them.
+    # Clip the faces, and choose how to draw them.
     if soft.faithful:
         # Those culled still count in alpha.
-        pieces, kept = whole_faces(vertices, faces, image_size=image_size, cull=cull)
-        draw_mode = jnp.where(kept, DRAWN, ALPHA_ONLY)
+        triangles, shown = unclipped_faces(vertices, faces, view)
+        draw_mode = jnp.where(shown, DRAWN, ALPHA_ONLY)
     else:
-        pieces = cut_faces(
-            vertices, faces, near, image_size=image_size, perspective=perspective, cull=cull
-        )
+        triangles = clip_faces(vertices, faces, view)
         draw_mode = DRAWN
-    draw_mode = jnp.where(pieces.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
+    draw_mode = jnp.where(triangles.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
     if not callable(distribution):
         distribution = DISTRIBUTIONS[distribution]
@@ -295,7 +286,7 @@ def blend_scene(
     squared = soft.squared or soft.distance == "hard"
     generator, takes_maximum = _generator(soft, distribution)
 
-    # Lay out what the shader is given, for the pieces' corners.
+    # Lay out what the shader is given, for the triangles' corners.
     count = draw_mode.size
     shader, texels, index = None, jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32)
     varyings, shader_uniforms = jnp.zeros((count, 3, 0), dtype), jnp.zeros(0, dtype)
@@ -305,13 +296,13 @@ def blend_scene(
             texture, faces, light, dtype, at_corners=at_corners
         )
         constant = shader.constant_per_face
-        varyings, index = _of_pieces(
-            pieces, varyings, index, whole=soft.faithful, constant=constant
+        varyings, index = _of_triangles(
+            triangles, varyings, index, whole=soft.faithful, constant=constant
         )
 
     # Scale depths; distances are in pixels from here on.
     settings = Settings(
-        image_size,
+        view.image_size,
         soft.distance,
         distribution,
         squared=squared,
@@ -319,22 +310,22 @@ def blend_scene(
         generator=generator,
         takes_maximum=takes_maximum,
         shader=shader,
-        perspective=perspective,
+        perspective=view.perspective,
         faithful=soft.faithful,
     )
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
     radius_sq = _blur_radius_sq(soft, distribution, cutoff)
     blur_radius_sq = jax.lax.stop_gradient(sigma * unit * radius_sq)
-    if far is not None:
+    if view.far is not None:
         back, span = limit, jnp.maximum(limit - near, LEAST)
     elif shader is not None:
-        back, span = _depth_scale(pieces.corners, draw_mode, blur_radius_sq, settings)
+        back, span = _depth_scale(triangles.corners, draw_mode, blur_radius_sq, settings)
     else:
         back, span = jnp.ones_like(near), jnp.ones_like(near)
 
     # Blend them.
     return soft_blend(
-        Scene(pieces.corners, draw_mode, varyings, shader_uniforms, texels, index),
+        Scene(triangles.corners, draw_mode, varyings, shader_uniforms, texels, index),
         Uniforms(
             sigma=sigma * unit,
             inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
@@ -348,17 +339,22 @@ def blend_scene(
     )
 
 
-def _of_pieces(
-    pieces: Pieces, values: jax.Array, index: jax.Array, *, whole: bool, constant: bool
+def _of_triangles(
+    triangles: ClippedTriangles,
+    values: jax.Array,
+    index: jax.Array,
+    *,
+    whole: bool,
+    constant: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """What the corners of faces have `[F, 3, K]`, for the corners of their pieces."""
-    if whole or pieces.shares.shape[0] == 0:
+    """What the corners of faces have `[F, 3, K]`, for the corners of their clipped triangles."""
+    if whole or triangles.drawn.size == 0:
         return values, index
     values, index = jnp.concatenate([values, values]), jnp.concatenate([index, index])
     if constant:
         return values, index
-    shares = pieces.shares[..., None]
-    return (shares * values[:, None]).sum(2), index
+    barycentrics = triangles.barycentrics[..., None]
+    return (barycentrics * values[:, None]).sum(2), index
 
 
 def draw_soft(
@@ -367,17 +363,14 @@ def draw_soft(
     light: Lighting | None,
     background: jax.Array,
     soft: Soft,
-    *,
-    image_size: tuple[int, int],
-    near: jax.Array,
-    far: jax.Array | None,
-    cull: str,
+    view: View,
 ) -> tuple[Image, jax.Array]:
     """`rasterize_soft` of a scene that has been checked; see `blend_scene`.
 
     Also what share of each pixel's colour and depth `[H, W]` is not the background's.
     """
-    nothing = jnp.asarray(0 if far is None else far, screen.vertices.dtype)
+    image_size = view.image_size
+    nothing = jnp.asarray(view.empty_depth, screen.vertices.dtype)
     if _is_empty(screen):
         dtype, size = screen.vertices.dtype, (*image_size, channels(texture))
         image = Image(
@@ -387,11 +380,10 @@ def draw_soft(
             encoding=encoding_of(texture),
         )
         return image, image.alpha
-    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
-    blend = blend_scene(screen, texture, light, soft, **options)
+    blend = blend_scene(screen, texture, light, soft, view)
     alpha = _alpha(blend.total, soft, screen.faces)
     if soft.aggregate_rgb == "hard":
-        rgb, share, depth = _nearest_colors(screen, texture, light, soft, **options)
+        rgb, share, depth = _nearest_colors(screen, texture, light, soft, view)
         drawn = 1 - share
     elif soft.aggregate_rgb is None:
         share, drawn = jnp.ones_like(alpha), jnp.zeros_like(alpha)
@@ -399,7 +391,7 @@ def draw_soft(
         depth = jnp.broadcast_to(nothing, image_size)
     else:
         rgb, share, drawn = blend.rgb, blend.background_weight, blend.foreground_weight
-        depth = _blended_depth(blend, None if far is None else nothing)
+        depth = _blended_depth(blend, None if view.far is None else nothing)
     background = jnp.broadcast_to(background.astype(rgb.dtype), rgb.shape)
     rgb = rgb + share[..., None] * background
     return Image(rgb=rgb, alpha=alpha, depth=depth, encoding=encoding_of(texture)), drawn
@@ -420,21 +412,12 @@ def _is_empty(screen: ScreenMesh) -> bool:
     return screen.vertices.shape[0] == 0 or screen.faces.shape[0] == 0
 
 
-def soft_silhouette(
-    screen: ScreenMesh,
-    soft: Soft,
-    *,
-    image_size: tuple[int, int],
-    near: jax.Array,
-    far: jax.Array | None,
-    cull: str,
-) -> jax.Array:
+def soft_silhouette(screen: ScreenMesh, soft: Soft, view: View) -> jax.Array:
     """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
     if _is_empty(screen):
-        return jnp.zeros(image_size, screen.vertices.dtype)
+        return jnp.zeros(view.image_size, screen.vertices.dtype)
     uncolored = dataclasses.replace(soft, aggregate_rgb=None)
-    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
-    blend = blend_scene(screen, None, None, uncolored, **options)
+    blend = blend_scene(screen, None, None, uncolored, view)
     return _alpha(blend.total, soft, screen.faces)
 
 
@@ -443,29 +426,23 @@ def _nearest_colors(
     texture: Texture | None,
     light: Lighting | None,
     soft: Soft,
-    *,
-    image_size: tuple[int, int],
-    near: jax.Array,
-    far: jax.Array | None,
-    cull: str,
+    view: View,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The colour of the nearest face `[H, W, C]`, where there is none `[H, W]`, and depth."""
     vertices, faces = screen.vertices, screen.faces
-    near = near.astype(vertices.dtype)
-    far = None if far is None else far.astype(vertices.dtype)
-    if soft.faithful and far is not None:
+    view = view.astype(vertices.dtype)
+    if soft.faithful and view.far is not None:
         # SoftRas takes corners behind the camera as they are, reads textures at the screen
         # barycentrics, and gives those no gradient. All that is linear on screen, with -1/z.
         x, y, z = jnp.moveaxis(jax.lax.stop_gradient(vertices), -1, 0)
         flat = jnp.stack([x, y, -1 / jnp.where(z == 0, LEAST, z)], -1)
-        face, barycentrics, depth = hard_fragments(
-            flat, faces, -1 / near, -1 / far, image_size, False, cull, facing_first=False
+        flat_view = dataclasses.replace(
+            view, near=-1 / view.near, far=-1 / view.far, perspective=False
         )
+        face, barycentrics, depth = hard_fragments(flat, faces, flat_view, facing_first=False)
         depth = -1 / depth
     else:
-        face, barycentrics, depth = hard_fragments(
-            vertices, faces, near, far, image_size, screen.perspective, cull
-        )
+        face, barycentrics, depth = hard_fragments(vertices, faces, view)
     rgb = sample_texture(texture, faces, face, barycentrics)
     if light is not None:
         rgb = jnp.where((face < 0)[..., None], rgb, lit_at(light, rgb, face, barycentrics))
@@ -625,7 +602,7 @@ def rasterize_soft(
         dtype=dtype,
     )
     background = check_background(background, channels(texture), image_size, dtype)
-    options = {"image_size": image_size, "near": near, "far": far, "cull": cull}
     screen = ScreenMesh(vertices, faces, screen.perspective)
+    view = View(near, far, image_size, cull, screen.perspective)
     with jax.named_scope("rasterize"):
-        return draw_soft(screen, texture, None, background, soft, **options)[0]
+        return draw_soft(screen, texture, None, background, soft, view)[0]

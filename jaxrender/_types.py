@@ -10,99 +10,15 @@ Shape legend: `V` vertices, `F` faces, `H, W` image, `D` directional and `P` poi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 from jax.typing import ArrayLike
 
-T = TypeVar("T")
+from jaxrender.ops.pytrees import static, struct, variant
 
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def struct(cls: type[T]) -> type[T]:
-    """Makes a class a frozen dataclass and a pytree; see `static` and `variant` for its fields.
-
-    Textures, camera models and visibility gradients of one's own are structs.
-
-    Args:
-        cls: a class whose annotated fields are arrays, or other pytrees.
-
-    Returns:
-        The class.
-
-    Example:
-        >>> import jax, jaxrender as jr
-        >>> @jr.struct
-        ... class Ball:
-        ...     radius: jax.Array
-        ...     name: str = jr.static(default="ball")
-        >>> jax.tree.map(lambda x: 2 * x, Ball(1.5))
-        Ball(radius=3.0, name='ball')
-    """
-    made: Any = dataclasses.dataclass(frozen=True)(cls)  # Any: pyright sees no dataclass here
-    fields = dataclasses.fields(made)
-    fixed = [field.name for field in fields if field.metadata.get("static")]
-    traced = [field.name for field in fields if field.name not in fixed]
-    variants = {field.name for field in fields if field.metadata.get("variant")}
-
-    def flatten(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        values, chosen = [], []
-        for name in traced:
-            value = getattr(node, name)
-            named = name in variants and is_named(value)
-            values.append(None if named else value)
-            chosen.append(value if named else None)
-        return tuple(values), (tuple(getattr(node, name) for name in fixed), tuple(chosen))
-
-    def flatten_with_keys(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        values, rest = flatten(node)
-        return tuple(zip(map(jax.tree_util.GetAttrKey, traced), values, strict=True)), rest
-
-    def unflatten(rest: tuple[Any, ...], values: Iterable[Any]) -> T:
-        settings, chosen = rest
-        given = [v if c is None else c for v, c in zip(values, chosen, strict=True)]
-        return made(**dict(zip((*traced, *fixed), (*given, *settings), strict=True)))
-
-    # Not `register_dataclass`: since 0.10.0, jax compares the structures of dataclasses without
-    # their classes, so that jit now and then takes the program of an alike struct.
-    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
-    return made
-
-
-def static(**kwargs: Any) -> Any:
-    """A field of a `struct` that is part of the traced program, not an input of it; hashable.
-
-    Args:
-        **kwargs: as of `dataclasses.field`, for example `default`.
-
-    Returns:
-        The field.
-
-    Example:
-        >>> import jaxrender as jr
-        >>> @jr.struct
-        ... class Named:
-        ...     name: str = jr.static(default="nobody")
-        >>> Named().name
-        'nobody'
-    """
-    return dataclasses.field(metadata={"static": True}, **kwargs)
-
-
-def variant(**kwargs: Any) -> Any:
-    """A field of a `struct` that holds one of several ways to do a thing.
-
-    A name or a function is part of the traced program; of a struct the arrays are inputs of it.
-    """
-    return dataclasses.field(metadata={"variant": True}, **kwargs)
-
-
-def is_named(value: Any) -> bool:
-    """Whether a variant is a name or a function, not a pytree."""
-    return isinstance(value, str) or (callable(value) and jax.tree_util.all_leaves([value]))
 
 
 @struct
@@ -126,11 +42,12 @@ def is_padding(faces: jax.Array) -> jax.Array:
     return (faces[:, 0] == faces[:, 1]) & (faces[:, 1] == faces[:, 2])
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
 class Projection:
     """How camera space meets the picture: what all camera models share.
 
-    To add one, subclass it as a `struct`, write `to_screen`, and hand it to `look_at`, `look` or
-    `Camera`. Only vertices go through `to_screen`; edges between them are straight on screen.
+    To add one, derive a class from this one: annotate its arrays, as in a dataclass, write
+    `to_screen`, and hand it to `look_at`, `look` or `Camera`. It becomes a `struct` by itself. Only vertices go through `to_screen`; edges between them are straight on screen.
 
     Attributes:
         parallel: whether the rays are parallel, so that depth is linear on screen; else they
@@ -141,8 +58,7 @@ class Projection:
 
     Example:
         >>> import jax.numpy as jnp, jaxrender as jr
-        >>> @jr.struct
-        ... class Fisheye(jr.Projection):  # equidistant: 90 degrees off the axis lie at 1
+        >>> class Fisheye(jr.Projection):  # equidistant: 90 degrees off the axis lie at 1
         ...     def to_screen(self, x, y, image_size):
         ...         r = jnp.sqrt(x**2 + y**2 + 1e-12)
         ...         scale = jnp.arctan(r) / r * (2 / jnp.pi)
@@ -155,6 +71,11 @@ class Projection:
     parallel: ClassVar[bool] = False
     shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     image_size: tuple[int, int] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Makes the model a frozen dataclass and a pytree."""
+        super().__init_subclass__(**kwargs)
+        struct(cls)
 
     def to_screen(
         self, x: jax.Array, y: jax.Array, image_size: tuple[int, int] | None

@@ -27,7 +27,7 @@ FLOORS = [
     {"_batch", "_subdivide", "_surface"},
     {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
     {"_shader"},
-    {"_soft"},
+    {"_soft", "_diagnose"},
     {"_render"},
     {"losses", "_formats"},
     {"_images", "skinning"},

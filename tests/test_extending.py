@@ -17,7 +17,6 @@ import jaxrender as jr
 SIZE = (24, 24)
 
 
-@jr.struct
 class Fisheye(jr.Projection):
     """Equidistant: the distance from the middle of the picture is the angle off the axis."""
 
@@ -71,7 +70,6 @@ class TestCamera:
         check_grads(seen, (1.0, points), order=1, modes=["fwd", "rev"], rtol=1e-5)
 
     def test_parallel_rays_see_from_a_direction(self):
-        @jr.struct
         class Squares(jr.Projection):
             parallel = True
 
@@ -85,7 +83,6 @@ class TestCamera:
         assert depth[4, 4] == 4 - float(jr.shapes.cube().vertices[:, 2].max())
 
     def test_calibrated_models_have_their_aspect(self):
-        @jr.struct
         class Calibrated(jr.Projection):
             image_size: tuple[int, int] = jr.static(default=(10, 20))
 
@@ -101,7 +98,6 @@ class TestCamera:
             jr.project([[1.0, 1.0, 0.0]], wrong)
 
     def test_what_is_missing_is_said(self):
-        @jr.struct
         class Empty(jr.Projection):
             shapes = {"scale": (2,)}  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""Loops in machine code, and the walk over windows in strips."""
+"""Loops in machine code, and the walk over pixel blocks in columns."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from jax import lax
 
 from jaxrender.ops import hard, native
 from jaxrender.ops.blocks import Bounds
+from jaxrender.ops.hard.column_framebuffer import ColumnFramebuffer, PixelBlock, walk
 from jaxrender.ops.native import apart, one_function, weigh_down
-from jaxrender.ops.strips import Strips, Window, walk
+from jaxrender.ops.view import View
 
 ON_CPU = jax.default_backend() == "cpu"
 
@@ -107,43 +108,34 @@ class TestWhereAvailable:
         assert native.are_native_loops_available()
 
     def test_same_faces_without(self, monkeypatch):
-        draw = functools.partial(
-            hard._draw, image_size=(20, 30), perspective=True, cull="none", facing_first=True
-        )
+        draw = functools.partial(hard._draw, facing_first=True)
+        scene = small_mesh((20, 30))
         found = []
         for asked in ("1", "0"):
             monkeypatch.setenv("JAXRENDER_NATIVE_LOOPS", asked)
-            found.append(
-                jax.jit(functools.partial(draw, schedule=hard.SCHEDULES["loop"]))(*small_mesh())
-            )
+            found.append(jax.jit(functools.partial(draw, schedule=hard.SCHEDULES["loop"]))(*scene))
         np.testing.assert_array_equal(found[0][0], found[1][0])
         np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-5)
 
 
-def small_mesh() -> tuple:
+def small_mesh(image_size: tuple[int, int]) -> tuple:
     """The arguments of `hard._draw`, of faces across a picture."""
     rng = np.random.default_rng(0)
     vertices = rng.uniform((-1.2, -1.2, 1), (1.2, 1.2, 3), (1, 90, 3)).astype(np.float32)
     faces = np.arange(90, dtype=np.int32).reshape(1, 30, 3)
-    return jnp.array(vertices), jnp.array(faces), jnp.array([0.1]), jnp.array([10.0])
+    view = View(jnp.array([0.1]), jnp.array([10.0]), image_size)
+    return jnp.array(vertices), jnp.array(faces), view
 
 
 @pytest.mark.skipif(not ON_CPU, reason="the loop is the schedule of a CPU")
 def test_no_step_copies_the_picture():
-    """An array that is read and written in the wrong order is copied, window by window."""
-    draw = functools.partial(
-        hard._draw,
-        image_size=(40, 56),
-        perspective=True,
-        cull="none",
-        facing_first=True,
-        schedule=hard.SCHEDULES["loop"],
-    )
-    compiled = jax.jit(draw).lower(*small_mesh()).compile().as_text()
-    size = f"[{Strips(1, (40, 56)).size}]"
+    """An array that is read and written in the wrong order is copied, block by block."""
+    draw = functools.partial(hard._draw, facing_first=True, schedule=hard.SCHEDULES["loop"])
+    compiled = jax.jit(draw).lower(*small_mesh((40, 56))).compile().as_text()
+    size = f"[{ColumnFramebuffer(1, (40, 56)).size}]"
     assert size in compiled
     bodies = re.findall(r"body=(%[\w.\-]+)", compiled)
-    assert len(bodies) >= 4  # two walks, each over faces and windows
+    assert len(bodies) >= 4  # two walks, each over faces and blocks
     for body in bodies:
         start = compiled.index(f"\n{body} (")
         lines = compiled[start : compiled.index("\n}", start)].splitlines()
@@ -165,22 +157,22 @@ class TestWalk:
         columns[:, 1::7] = [[width], [width - 1]]
         sides = (rows[0], columns[0], rows[1], columns[1])
         bounds = Bounds(*(jnp.array(side, jnp.int32) for side in sides))
-        strips = Strips(views, image_size)
+        framebuffer = ColumnFramebuffer(views, image_size)
 
-        def count(state: tuple, window: Window) -> tuple:
+        def count(state: tuple, block: PixelBlock) -> tuple:
             met, latest, order = state
-            x, y = window.pixels(image_size, jnp.float32)
+            x, y = block.pixels(image_size, jnp.float32)
             x, y = x + (width - 1) / 2, y + (height - 1) / 2
-            face = window.face
+            face = block.face
             inside = (x >= bounds.left[face]) & (x <= bounds.right[face])
             inside &= (y >= bounds.top[face]) & (y <= bounds.bottom[face])
-            met = window.write(met, window.read(met) + inside * (face + 1))
+            met = block.write(met, block.read(met) + inside * (face + 1))
             return met, face, order & (face <= latest)
 
-        start = strips.full(0, jnp.int32), jnp.int32(1000), jnp.array(True)
-        met, _, in_order = jax.jit(lambda start: walk(count, start, bounds, strips))(start)
+        start = framebuffer.full(0, jnp.int32), jnp.int32(1000), jnp.array(True)
+        met, _, in_order = jax.jit(lambda start: walk(count, start, bounds, framebuffer))(start)
         wanted = np.zeros((views, *image_size), int)
         for face, (top, left, bottom, right) in enumerate(zip(*sides, strict=True)):
             wanted[face // 7, top : bottom + 1, left : right + 1] += face + 1
-        np.testing.assert_array_equal(strips.cut_out(met), wanted)
+        np.testing.assert_array_equal(framebuffer.crop(met), wanted)
         assert in_order

@@ -18,10 +18,17 @@ from reference import soup
 import jaxrender as jr
 from jaxrender._textures.bake import bake_cubes
 from jaxrender.ops import hard, nmr
+from jaxrender.ops.view import View
 
 SCHEDULES = sorted(nmr.SCHEDULES)
 GRADIENT = jax.jit(nmr.visibility_gradient, static_argnames=("perspective", "schedule"))
-NEAREST = jax.jit(hard.nearest_faces, static_argnames=("image_size", "perspective"))
+
+
+@functools.partial(jax.jit, static_argnames=("image_size",))
+def nearest_faces(vertices, faces, near, far, *, image_size):
+    view = View(jnp.float32(near), jnp.float32(far), image_size)
+    return hard.nearest_faces(vertices, faces, view)
+
 
 # Twice the largest differences between float32 and float64 in the files, relative L2.
 FLOAT32 = {"rgb": 1e-3, "depth": 4e-4, "gradient": 6e-4}
@@ -423,7 +430,7 @@ def test_equals_the_slow_loop(case):
     """Random soups: finite, zero for what nobody sees, the same by all schedules, and right."""
     size, corners, rng = case
     vertices, faces = separate(corners.astype(np.float64))
-    face = NEAREST(vertices, faces, 0.1, 100.0, image_size=size)[0]
+    face = nearest_faces(vertices, faces, 0.1, 100.0, image_size=size)[0]
     image = rng.integers(0, 3, (*size, 2)) / 2.0
     upstream = rng.normal(size=(*size, 2))
     args = (vertices, faces, face, jnp.asarray(image), jnp.asarray(upstream), 1e-3)
@@ -448,7 +455,7 @@ def test_finite_in_float32(case):
     vertices, faces = separate(corners)
     # Some corners behind the camera, some far away.
     vertices = vertices.at[::5, 2].multiply(-1).at[::7].multiply(1e6)
-    face = NEAREST(vertices, faces, 0.1, 1e9, image_size=size)[0]
+    face = nearest_faces(vertices, faces, 0.1, 1e9, image_size=size)[0]
     upstream = jnp.asarray(rng.normal(size=(*size, 1)), jnp.float32)
     picture = (face >= 0)[..., None].astype(jnp.float32)
     moved = GRADIENT(vertices, faces, face, picture, upstream, 1e-3)
@@ -479,7 +486,7 @@ class TestRule:
 
     def test_channels_are_summed_before_the_test(self):
         vertices, faces = map(jnp.asarray, soup(1, 30))
-        face = NEAREST(vertices, faces, 0.1, 100.0, image_size=(20, 20))[0]
+        face = nearest_faces(vertices, faces, 0.1, 100.0, image_size=(20, 20))[0]
         # Whole numbers, so that sums are exact in any order.
         upstream = jnp.round(4 * jax.random.normal(jax.random.key(0), (20, 20, 1)))
         image = jnp.round(4 * jax.random.uniform(jax.random.key(1), (20, 20, 1)))

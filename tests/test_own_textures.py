@@ -27,7 +27,7 @@ class Checkerboard(jr.Texture):
     colors: jax.Array  # [2, C]
     uv: jax.Array  # [F, 3, 2]
     scale: jax.Array  # [] squares along each unit
-    encoding: str = dataclasses.field(default="display", metadata={"static": True})
+    encoding: str = jr.static(default="display")
 
     def table(self):
         return self.colors

@@ -17,11 +17,23 @@ from quick import jit
 from reference import cast_rays, soup
 
 import jaxrender as jr
-from jaxrender.ops import blocks, hard, hard_loop, hard_passes
+from jaxrender.ops import blocks, hard
+from jaxrender.ops.hard import loop as hard_loop
+from jaxrender.ops.hard import passes as hard_passes
+from jaxrender.ops.view import View
 
 SCHEDULES = sorted(hard.SCHEDULES)
 LOOK_UP = jax.jit(hard.look_up, static_argnames="perspective")
-NEAREST = jax.jit(hard.nearest_faces, static_argnames=("image_size", "schedule"))
+
+
+def nearest_faces(vertices, faces, near, far, *, image_size, perspective=True, **options):
+    """The operation under `rasterize_hard`, with any schedule."""
+    near, far = (jnp.asarray(limit, vertices.dtype) for limit in (near, far))
+    view = View(near, far, image_size, perspective=perspective)
+    return hard.nearest_faces(vertices, faces, view, **options)
+
+
+NEAREST = jax.jit(nearest_faces, static_argnames=("image_size", "schedule"))
 
 
 @functools.partial(jax.jit, static_argnames=("image_size", "cull"))
@@ -180,7 +192,7 @@ class TestTies:
         @jax.jit
         def seen(views, faces):
             see = functools.partial(
-                hard.nearest_faces,
+                nearest_faces,
                 image_size=(61, 80),
                 perspective=perspective,
                 schedule=schedule,
@@ -242,7 +254,7 @@ class TestTies:
         corners = jnp.array([[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]])
         args = corners, jnp.array([[2, 1, 0], [0, 1, 2]]), jnp.float32(0.1), jnp.float32(9.0)
         for schedule in SCHEDULES:
-            see = functools.partial(hard.nearest_faces, image_size=(9, 9), schedule=schedule)
+            see = functools.partial(nearest_faces, image_size=(9, 9), schedule=schedule)
             assert (see(*args)[0] == 1).all()
             assert (see(*args, facing_first=False)[0] == 0).all()
 
@@ -362,11 +374,11 @@ class TestExactness:
         alone = [
             NEAREST(*args, 100.0, image_size=size) for args in zip(views, faces, near, strict=True)
         ]
-        monkeypatch.setattr(hard, "FEW_SET_UP", at_once * views.shape[1])
-        monkeypatch.setattr(hard, "MANY_SET_UP", at_once * views.shape[1])
+        monkeypatch.setattr(hard, "MAX_FACES_IN_ONE_CALL", at_once * views.shape[1])
+        monkeypatch.setattr(hard, "MAX_FACES_OF_VIEWS", at_once * views.shape[1])
         for own in (faces, faces[0]):
             hard._single_view.cache_clear()
-            draw = functools.partial(hard.nearest_faces, image_size=size, schedule="loop")
+            draw = functools.partial(nearest_faces, image_size=size, schedule="loop")
             axes = (0, 0 if own.ndim == 3 else None, 0, None)
             together = jit(jax.vmap(draw, axes))(views, own, near, 100.0)
             for number, wanted in enumerate(alone):
@@ -379,10 +391,10 @@ class TestExactness:
         vertices, faces = soup(3, 350)
         faces = np.concatenate([faces[:, ::-1], faces])
         results = []
-        for most in (1, 7, hard_passes.MOST_BLOCKS):
-            monkeypatch.setattr(hard_passes, "MOST_BLOCKS", most)
+        for most in (1, 7, hard_passes.MAX_BLOCKS_PER_PASS):
+            monkeypatch.setattr(hard_passes, "MAX_BLOCKS_PER_PASS", most)
             hard._single_view.cache_clear()
-            draw = functools.partial(hard.nearest_faces, image_size=(50, 40), schedule="pixels")
+            draw = functools.partial(nearest_faces, image_size=(50, 40), schedule="pixels")
             drawn = jax.jit(draw)
             results.append(drawn(jnp.array(vertices), jnp.array(faces), 0.1, 100.0)[0])
         hard._single_view.cache_clear()
@@ -412,15 +424,15 @@ class TestExactness:
         vertices, faces = map(jnp.array, soup(3, 70))
         results = []
         for few, most in (
-            (hard_loop.FEW_PIXELS, hard.MOST_NUMBERS),
-            (0, hard.MOST_NUMBERS),
+            (hard_loop.FEW_PIXELS, hard.MAX_INDEX),
+            (0, hard.MAX_INDEX),
             (0, 0),
         ):
             monkeypatch.setattr(hard_loop, "FEW_PIXELS", few)
-            monkeypatch.setattr(hard, "MOST_NUMBERS", most)
+            monkeypatch.setattr(hard, "MAX_INDEX", most)
             hard._single_view.cache_clear()
             draw = functools.partial(
-                hard.nearest_faces, image_size=(50, 40), schedule="loop", perspective=perspective
+                nearest_faces, image_size=(50, 40), schedule="loop", perspective=perspective
             )
             results.append(jax.jit(draw)(vertices, faces, 0.1, 100.0))
         hard._single_view.cache_clear()

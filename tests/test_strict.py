@@ -407,6 +407,14 @@ def test_files(tmp_path, numbers):
     assert io.load_image(tmp_path / "a.png").dtype == floats
 
 
+def test_why_not_drawn(numbers):
+    """It looks at values, so it is not traced."""
+    floats, indices = numbers
+    mesh, camera = dressed("none", floats, indices), jr.look_at(np.array([0, 1, -3], floats))
+    told = jr.why_not_drawn(mesh, camera, 0, image_size=SIZE, near=2, far=9, cull="back")
+    assert told.startswith("Face 0 is ")
+
+
 def test_no_operation_is_left_out():
     source = inspect.getsource(inspect.getmodule(test_files))
     named = {name.strip() for name in stages(np.float32, np.int32)}

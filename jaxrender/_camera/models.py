@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, is_concrete, same_float
 from jaxrender._distortion import bend
-from jaxrender._types import Projection, static, struct
+from jaxrender._types import Projection, static
 from jaxrender._vectors import NO_LENGTH
 
 # No field of view is narrower than this, in degrees: the square of its scale is finite in float32,
@@ -24,7 +24,6 @@ from jaxrender._vectors import NO_LENGTH
 TINY_FOV = 1e-6
 
 
-@struct
 class Perspective(Projection):
     """A symmetric perspective projection; see `perspective`.
 
@@ -44,7 +43,6 @@ class Perspective(Projection):
         return x * (scale / _aspect(image_size)), y * scale
 
 
-@struct
 class Orthographic(Projection):
     """A parallel projection; see `orthographic`.
 
@@ -65,7 +63,6 @@ class Orthographic(Projection):
         return x * (scale / _aspect(image_size)), y * scale
 
 
-@struct
 class Pinhole(Projection):
     """A calibrated camera with lens distortion; see `pinhole`.
 

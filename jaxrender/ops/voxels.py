@@ -27,13 +27,21 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap
 from jaxrender.ops.blocks import Blocks, Bounds, scan_blocks
 from jaxrender.ops.sharding import match_varying_axes
-from jaxrender.ops.triangles import FARTHEST, Corners, corner_ids, edges_of, sort_corners
+from jaxrender.ops.triangle import (
+    FARTHEST,
+    Candidates,
+    Corners,
+    corner_indices,
+    is_drawn,
+    set_up_edges,
+    sort_corners,
+)
 
 BLOCK_SIZE = (1, 1)  # lattice lines; most faces of a fine mesh meet one or none
 BLOCKS_PER_PASS = 256, 1 << 15  # at least, for large faces have many blocks, and at most
 WORD = 32  # bits
 
-# The lines along axis `d` are numbered by their place on the two other axes.
+# The lines along axis `d` are numbered by their position on the two other axes.
 ACROSS = ((1, 2), (0, 2), (0, 1))
 
 
@@ -95,7 +103,7 @@ def _surface(
     inside = ((voxel >= 0) & (voxel < resolution)).all(0) & valid[None]  # [3, BF]
     x, y, z = jnp.where(inside[None], voxel, resolution).astype(jnp.int32)
     mesh = lax.div(jnp.arange(valid.size, dtype=jnp.int32), jnp.int32(faces.shape[1]))
-    # A maximum, which any order gives: to write the same place twice is undefined on a GPU.
+    # A maximum, which any order gives: to write to the same index twice is undefined on a GPU.
     return surface.at[mesh[None], x, y, z].max(True, mode="drop")
 
 
@@ -117,10 +125,10 @@ def _corners(
     points = (vertices - low[:, None]) * scale[:, None]
 
     # Find the corners in one list of vertices; leave out faces that are nowhere.
-    ids, in_range = corner_ids(faces, vertex_count, meshes, shared=points.shape[0] == 1)
-    corners = jnp.stack([axis[ids] for axis in points.reshape(-1, 3).T])
-    valid = in_range & jnp.isfinite(corners).all((0, 1))
-    return jnp.clip(corners, -FARTHEST, FARTHEST), valid
+    index, in_range = corner_indices(faces, vertex_count, meshes, shared=points.shape[0] == 1)
+    corners = Corners(*(axis[index] for axis in points.reshape(-1, 3).T))
+    drawn = is_drawn(Candidates(corners, False, in_range))
+    return jnp.clip(jnp.stack(corners), -FARTHEST, FARTHEST), drawn
 
 
 def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: int) -> jax.Array:
@@ -157,18 +165,19 @@ def _met_edges(corners: jax.Array, valid: jax.Array, meshes: int, resolution: in
         axis = lax.div(blocks.face, jnp.int32(total))
         face, corner = blocks.face - axis * total, jnp.arange(3)[:, None]
         q_corner, p_corner, c_corner = (
-            corners[kept[None], corner, face[None]] for kept in (q_axis[axis], p_axis[axis], axis)
+            corners[chosen[None], corner, face[None]]
+            for chosen in (q_axis[axis], p_axis[axis], axis)
         )
 
         # Test its line against the three edges, and find where the face meets it.
         projected, _ = sort_corners(Corners(q_corner, p_corner, c_corner))
-        edges = edges_of(projected, perspective=False)
+        edges = set_up_edges(projected, perspective=False)
         p, q = blocks.row, blocks.column
-        weights = edges.weights(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
-        area = weights.sum(0)
-        hit = blocks.valid & (weights >= 0).all(0) & (area > 0)
+        functions = edges.functions_at(q.astype(dtype)[None], p.astype(dtype)[None])  # [3, P]
+        area = functions.sum(0)
+        hit = blocks.valid & (functions >= 0).all(0) & (area > 0)
         c0, c1, c2 = projected.z
-        offset = weights[1] * (c1 - c0) + weights[2] * (c2 - c0)
+        offset = functions[1] * (c1 - c0) + functions[2] * (c2 - c0)
         c = jnp.floor(c0 + offset / jnp.where(hit, area, 1))
 
         # Mark the voxel edge there.
@@ -254,12 +263,12 @@ def _packed(bits: jax.Array) -> jax.Array:
     words = -(-n // WORD)
     padding = [(0, 0, 0)] * (bits.ndim - 1) + [(0, words * WORD - n, 0)]
     bits = lax.pad(bits, False, padding).reshape(*bits.shape[:-1], words, WORD)
-    place = lax.broadcasted_iota(jnp.uint32, bits.shape, bits.ndim - 1)
-    return jnp.sum(bits.astype(jnp.uint32) << place, -1, dtype=jnp.uint32)
+    bit = lax.broadcasted_iota(jnp.uint32, bits.shape, bits.ndim - 1)
+    return jnp.sum(bits.astype(jnp.uint32) << bit, -1, dtype=jnp.uint32)
 
 
 def _unpacked(words: jax.Array, n: int) -> jax.Array:
     """Words `[..., W]` as their first `n` booleans."""
-    place = lax.broadcasted_iota(jnp.uint32, (*words.shape, WORD), words.ndim)
-    bits = (words[..., None] >> place) & 1
+    bit = lax.broadcasted_iota(jnp.uint32, (*words.shape, WORD), words.ndim)
+    bits = (words[..., None] >> bit) & 1
     return bits.reshape(*words.shape[:-1], -1)[..., :n].astype(bool)

@@ -45,7 +45,6 @@ def half(picture: jax.Array, fragments: jr.Fragments, screen: jr.ScreenMesh) -> 
 hard = jr.Hard(visibility_gradient=half)
 
 
-@jr.struct
 class Fisheye(jr.Projection):
     angle: jax.Array
 

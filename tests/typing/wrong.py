@@ -12,8 +12,8 @@ jr.render(mesh, camera, image_size=(64, 64), cull="behind")  # MISTAKE: no such 
 jr.render(mesh, camera, image_size=(64, 64), shading="smooth")  # MISTAKE: no such shading
 jr.render(mesh, camera, image_size=(64, 64), rasterizer="soft")  # MISTAKE: a name
 jr.render(camera, mesh, image_size=(64, 64))  # MISTAKE: the wrong way round
-jr.render(mesh, camera, image_size=(64, 64)).color  # MISTAKE: no such field
-jr.silhouette(mesh, camera, image_size=(64, 64)).alpha  # MISTAKE: an array already
+color = jr.render(mesh, camera, image_size=(64, 64)).color  # MISTAKE: no such field
+alpha = jr.silhouette(mesh, camera, image_size=(64, 64)).alpha  # MISTAKE: an array already
 jr.look_at((0.0, 1.0, 3.0), fov=45.0)  # MISTAKE: an argument of `perspective`
 jr.load_mesh("teapot.obj", colors="srgb")  # MISTAKE: no such encoding
 jr.Mesh(mesh.vertices)  # MISTAKE: no faces

@@ -21,7 +21,7 @@ from jaxrender.ops.soft.triangle_setup import (
     is_inside,
     unpack_triangles,
 )
-from jaxrender.ops.triangles import pixel_centre
+from jaxrender.ops.triangle import pixel_centre
 
 CERTAIN = 80.0  # a `t` at which every coverage is 1
 FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied

@@ -17,7 +17,7 @@ from jaxrender.ops.framebuffer import Framebuffer
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.soft.structs import DRAWN, NOT_DRAWN, Scene, Schedule, Settings, Uniforms
 from jaxrender.ops.soft.triangle_setup import set_up_triangles
-from jaxrender.ops.triangles import pixel_span
+from jaxrender.ops.triangle import pixel_span
 
 
 class SceneSetup(NamedTuple):

@@ -1,6 +1,6 @@
 """Triangle setup of the soft rasteriser: how far, how deep and where on it a pixel is.
 
-Pixel coordinates as in `triangles.py`. Shapes: `P` blocks of a pass, `h, w` block. Numbers of
+Pixel coordinates as in `triangle.py`. Shapes: `P` blocks of a pass, `h, w` block. Numbers of
 a triangle are `[P, 1]`, those of a pixel `[P, h w]`.
 
 With `e_k` the edge functions, twice the areas of the triangles that the point makes with the
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.triangles import MIN_AREA, Corners, signed_area
+from jaxrender.ops.triangle import MIN_AREA, Corners, edge_function, signed_area
 
 Triple = list[jax.Array]  # one for each corner
 
@@ -35,7 +35,7 @@ class Edge(NamedTuple):
 
     def function_at(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """The edge function at a pixel; its derivatives by x and y are `-dy` and `dx`."""
-        return (y - self.y) * self.dx - (x - self.x) * self.dy
+        return edge_function(x, y, self.x, self.y, self.dx, self.dy)
 
 
 class TriangleSetup(NamedTuple):

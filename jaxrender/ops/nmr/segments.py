@@ -10,17 +10,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.clip import cut_edges
 from jaxrender.ops.deterministic import gather_each
-from jaxrender.ops.triangles import (
+from jaxrender.ops.triangle import (
+    Candidates,
     Corners,
-    corner_ids,
-    is_drawable,
+    corner_indices,
+    is_drawn,
     is_front,
     signed_area,
     to_pixels,
 )
 
-CUT = 1 / 1024  # the part of its front end's depth at which an edge is cut
+CUT_FRACTION = 1 / 1024  # of its front end's depth, at which an edge is cut
 
 
 class Segments(NamedTuple):
@@ -46,19 +48,19 @@ def upright_corners(vertices: jax.Array, faces: jax.Array, image_size: tuple[int
         image_size: `(H, W)`.
     """
     views, count = vertices.shape[:2]
-    ids, _ = corner_ids(faces, count, views, shared=False)
+    index, _ = corner_indices(faces, count, views, shared=False)
     flip = jnp.array([1, -1, 1], vertices.dtype)[None, None]
     x, y, z = (axis.reshape(-1) for axis in to_pixels(vertices * flip, image_size))
     height, width = image_size
     # Lines of pixels are counted by whole numbers: have corners on pixel centres lie on those.
     axes = x + 0.5 * (width - 1), y + 0.5 * (height - 1), z
-    return Corners(*gather_each(axes, ids))
+    return Corners(*gather_each(axes, index))
 
 
 def segments_of(corners: Corners, *, cut: bool) -> Segments:
     """The edges `[2, 3, N]` of faces, of those seen from behind in reversed order.
 
-    Differentiable. A face that is not drawable is at 0: no pixel sees it.
+    Differentiable. A face that is drawn nowhere is at 0.
 
     Args:
         corners: `[3, N]` of the faces, see `upright_corners`.
@@ -67,8 +69,8 @@ def segments_of(corners: Corners, *, cut: bool) -> Segments:
             of any near plane.
     """
     area = -signed_area(corners)
-    drawable = is_drawable(corners, area, perspective=cut)
-    corners = Corners(*(jnp.where(drawable, axis, 0) for axis in corners))
+    drawn = is_drawn(Candidates(corners, cut, area=area))
+    corners = Corners(*(jnp.where(drawn, axis, 0) for axis in corners))
 
     # Turn faces that are seen from behind round.
     front = is_front(corners, area, perspective=cut)
@@ -78,14 +80,14 @@ def segments_of(corners: Corners, *, cut: bool) -> Segments:
     if not cut:
         return Segments(start, end)
 
-    # Move an end behind the camera to where the edge is cut; x z and y z are linear along it.
+    # Move an end behind the camera to where the edge is cut, with depths in those of the other.
     def in_front(
         point: jax.Array, depth: jax.Array, other: jax.Array, other_depth: jax.Array
     ) -> jax.Array:
         crosses = (depth <= 0) & (other_depth > 0)
         ratio = jnp.where(crosses, depth, -1) / jnp.where(crosses, other_depth, 1)
-        t = (1 - CUT) / (1 - ratio)
-        moved = ((1 - t)[None] * other + (t * ratio)[None] * point) / CUT
+        one, at = jnp.ones_like(ratio)[None], jnp.asarray(CUT_FRACTION, ratio.dtype)
+        moved = cut_edges(one, ratio[None], at).point(other, point, perspective=True)
         return jnp.where(crosses[None], moved, point)
 
     behind = (start_z <= 0) & (end_z <= 0)

@@ -2,11 +2,11 @@ r"""The approximate gradient of visibility of the Neural 3D Mesh Renderer (Kato 
 
 Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `C` channels, `E` = 6 sweeps, which are
 the 3 edges of a face x 2 axes, `P` pixels of a pass, `K` edge pixels of a sweep, `L` pixels of a
-line.
+scanline.
 
 **What it approximates.** A hard picture is piecewise constant in the positions of vertices: a
 pixel changes only when an edge arrives at its centre, so the true derivative is zero almost
-everywhere. NMR takes the finite difference to that arrival instead. Follow one line of pixels,
+everywhere. NMR takes the finite difference to that arrival instead. Follow one scanline,
 a column for the vertical axis, a row for the horizontal one; let `v` count along it, `u` number
 it, and let an edge from `a` to `b` of the face that a pixel sees cross it at
 
@@ -18,7 +18,7 @@ much. So to bring the edge to pixel `q` of the line, `a` must move by
     D_a(q) = (v_q - v*) (b_u - a_u) / (b_u - u)     and b by  (v_q - v*) (b_u - a_u) / (u - a_u)
 
 When it arrives, `q` takes the colour of a reference pixel `r` on the other side of the edge, and
-with the upstream gradient `G` the loss falls by about
+with the cotangent `G` of the picture the loss falls by about
 
     δ(q) = Σ_c (I_c[q] - I_c[r]) G_c[q]
 
@@ -70,10 +70,10 @@ from jax import lax
 from jaxrender.ops.batching import fold_vmap_scheduled
 from jaxrender.ops.blocks import compact_indices, loop_over_chunks
 from jaxrender.ops.deterministic import scatter_add_each
-from jaxrender.ops.lines import Crossing, Lines, Sweep, Way, as_lines
-from jaxrender.ops.segments import Segments, segments_of, upright_corners
+from jaxrender.ops.nmr.scanlines import Crossing, Scanlines, Sweep, SweptEdges, as_scanlines
+from jaxrender.ops.nmr.segments import Segments, segments_of, upright_corners
 from jaxrender.ops.sharding import match_varying_axes
-from jaxrender.ops.triangles import Corners
+from jaxrender.ops.triangle import Corners
 
 SWEEPS = 6  # 3 edges x 2 axes
 
@@ -83,13 +83,13 @@ class Schedule(NamedTuple):
 
     pixels: int  # visible pixels in a pass
     sweeps: int  # done at once with them
-    swept: int  # pixels of the lines that are swept at once
-    asks: bool  # whether edges are cut only if some vertex is behind a camera; always if not
+    line_pixels: int  # of the scanlines that are summed over at once
+    cut_if_needed: bool  # whether edges are cut only if some vertex is behind a camera
 
 
 SCHEDULES = {
-    "cpu": Schedule(pixels=1 << 13, sweeps=1, swept=1 << 17, asks=True),
-    "gpu": Schedule(pixels=1 << 20, sweeps=SWEEPS, swept=1 << 24, asks=False),
+    "cpu": Schedule(pixels=1 << 13, sweeps=1, line_pixels=1 << 17, cut_if_needed=True),
+    "gpu": Schedule(pixels=1 << 20, sweeps=SWEEPS, line_pixels=1 << 24, cut_if_needed=False),
 }
 
 
@@ -98,7 +98,7 @@ def visibility_gradient(
     faces: jax.Array,
     face: jax.Array,
     image: jax.Array,
-    upstream: jax.Array,
+    cotangent: jax.Array,
     eps: jax.Array,
     *,
     perspective: bool = True,
@@ -111,13 +111,13 @@ def visibility_gradient(
         faces: `[F, 3]` int32.
         face: `[H, W]` int32 the face that each pixel sees, -1 for none.
         image: `[H, W, C]` the picture, background included.
-        upstream: `[H, W, C]` the gradient of the loss to it.
+        cotangent: `[H, W, C]` of the picture: the gradient of the loss to it.
         eps: `[]` least distance, screen units.
         perspective: whether edges are cut where they pass behind the camera.
         schedule: a key of `SCHEDULES`; by default that of the platform.
     """
     operation = _single_view(perspective, schedule)
-    return operation(vertices, faces, face, image, upstream, eps)
+    return operation(vertices, faces, face, image, cotangent, eps)
 
 
 @functools.cache
@@ -132,15 +132,15 @@ def _differentiate(
     faces: jax.Array,  # [B or 1, F, 3]
     face: jax.Array,  # [B or 1, H, W]
     image: jax.Array,  # [B or 1, H, W, C]
-    upstream: jax.Array,  # [B or 1, H, W, C]
+    cotangent: jax.Array,  # [B or 1, H, W, C]
     eps: jax.Array,  # [B or 1]
     *,
     perspective: bool,
     schedule: Schedule,
 ) -> jax.Array:
-    args = (vertices, faces, face, image, upstream, eps)
+    args = (vertices, faces, face, image, cotangent, eps)
     views = max(arg.shape[0] for arg in args)
-    vertices, faces, face, image, upstream, eps = (
+    vertices, faces, face, image, cotangent, eps = (
         jnp.broadcast_to(arg, (views, *arg.shape[1:])) for arg in args
     )
     if 0 in (*vertices.shape, *faces.shape, *image.shape):
@@ -148,15 +148,15 @@ def _differentiate(
 
     height, width = face.shape[1:]
 
-    # Set the edges of all faces up, one view after the other. Cutting them, and the derivative of
-    # that, takes longer than all else here on a CPU, so it does so only if any vertex is behind a
-    # camera; a GPU would wait longer for the answer.
-    def pull_back(corners: Corners, gradient: Segments, *, cut: bool) -> Corners:
+    # Set the edges of all faces up, one view after the other. On a CPU, cut them only if any vertex
+    # is behind a camera: that, and its derivative, takes longer than all else here. A GPU would
+    # wait longer for the answer.
+    def transpose(corners: Corners, gradient: Segments, *, cut: bool) -> Corners:
         return jax.vjp(functools.partial(segments_of, cut=cut), corners)[1](gradient)[0]
 
     def choose(function: Callable, *args: Any) -> Any:
         whole = functools.partial(function, cut=False)
-        if not (perspective and schedule.asks):
+        if not (perspective and schedule.cut_if_needed):
             return function(*args, cut=perspective)
         behind = (vertices[..., 2] <= 0).any()
         return lax.cond(behind, functools.partial(function, cut=True), whole, *args)
@@ -166,8 +166,8 @@ def _differentiate(
     )
     edges = choose(segments_of, corners)
     is_cut = (corners.z <= 0).any(0) & perspective
-    gradient = _sweep_all(edges, is_cut, face, image, upstream, eps, schedule)
-    return to_vertices(choose(pull_back, corners, gradient))[0]
+    gradient = _sweep_all(edges, is_cut, face, image, cotangent, eps, schedule)
+    return to_vertices(choose(transpose, corners, gradient))[0]
 
 
 def _sweep_all(
@@ -175,7 +175,7 @@ def _sweep_all(
     is_cut: jax.Array,
     face: jax.Array,
     image: jax.Array,
-    upstream: jax.Array,
+    cotangent: jax.Array,
     eps: jax.Array,
     schedule: Schedule,
 ) -> Segments:
@@ -186,13 +186,13 @@ def _sweep_all(
         is_cut: `[B F]` whether the camera plane cuts the face.
         face: `[B, H, W]`.
         image: `[B, H, W, C]`.
-        upstream: `[B, H, W, C]`.
+        cotangent: `[B, H, W, C]`.
         eps: `[B]`.
         schedule: how much is done at once.
     """
     views, height, width, _ = image.shape
     faces, dtype = is_cut.shape[0], edges.start.dtype
-    lines = Lines(as_lines(image.astype(dtype)), as_lines(upstream.astype(dtype)))
+    lines = Scanlines(as_scanlines(image.astype(dtype)), as_scanlines(cotangent.astype(dtype)))
     points = [points.reshape(6, -1) for points in edges]
     table = jnp.concatenate([*points, is_cut[None].astype(dtype)])
 
@@ -214,46 +214,49 @@ def _sweep_all(
             # What a loop carries is in memory; what it does not, XLA computes at each use.
             known, pixels, gradient = carry
             live, view, row, column, owner = pixels
-            sweeps = number * schedule.sweeps + jnp.arange(schedule.sweeps, dtype=jnp.int32)
-            way = Way(sweeps[:, None], (height, width))
-            u, v = (jnp.where(way.by_column, *pair) for pair in ((column, row), (row, column)))
-            line = view * (width + height) + jnp.where(way.by_column, u, width + u)
+            numbers = number * schedule.sweeps + jnp.arange(schedule.sweeps, dtype=jnp.int32)
+            sweep = Sweep(numbers[:, None], (height, width))
+            u, v = (jnp.where(sweep.by_column, *pair) for pair in ((column, row), (row, column)))
+            line = view * (width + height) + jnp.where(sweep.by_column, u, width + u)
 
-            start, end, third = (_corner(known, way, *which) for which in ((0, 0), (1, 0), (0, 2)))
-            this = Sweep(start, end, u, owner, eps[view])
-            crossing = this.cross(way)
+            start, end, third = (_corner(known, sweep, *of) for of in ((0, 0), (1, 0), (0, 2)))
+            swept = SweptEdges(start, end, u, owner, eps[view])
+            crossing = swept.cross(sweep)
             crossing = crossing._replace(valid=crossing.valid & live)
 
-            def add(gradient: jax.Array, pulls: list[jax.Array], to: jax.Array) -> jax.Array:
-                return scatter_add_each(gradient, [to, SWEEPS * faces + to], pulls)
+            def accumulate(
+                gradient: jax.Array, terms: list[jax.Array], index: jax.Array
+            ) -> jax.Array:
+                return scatter_add_each(gradient, [index, SWEEPS * faces + index], terms)
 
-            # Pull the edges in, each over the pixel itself.
-            inside = _is_inside(this, crossing, third, v, known[12:] > 0)
-            pulls = _pull_in(lines, line, v, this, crossing, inside, way.size)
-            gradient = add(gradient, pulls, way.of_edge * faces + owner)
+            # Inwards: add one term for the pixel itself.
+            inside = _is_inside(swept, crossing, third, v, known[12:] > 0)
+            terms = _inward_terms(lines, line, v, swept, crossing, inside, sweep.line_length)
+            gradient = accumulate(gradient, terms, sweep.coordinate * faces + owner)
 
-            # Push them out, from the pixels right inside them, over all beyond.
-            rows = max(1, min(schedule.swept // lines.image.shape[2], u.size // 8))
+            # Outwards: from the pixels right inside the edges, add a sum over all beyond.
+            rows = max(1, min(schedule.line_pixels // lines.image.shape[2], u.size // 8))
             chosen, chosen_count = compact_indices(
                 (crossing.valid & (v == crossing.inner.astype(v.dtype))).reshape(-1),
                 u.size + rows,
             )
-            chosen_place = (line * lines.image.shape[2] + v).reshape(-1)[chosen]
-            every = jax.tree.map(lambda array: jnp.broadcast_to(array, u.shape).reshape(-1), this)
+            chosen_index = (line * lines.image.shape[2] + v).reshape(-1)[chosen]
+            every = jax.tree.map(lambda array: jnp.broadcast_to(array, u.shape).reshape(-1), swept)
 
-            def one_block(block: jax.Array, gradient: jax.Array) -> jax.Array:
-                first = block * rows
+            def one_chunk(chunk: jax.Array, gradient: jax.Array) -> jax.Array:
+                first = chunk * rows
                 slots = lax.dynamic_slice(chosen, (first,), (rows,))
                 these = jax.tree.map(lambda array: array[slots], every)
-                way = Way(sweeps[0] + lax.div(slots, jnp.int32(at_once)), (height, width))
-                crossing = these.cross(way)
+                number = numbers[0] + lax.div(slots, jnp.int32(at_once))
+                sweep = Sweep(number, (height, width))
+                crossing = these.cross(sweep)
                 live = first + jnp.arange(rows, dtype=jnp.int32) < chosen_count
                 crossing = crossing._replace(valid=crossing.valid & live)
-                place = lax.dynamic_slice(chosen_place, (first,), (rows,))
-                pushes = _push_out(lines, place, these, crossing)
-                return add(gradient, pushes, way.of_edge * faces + these.owner)
+                index = lax.dynamic_slice(chosen_index, (first,), (rows,))
+                sums = _outward_sums(lines, index, these, crossing)
+                return accumulate(gradient, sums, sweep.coordinate * faces + these.owner)
 
-            gradient = loop_over_chunks(chosen_count, rows, one_block, gradient)
+            gradient = loop_over_chunks(chosen_count, rows, one_chunk, gradient)
             return known, pixels, gradient
 
         pixels = [array[None] for array in (live, view, row, column, owner)]
@@ -261,42 +264,45 @@ def _sweep_all(
         times = jnp.int32(SWEEPS // schedule.sweeps)
         return lax.fori_loop(jnp.int32(0), times, some_sweeps, carry)[-1]
 
-    nothing = match_varying_axes(jnp.zeros(12 * faces, dtype), face)
-    gradient = loop_over_chunks(visible, at_once, one_pass, nothing)
-    # It is per screen unit so far; the edges are in pixels.
+    zeros = match_varying_axes(jnp.zeros(12 * faces, dtype), face)
+    gradient = loop_over_chunks(visible, at_once, one_pass, zeros)
+    # Scale from screen units, which it is per so far, to pixels, which the edges are in.
     pixels_per_unit = jnp.array([width / 2, height / 2], dtype)[None, :, None, None]
     return Segments(*(gradient.reshape(2, 2, 3, faces) / pixels_per_unit))
 
 
-def _corner(known: jax.Array, way: Way, end: int, shift: int) -> tuple[jax.Array, jax.Array]:
-    """The coordinates across and along the lines `[E, P]` of an end of an edge.
+def _corner(known: jax.Array, sweep: Sweep, end: int, shift: int) -> tuple[jax.Array, jax.Array]:
+    """The coordinates across and along the scanlines `[E, P]` of an end of an edge.
 
     Args:
         known: `[13, P]` the edges of the pixels' faces, see `_sweep_all`.
-        way: `[E, 1]`, which edges are swept, and along which axis.
+        sweep: `[E, 1]`, which edges are swept, and along which axis.
         end: 0 where the edge starts, 1 where it ends.
         shift: how many edges further around the face.
     """
-    edge = lax.rem(way.edge[:, 0] + shift, jnp.int32(3))
+    edge = lax.rem(sweep.edge[:, 0] + shift, jnp.int32(3))
 
     def read(axis: jax.Array) -> jax.Array:
         # Row by row, which XLA reads where it needs them: a gather it would write out.
         rows = [lax.dynamic_index_in_dim(known, k, keepdims=False) for k in axis * 3 + edge]
         return jnp.stack(rows)
 
-    return read(end * 2 + way.axis[:, 0]), read(end * 2 + 1 - way.axis[:, 0])
+    return read(end * 2 + sweep.axis[:, 0]), read(end * 2 + 1 - sweep.axis[:, 0])
 
 
 def _is_inside(
-    sweep: Sweep,
+    swept: SweptEdges,
     crossing: Crossing,
     third: tuple[jax.Array, jax.Array],
     v: jax.Array,
     is_cut: jax.Array,
 ) -> jax.Array:
-    """Whether pixels lie between v* and where their line leaves the face on its far side."""
-    (au, av), (bu, bv), (cu, cv) = sweep.a, sweep.b, third
-    u = sweep.u.astype(au.dtype)
+    """Whether pixels lie between v* and where their scanline leaves the face on its far side.
+
+    By crossings, not by edge functions: the limit is rounded to pixels as the original does.
+    """
+    (au, av), (bu, bv), (cu, cv) = swept.a, swept.b, third
+    u = swept.u.astype(au.dtype)
     from_a = (u - au) * (u - cu) < 0
     start_u, start_v = jnp.where(from_a, au, cu), jnp.where(from_a, av, cv)
     rise, run = jnp.where(from_a, cv - av, bv - cv), jnp.where(from_a, cu - au, bu - cu)
@@ -310,50 +316,52 @@ def _is_inside(
     return (low <= v) & (v <= high)
 
 
-def _pull_in(
-    lines: Lines,
+def _inward_terms(
+    lines: Scanlines,
     line: jax.Array,
     v: jax.Array,
-    sweep: Sweep,
+    swept: SweptEdges,
     crossing: Crossing,
     inside: jax.Array,
-    size: jax.Array,
+    line_length: jax.Array,
 ) -> list[jax.Array]:
-    """The terms `[P]` of pixels that the face may give up, for either end."""
+    """The gradients `[P]` by pixels that the face may give up, to either end."""
     outer = (crossing.inner + crossing.outward).astype(jnp.int32)
-    fall = lines.fall(line, v, jnp.clip(outer, 0, size - 1))
-    counts = crossing.valid & inside & (fall > 0)
-    pulls = []
-    for lever, moves in zip(crossing.levers, crossing.moves, strict=True):
-        distance = (v.astype(lever.dtype) - crossing.at) * lever
-        distance += jnp.where(distance > 0, sweep.eps, -sweep.eps)
-        pulls.append(jnp.where(counts & moves, -fall / distance, 0))
-    return pulls
+    decrease = lines.loss_decrease(line, v, jnp.clip(outer, 0, line_length - 1))
+    counts = crossing.valid & inside & (decrease > 0)
+    terms = []
+    for jacobian, depends in zip(crossing.jacobian, crossing.depends, strict=True):
+        distance = (v.astype(jacobian.dtype) - crossing.at) * jacobian
+        distance += jnp.where(distance > 0, swept.eps, -swept.eps)
+        terms.append(jnp.where(counts & depends, -decrease / distance, 0))
+    return terms
 
 
-def _push_out(lines: Lines, place: jax.Array, sweep: Sweep, crossing: Crossing) -> list[jax.Array]:
-    """The sums `[K]` over the pixels that the face may gain, for either end.
+def _outward_sums(
+    lines: Scanlines, index: jax.Array, swept: SweptEdges, crossing: Crossing
+) -> list[jax.Array]:
+    """The gradients `[K]`, summed over the pixels that the face may gain, to either end.
 
-    `place` counts the pixels right inside the edges through all lines.
+    `index` counts the pixels right inside the edges through all scanlines.
     """
     # Let both ends be rows of one table: with a single use, XLA never writes the table out.
     length = lines.image.shape[2]
-    place = jnp.concatenate([place, place])
+    index = jnp.concatenate([index, index])
     outward = jnp.concatenate([crossing.outward, crossing.outward])[:, None]
     at = jnp.concatenate([crossing.at, crossing.at])[:, None]
-    eps = jnp.concatenate([sweep.eps, sweep.eps])[:, None]
-    lever = jnp.concatenate(crossing.levers)[:, None]
-    fall = lines.fall_along(place)
-    along = jnp.arange(length, dtype=fall.dtype)[None]
-    inner = lax.rem(place, jnp.int32(length)).astype(fall.dtype)
+    eps = jnp.concatenate([swept.eps, swept.eps])[:, None]
+    jacobian = jnp.concatenate(crossing.jacobian)[:, None]
+    decrease = lines.loss_decrease_along(index)
+    along = jnp.arange(length, dtype=decrease.dtype)[None]
+    inner = lax.rem(index, jnp.int32(length)).astype(decrease.dtype)
     beyond = (along - inner[:, None]) * outward > 0
-    fall = jnp.where(beyond & (fall > 0), fall, 0)
-    distance = (along - at) * outward * jnp.abs(lever) + eps
+    decrease = jnp.where(beyond & (decrease > 0), decrease, 0)
+    distance = (along - at) * outward * jnp.abs(jacobian) + eps
 
     # A product with ones: XLA's own sum along a row is several times slower on a CPU.
-    total = jnp.dot(fall / distance, jnp.ones(length, fall.dtype), precision="highest")
-    pulls = (-total * outward[:, 0] * jnp.sign(lever[:, 0])).reshape(2, -1)
+    total = jnp.dot(decrease / distance, jnp.ones(length, decrease.dtype), precision="highest")
+    sums = (-total * outward[:, 0] * jnp.sign(jacobian[:, 0])).reshape(2, -1)
     return [
-        jnp.where(crossing.valid & moves, pull, 0)
-        for pull, moves in zip(pulls, crossing.moves, strict=True)
+        jnp.where(crossing.valid & depends, sum_, 0)
+        for sum_, depends in zip(sums, crossing.depends, strict=True)
     ]

@@ -17,6 +17,7 @@ across the camera plane needs no clipping.
 
 from __future__ import annotations
 
+import enum
 import functools
 from typing import NamedTuple
 
@@ -41,6 +42,27 @@ class Corners(NamedTuple):
     z: jax.Array
 
 
+class Box(NamedTuple):
+    """Bounding boxes in pixel coordinates, each `[F]`; inside out where there is nothing."""
+
+    left: jax.Array
+    top: jax.Array
+    right: jax.Array
+    bottom: jax.Array
+
+    def misses(self, image_size: tuple[int, int]) -> jax.Array:
+        """Whether a box lies beside the picture."""
+        height, width = image_size
+        beside = (self.right < -0.5 * width) | (self.left > 0.5 * width)
+        return beside | (self.bottom < -0.5 * height) | (self.top > 0.5 * height)
+
+    def pixels(self, image_size: tuple[int, int]) -> Bounds:
+        """The pixels whose centres lie in the box."""
+        left, right = pixel_span(self.left, self.right, image_size[1])
+        top, bottom = pixel_span(self.top, self.bottom, image_size[0])
+        return Bounds(top, left, bottom, right)
+
+
 def to_pixels(
     vertices: jax.Array, image_size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -56,7 +78,7 @@ def pixel_centre(pixel: jax.Array, size: int, dtype: jnp.dtype) -> jax.Array:
     return pixel.astype(dtype) - 0.5 * (size - 1)
 
 
-def corner_ids(
+def corner_indices(
     faces: jax.Array, vertex_count: int, views: int, *, shared: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Where the corners of all views' faces lie in one list of vertices, view after view.
@@ -68,19 +90,19 @@ def corner_ids(
         shared: whether all views have the same vertices, which the list then holds once.
 
     Returns:
-        `[3, B F]` int32 places, those out of range clipped, and `[B F]` whether all of a face
+        `[3, B F]` int32 indices, those out of range clipped, and `[B F]` whether all of a face
         are in range.
     """
     first = jnp.arange(views, dtype=jnp.int32) * (0 if shared else vertex_count)
-    ids = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
+    index = (jnp.clip(faces, 0, vertex_count - 1) + first[:, None, None]).reshape(-1, 3)
     in_range = ((faces >= 0) & (faces < vertex_count)).all(-1)
-    return ids.T, jnp.broadcast_to(in_range, (views, faces.shape[1])).reshape(-1)
+    return index.T, jnp.broadcast_to(in_range, (views, faces.shape[1])).reshape(-1)
 
 
 def signed_area(corners: Corners) -> jax.Array:
     """Twice the signed area, square pixels; positive is clockwise to the eye."""
     (x0, x1, x2), (y0, y1, y2), _ = corners
-    return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+    return edge_function(x2, y2, x0, y0, x1 - x0, y1 - y0)
 
 
 def is_front(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Array:
@@ -91,12 +113,92 @@ def is_front(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Arr
     return (area < 0) ^ behind
 
 
-def is_drawable(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Array:
-    """Whether a triangle has finite corners, an area, and a place on screen."""
-    usable = jnp.isfinite(corners.x) & jnp.isfinite(corners.y) & jnp.isfinite(corners.z)
+def is_culled(front: jax.Array, cull: str) -> jax.Array:
+    """Whether a triangle turns the side that is not drawn; `cull` is "none", "back" or "front"."""
+    if cull == "none":
+        return jnp.zeros_like(front)
+    return front != (cull == "back")
+
+
+class Reason(enum.IntEnum):
+    """Whether a triangle is drawn, and if not, why; see `is_drawn`."""
+
+    DRAWN = 0
+    INDEX_OUT_OF_RANGE = 1
+    NOT_FINITE = 2
+    ON_CAMERA_PLANE = 3
+    NO_AREA = 4
+    BEFORE_NEAR = 5
+    BEYOND_FAR = 6
+    OFF_PICTURE = 7
+    CULLED = 8
+
+
+class Candidates(NamedTuple):
+    """Triangles, and what a rasteriser knows of them; what is None is not tested."""
+
+    corners: Corners  # each [3, F]
+    perspective: bool  # whether depth is divided by
+    in_range: jax.Array | None = None  # [F] bool: whether all indices name vertices
+    area: jax.Array | None = None  # [F] of `signed_area`
+    near: jax.Array | None = None  # [] or [F]
+    far: jax.Array | None = None  # [] or [F]
+    box: Box | None = None  # of the part in front of `near`
+    image_size: tuple[int, int] = (0, 0)  # (H, W), for the box
+    front: jax.Array | None = None  # [F] bool, of `is_front`
+    cull: str = "none"  # "none", "back" or "front"
+
+
+def is_drawn(candidates: Candidates) -> jax.Array:
+    """Which triangles `[F]` are drawn: the one place that decides it, for every rasteriser.
+
+    A triangle is not drawn for the first of these reasons that holds:
+
+    - INDEX_OUT_OF_RANGE: one of its indices names no vertex.
+    - NOT_FINITE: one of its coordinates is NaN or infinite.
+    - ON_CAMERA_PLANE: under perspective, a corner lies too near the plane through the camera to
+      have a place on screen (`MIN_DEPTH`).
+    - NO_AREA: it is seen edge-on, or its corners coincide (`MIN_AREA`).
+    - BEFORE_NEAR: all of it lies before `near`, or behind the camera.
+    - BEYOND_FAR: all of it lies beyond `far`.
+    - OFF_PICTURE: the part of it in front of `near` lies beside the picture.
+    - CULLED: it turns the side that is not drawn.
+
+    What is drawn may still be seen nowhere: where others hide it, or where it lies between pixel
+    centres.
+    """
+    return ~functools.reduce(jnp.logical_or, [fails for _, fails in _failed_tests(candidates)])
+
+
+def reason_not_drawn(candidates: Candidates) -> jax.Array:
+    """Why triangles are not drawn: a `Reason` `[F]` int32; DRAWN where `is_drawn`."""
+    code = jnp.full(candidates.corners.x.shape[1:], int(Reason.DRAWN), jnp.int32)
+    for reason, fails in reversed(_failed_tests(candidates)):
+        code = jnp.where(fails, int(reason), code)
+    return code
+
+
+def _failed_tests(candidates: Candidates) -> list[tuple[Reason, jax.Array]]:
+    """The tests of `is_drawn` in order, and which triangles `[F]` fail each."""
+    (x, y, z), perspective, in_range, area, near, far, box, image_size, front, cull = candidates
+    tests = []
+    if in_range is not None:
+        tests.append((Reason.INDEX_OUT_OF_RANGE, ~in_range))
+    finite = jnp.isfinite(x) & jnp.isfinite(y) & jnp.isfinite(z)
+    tests.append((Reason.NOT_FINITE, ~finite.all(0)))
     if perspective:
-        usable &= jnp.abs(corners.z) > MIN_DEPTH
-    return usable.all(0) & (jnp.abs(area) > MIN_AREA)
+        tests.append((Reason.ON_CAMERA_PLANE, (jnp.abs(z) <= MIN_DEPTH).any(0)))
+    if area is not None:
+        tests.append((Reason.NO_AREA, jnp.abs(area) <= MIN_AREA))
+    if near is not None:
+        tests.append((Reason.BEFORE_NEAR, functools.reduce(jnp.maximum, z) < near))
+    if far is not None:
+        tests.append((Reason.BEYOND_FAR, functools.reduce(jnp.minimum, z) > far))
+    if box is not None:
+        tests.append((Reason.OFF_PICTURE, box.misses(image_size)))
+    if front is not None and cull != "none":
+        tests.append((Reason.CULLED, is_culled(front, cull)))
+    return tests
 
 
 def inverse_area(area: jax.Array) -> jax.Array:
@@ -138,7 +240,7 @@ class CornerOrder(NamedTuple):
         )
 
     def ranks(self) -> jax.Array:
-        """The place `[3, ...]` int32 of each corner in this order."""
+        """The rank `[3, ...]` int32 of each corner in this order."""
         before_01, before_12, before_02 = (before.astype(jnp.int32) for before in self)
         return jnp.stack(
             [2 - before_01 - before_02, 1 + before_01 - before_12, before_02 + before_12]
@@ -165,46 +267,60 @@ def sort_corners(corners: Corners) -> tuple[Corners, jax.Array]:
     return order.sort(corners), order.turns()
 
 
+def edge_function(
+    x: jax.Array,
+    y: jax.Array,
+    x_start: jax.Array,
+    y_start: jax.Array,
+    dx: jax.Array,
+    dy: jax.Array,
+) -> jax.Array:
+    """Twice the signed area of a point with an edge that runs from a start by `(dx, dy)`.
+
+    The difference to the start is exact near it. The derivatives by x and y are `-dy` and `dx`.
+    """
+    return (y - y_start) * dx - (x - x_start) * dy
+
+
 class Edges(NamedTuple):
     """Triangles made ready for many points, each `[3, ...]`: edge `m` lies opposite corner `m`.
 
-    The corners go from the farthest to the nearest, see `CornerOrder`. The weight of corner `m`
-    at a point is `(y - y_m) dx_m - (x - x_m) dy_m`, twice an area in square pixels, signed so
-    that all three are >= 0 on the visible triangle.
+    The corners go from the farthest to the nearest, see `CornerOrder`. The edge functions `e_m`
+    are signed so that all three are >= 0 on the visible triangle.
 
-    With the nearness `n_m` of the corners, 1/z under perspective and -z otherwise, that at a point
-    is `n_0 + w_1 (n_1 - n_0) + w_2 (n_2 - n_0)`, as the screen barycentrics `w` add up to 1. All
-    three terms have one sign, and what rounding does to the weights of a sliver counts for
-    as much as its corners differ in depth.
+    With the reversed depth `n_m` of the corners, 1/z under perspective and -z otherwise, that at a
+    point is `n_0 + w_1 (n_1 - n_0) + w_2 (n_2 - n_0)`, as the screen barycentrics `w` add up to 1.
+    All three terms have one sign, and what rounding does to the edge functions of a sliver counts
+    for as much as its corners differ in depth.
     """
 
     x: jax.Array  # the end of edge m from which is measured
     y: jax.Array
     dx: jax.Array
     dy: jax.Array
-    rise: jax.Array  # n_0, and how much nearness rises per weight of corners 1 and 2
+    slope: jax.Array  # n_0, and how much reversed depth rises with the functions of edges 1 and 2
 
-    def weights(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """The weights `[3, ...]` of the three corners at a point."""
-        return (y - self.y) * self.dx - (x - self.x) * self.dy
+    def functions_at(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """The three edge functions `[3, ...]` at a point."""
+        return edge_function(x, y, self.x, self.y, self.dx, self.dy)
 
-    def nearness(self, weights: jax.Array) -> jax.Array:
-        """The nearness at a point of these weights."""
-        return self.rise[0] + weights[1] * self.rise[1] + weights[2] * self.rise[2]
+    def reversed_depth(self, functions: jax.Array) -> jax.Array:
+        """The reversed depth at a point of these edge functions."""
+        return self.slope[0] + functions[1] * self.slope[1] + functions[2] * self.slope[2]
 
 
-def edges_of(corners: Corners, *, perspective: bool) -> Edges:
-    """Sets drawable triangles up, see `is_drawable`, whose corners are sorted, see `CornerOrder`.
+def set_up_edges(corners: Corners, *, perspective: bool) -> Edges:
+    """Sets triangles up that are drawn, and whose corners are sorted, see `CornerOrder`.
 
     Two triangles that share an edge run along it in opposite directions. Both measure from
-    the same end of it, the one farther from the camera, and so find weights that differ in
+    the same end of it, the one farther from the camera, and so find edge functions that differ in
     sign alone, to the last bit: no pixel falls into a crack between them. The differences to
     that end are exact near it, and its coordinates are the smaller ones where the other end is
     close to the camera plane.
     """
     area = signed_area(corners)
     sign = jnp.sign(area)[None] * (jnp.sign(corners.z) if perspective else 1)
-    nearness = 1 / corners.z if perspective else -corners.z
+    reversed_depth = 1 / corners.z if perspective else -corners.z
     scale = inverse_area(area)[None] * (jnp.sign(corners.z[1:]) if perspective else 1)
     (x0, x1, x2), (y0, y1, y2), _ = corners
     return Edges(
@@ -212,17 +328,19 @@ def edges_of(corners: Corners, *, perspective: bool) -> Edges:
         y=jnp.stack([y1, y0, y0]),
         dx=jnp.stack([x2 - x1, x0 - x2, x1 - x0]) * sign,
         dy=jnp.stack([y2 - y1, y0 - y2, y1 - y0]) * sign,
-        rise=jnp.concatenate([nearness[:1], (nearness[1:] - nearness[:1]) * scale]),
+        slope=jnp.concatenate(
+            [reversed_depth[:1], (reversed_depth[1:] - reversed_depth[:1]) * scale]
+        ),
     )
 
 
-class Planes(NamedTuple):
-    """Triangles made ready to be looked up by the pixels that see them.
+class BarycentricPlanes(NamedTuple):
+    """Triangles made ready to be looked up by the pixels that see them: plane equations.
 
-    Corner `m` has at a pixel the share `x_slope_m (x - x_far) + y_slope_m (y - y_far) + at_far_m`,
-    which is b_m / z under perspective and b_m otherwise, with b the perspective-correct
-    barycentrics and `far` the corner farthest from the camera: there the shares of the other
-    two are 0, and near it everything is exact.
+    The perspective-correct barycentrics `b` are not linear on screen, but over z they are:
+    `b_m / z = x_slope_m (x - x_far) + y_slope_m (y - y_far) + at_far_m`, with `far` the corner
+    farthest from the camera: there those of the other two are 0, and near it everything is exact.
+    Without perspective the same is `b_m` itself.
     """
 
     x_far: jax.Array  # [F]
@@ -232,10 +350,10 @@ class Planes(NamedTuple):
     at_far: jax.Array  # [3, F]
     z: jax.Array  # [3, F] depth of the corners
 
-    def shares(self, face: jax.Array, x: jax.Array, y: jax.Array) -> list[jax.Array]:
-        """The shares of the three corners at pixels that each look at one `face`.
+    def over_z(self, face: jax.Array, x: jax.Array, y: jax.Array) -> list[jax.Array]:
+        """The barycentrics over z of pixels that each look at one `face`.
 
-        One gather per number: on a CPU six times quicker than gathering rows of a table.
+        One gather per number: on a CPU quicker than gathering rows of a table.
         """
         columns = [self.x_far, self.y_far, *self.x_slope, *self.y_slope, *self.at_far]
         x_far, y_far, *found = gather_each(columns, face)
@@ -243,15 +361,15 @@ class Planes(NamedTuple):
         return [found[m] * across + found[3 + m] * down + found[6 + m] for m in range(3)]
 
 
-def planes_of(corners: Corners, *, perspective: bool) -> Planes:
-    """Sets drawable triangles up, see `is_drawable`; differentiable."""
+def set_up_barycentrics(corners: Corners, *, perspective: bool) -> BarycentricPlanes:
+    """Sets triangles up that are drawn; differentiable."""
     area = signed_area(corners)
     scale = (jnp.sign(area) * inverse_area(area))[None] / (corners.z if perspective else 1)
     (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = corners
     is_first = (z0 >= z1) & (z0 >= z2)
     is_second = ~is_first & (z1 >= z2)
     is_far = jnp.stack([is_first, is_second, ~is_first & ~is_second])
-    return Planes(
+    return BarycentricPlanes(
         x_far=jnp.where(is_far, corners.x, 0).sum(0),
         y_far=jnp.where(is_far, corners.y, 0).sum(0),
         x_slope=jnp.stack([y1 - y2, y2 - y0, y0 - y1]) * scale,
@@ -268,46 +386,3 @@ def pixel_span(low: jax.Array, high: jax.Array, size: int) -> tuple[jax.Array, j
         jnp.ceil(jnp.clip(low + middle, 0, size)).astype(jnp.int32),
         jnp.floor(jnp.clip(high + middle, -1, size - 1)).astype(jnp.int32),
     )
-
-
-def pixel_bounds(
-    corners: Corners,
-    drawn: jax.Array,
-    near: jax.Array | None,
-    *,
-    image_size: tuple[int, int],
-) -> Bounds:
-    """The pixels that each triangle may touch; none for one that is not drawn.
-
-    Args:
-        corners: each `[3, F]`.
-        drawn: `[F]` bool; False empties the bounds.
-        near: `[F]` depth at which triangles are cut, or None to take them whole.
-        image_size: `(H, W)`.
-    """
-    height, width = image_size
-    points = [(corners.x[m], corners.y[m], True) for m in range(3)]
-    if near is not None:
-        # Keep the corners beyond the near plane, and cut the edges that cross it.
-        beyond = [corners.z[m] >= near for m in range(3)]
-        points = [(corners.x[m], corners.y[m], beyond[m]) for m in range(3)]
-        for a, b in ((0, 1), (1, 2), (2, 0)):
-            crosses = beyond[a] ^ beyond[b]
-            za, zb = corners.z[a], corners.z[b]
-            t = (near - za) / jnp.where(crosses, zb - za, 1)
-            cut = [
-                ((1 - t) * axis[a] * za + t * axis[b] * zb) / near
-                for axis in (corners.x, corners.y)
-            ]
-            points.append((cut[0], cut[1], crosses))
-
-    def span(axis: int, size: int) -> tuple[jax.Array, jax.Array]:
-        low = (jnp.where(valid, point[axis], jnp.inf) for *point, valid in points)
-        high = (jnp.where(valid, point[axis], -jnp.inf) for *point, valid in points)
-        return pixel_span(
-            functools.reduce(jnp.minimum, low), functools.reduce(jnp.maximum, high), size
-        )
-
-    left, right = span(0, width)
-    top, bottom = span(1, height)
-    return Bounds(top, left, jnp.where(drawn, bottom, -1), right)

@@ -1,0 +1,84 @@
+"""The z-buffer drawn in passes of many pixel blocks, on a GPU; shapes as in `__init__.py`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
+from jaxrender.ops.hard.scene import (
+    MAX_KEY,
+    Drawn,
+    Scene,
+    face_of,
+    key_of,
+    over_z_of,
+    reversed_depth_at,
+)
+from jaxrender.ops.triangle import BarycentricPlanes, Edges, pixel_centre, set_up_barycentrics
+from jaxrender.ops.view import View
+
+BLOCK_SIZE = (4, 16)  # of the passes
+MAX_BLOCKS_PER_PASS = 1 << 17
+
+
+def draw_in_passes(scene: Scene, view: View) -> Drawn:
+    """Draws many pixel blocks at once."""
+    corners, bounds, edges, wins_ties, reversed_far, reversed_near = scene
+    (height, width), views = view.image_size, reversed_far.shape[0]
+    (_, total), padded = edges.x.shape, height + BLOCK_SIZE[0]
+
+    def fold(state: tuple[jax.Array, jax.Array], blocks: Blocks) -> tuple[jax.Array, jax.Array]:
+        of_view = lax.div(blocks.face, jnp.int32(total // views))
+        these = Edges(*table[:15, blocks.face].reshape(5, 3, -1, 1, 1))
+        y, x = block_pixels(blocks.row, blocks.column, BLOCK_SIZE)
+        far, near = reversed_far[of_view], reversed_near[of_view]
+        near = jnp.where(blocks.valid, near, -jnp.inf)
+        limits = far[:, None, None], near[:, None, None]
+        x, y = pixel_centre(x, width, dtype), pixel_centre(y, height, dtype)
+        reversed_depth = reversed_depth_at(these, x[None], y[None], *limits)
+        keys = key_of(blocks.face, wins_ties[blocks.face])
+        return _merge_pixels(state, reversed_depth, keys, blocks, blocks.row + of_view * padded)
+
+    # Draw the views one below the other, padded so that no block leaves the picture. One table
+    # of all numbers: a single gather serves a pass, and because a loop needs the table, XLA does
+    # not compute its numbers anew at each pixel that asks for them.
+    planes, dtype = set_up_barycentrics(corners, perspective=view.perspective), edges.x.dtype
+    table = jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
+    tall = (views * padded, width + BLOCK_SIZE[1])
+    expected = expected_blocks(total // views, view.image_size, BLOCK_SIZE)
+    buffers = scan_blocks(
+        fold,
+        (jnp.full(tall, -jnp.inf, dtype), jnp.full(tall, MAX_KEY, jnp.int32)),
+        bounds,
+        block_size=BLOCK_SIZE,
+        blocks_per_pass=min(MAX_BLOCKS_PER_PASS, 2 * views * expected),
+        late=wins_ties,
+    )
+    reversed_depth, key = (
+        buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers
+    )
+    face = face_of(key)
+
+    planes = BarycentricPlanes(table[15], table[16], *table[17:].reshape(4, 3, -1))
+    return reversed_depth, face, over_z_of(planes, face)
+
+
+def _merge_pixels(
+    state: tuple[jax.Array, jax.Array],
+    reversed_depth: jax.Array,
+    keys: jax.Array,
+    blocks: Blocks,
+    row: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Scatters single pixels, all at once, and only those that hit: for a GPU's atomics."""
+    nearest, lowest_key = (buffer.reshape(-1) for buffer in state)
+    shape = state[0].shape
+    rows, columns = block_pixels(row, blocks.column, BLOCK_SIZE)
+    pixel = jnp.where(reversed_depth > -jnp.inf, rows * shape[1] + columns, nearest.size)
+    nearest = nearest.at[pixel].max(reversed_depth, mode="drop")
+    winning = nearest.at[pixel].get(mode="fill", fill_value=jnp.inf)
+    tied = jnp.where(reversed_depth == winning, pixel, nearest.size)
+    lowest_key = lowest_key.at[tied].min(keys[:, None, None], mode="drop")
+    return nearest.reshape(shape), lowest_key.reshape(shape)

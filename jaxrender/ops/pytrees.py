@@ -1,0 +1,101 @@
+"""Structs: frozen dataclasses that `jax.jit`, `jax.grad` and `jax.vmap` pass through."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Iterable
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T")
+
+_structs: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def struct(cls: type[T]) -> type[T]:
+    """Makes a class a frozen dataclass and a pytree; see `static` and `variant` for its fields.
+
+    Textures, camera models and visibility gradients of one's own are structs.
+
+    Args:
+        cls: a class whose annotated fields are arrays, or other pytrees.
+
+    Returns:
+        The class.
+
+    Example:
+        >>> import jax, jaxrender as jr
+        >>> @jr.struct
+        ... class Ball:
+        ...     radius: jax.Array
+        ...     name: str = jr.static(default="ball")
+        >>> jax.tree.map(lambda x: 2 * x, Ball(1.5))
+        Ball(radius=3.0, name='ball')
+    """
+    if cls in _structs:
+        return cls  # its base class makes structs of its subclasses
+    _structs.add(cls)
+    made: Any = dataclasses.dataclass(frozen=True)(cls)  # Any: pyright sees no dataclass here
+    fields = dataclasses.fields(made)
+    fixed = [field.name for field in fields if field.metadata.get("static")]
+    traced = [field.name for field in fields if field.name not in fixed]
+    variants = {field.name for field in fields if field.metadata.get("variant")}
+
+    def flatten(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        values, chosen = [], []
+        for name in traced:
+            value = getattr(node, name)
+            named = name in variants and is_named(value)
+            values.append(None if named else value)
+            chosen.append(value if named else None)
+        return tuple(values), (tuple(getattr(node, name) for name in fixed), tuple(chosen))
+
+    def flatten_with_keys(node: T) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        values, rest = flatten(node)
+        return tuple(zip(map(jax.tree_util.GetAttrKey, traced), values, strict=True)), rest
+
+    def unflatten(rest: tuple[Any, ...], values: Iterable[Any]) -> T:
+        settings, chosen = rest
+        given = [v if c is None else c for v, c in zip(values, chosen, strict=True)]
+        return made(**dict(zip((*traced, *fixed), (*given, *settings), strict=True)))
+
+    # Not `register_dataclass`: since 0.10.0, jax compares the structures of dataclasses without
+    # their classes, so that jit now and then takes the program of an alike struct.
+    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
+    return made
+
+
+def static(**kwargs: Any) -> Any:
+    """A field of a `struct` that is part of the traced program, not an input of it; hashable.
+
+    Args:
+        **kwargs: as of `dataclasses.field`, for example `default`.
+
+    Returns:
+        The field.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> @jr.struct
+        ... class Named:
+        ...     name: str = jr.static(default="nobody")
+        >>> Named().name
+        'nobody'
+    """
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+def variant(**kwargs: Any) -> Any:
+    """A field of a `struct` that holds one of several ways to do a thing.
+
+    A name or a function is part of the traced program; of a struct the arrays are inputs of it.
+    """
+    return dataclasses.field(metadata={"variant": True}, **kwargs)
+
+
+def is_named(value: Any) -> bool:
+    """Whether a variant is a name or a function, not a pytree."""
+    return isinstance(value, str) or (callable(value) and jax.tree_util.all_leaves([value]))
