@@ -6,6 +6,7 @@ Shapes: `H, W` image, `C` channels, `V` vertices.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ def nmr_gradient(
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
         args = match_varying_axes(args, args)
-        same = _with_visibility_gradient(*args, screen.perspective)
+        same: Any = _with_visibility_gradient(*args, screen.perspective)
         return jnp.reshape(same, image.shape)
 
 

@@ -47,7 +47,8 @@ class Projection:
     """How camera space meets the picture: what all camera models share.
 
     To add one, derive a class from this one: annotate its arrays, as in a dataclass, write
-    `to_screen`, and hand it to `look_at`, `look` or `Camera`. It becomes a `struct` by itself. Only vertices go through `to_screen`; edges between them are straight on screen.
+    `to_screen`, and hand it to `look_at`, `look` or `Camera`. It becomes a `struct` by itself. Only
+    vertices go through `to_screen`; edges between them are straight on screen.
 
     Attributes:
         parallel: whether the rays are parallel, so that depth is linear on screen; else they
@@ -70,7 +71,7 @@ class Projection:
 
     parallel: ClassVar[bool] = False
     shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
-    image_size: tuple[int, int] | None = None
+    image_size: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes the model a frozen dataclass and a pytree."""

@@ -128,4 +128,5 @@ def _check_projection(projection: Projection, hint: str) -> Projection:
     size = check_image_size(projection.image_size)
     if size == projection.image_size:
         return projection
-    return dataclasses.replace(projection, image_size=size)
+    given: Any = projection
+    return dataclasses.replace(given, image_size=size)

@@ -28,10 +28,9 @@ class Texture:
 
     `VertexColors`, `FaceTexels`, `FaceCubes` and `UVTexture` are such kinds. For a kind of your
     own, derive a class from this one: annotate its arrays, as in a dataclass, and add the methods
-    below that it needs. It becomes a frozen dataclass and a pytree by itself; a field that is part
-    of the program, not traced, is `static()`. Both
-    rasterisers, `shade` and `sample_texture` then draw it, in every shading, and differentiate it.
-    The colour of a point is
+    below that it needs. It becomes a `struct` by itself; a field that is part of the
+    program, not traced, is `static()`. Both rasterisers, `shade` and `sample_texture` then draw it,
+    in every shading, and differentiate it. The colour of a point is
 
         texel = Σₖ weightₖ · table[rowₖ]        rows, weights = taps(index, varyings, uniforms)
         colour = color(texel, varyings, uniforms)
