@@ -119,9 +119,8 @@ def nmr_gradient(
     channels = image.reshape(*size, -1)
     args = (channels, vertices, faces, fragments.face, eps)
     with jax.named_scope("visibility"):
-        args = match_varying_axes(args, args)
-        same: Any = _with_visibility_gradient(*args, screen.perspective)
-        return jnp.reshape(same, image.shape)
+        args = (*match_varying_axes(args, args), screen.perspective)
+        return jnp.reshape(_with_visibility_gradient(*args), image.shape)
 
 
 @struct
