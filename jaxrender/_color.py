@@ -19,8 +19,6 @@ from jax.typing import ArrayLike
 
 from jaxrender._checks import check_array
 
-ENCODINGS = ("display", "linear")
-
 SLOPE, SCALE, OFFSET, POWER = 12.92, 1.055, 0.055, 2.4
 DISPLAY_KNEE = 0.04045
 LINEAR_KNEE = DISPLAY_KNEE / SLOPE  # 0.0031308, so that values on the straight part return exactly

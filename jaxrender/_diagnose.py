@@ -22,7 +22,7 @@ from jaxrender._checks import (
     check_image_size,
     is_concrete,
 )
-from jaxrender._rasterize import CULLS
+from jaxrender._choices import CULLS, Cull
 from jaxrender._types import Camera, Mesh, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
 from jaxrender.ops.hard.scene import reasons_not_drawn
@@ -40,7 +40,7 @@ def why_not_drawn(
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
     far: ArrayLike | None = None,
-    cull: str = "none",
+    cull: Cull = "none",
     anti_aliasing: int = 1,
 ) -> str:
     """Tells why faces of a mesh are not seen in a picture.

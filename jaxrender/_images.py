@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_choice
-from jaxrender._color import ENCODINGS, recode_pixels
+from jaxrender._choices import ENCODINGS, Encoding
+from jaxrender._color import recode_pixels
 from jaxrender._formats.raw import clipped, eight_bit, optional, unit_colors, warn_of_clipping
 from jaxrender._types import Image
 
@@ -29,7 +30,7 @@ CLIP_HINT = "Divide by the largest, or keep numbers like depth with numpy.save."
 PALETTE_FRAMES = 16  # the palette of a GIF is chosen from about this many of its frames
 
 
-def load_image(path: str | Path, *, colors: str = "display") -> jax.Array:
+def load_image(path: str | Path, *, colors: Encoding = "display") -> jax.Array:
     """Reads a picture as floats in [0, 1].
 
     The numbers are those in the file, divided by the largest of their type, 8 or 16 bits. Files are
@@ -53,7 +54,7 @@ def load_image(path: str | Path, *, colors: str = "display") -> jax.Array:
     return jnp.asarray(pixels, jnp.result_type(float))
 
 
-def save_image(path: str | Path, image: Any, *, encoding: str | None = None) -> None:
+def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None) -> None:
     """Writes a picture, display-encoded, clipped to [0, 1] and rounded to 8 bits.
 
     Display values are written as they are, linear ones encoded first, as `to_display` does, but
@@ -86,7 +87,11 @@ def save_image(path: str | Path, image: Any, *, encoding: str | None = None) -> 
 
 
 def save_animation(
-    path: str | Path, frames: Iterable[Any] | Image, *, fps: float = 25, encoding: str | None = None
+    path: str | Path,
+    frames: Iterable[Any] | Image,
+    *,
+    fps: float = 25,
+    encoding: Encoding | None = None,
 ) -> None:
     """Writes an animation as GIF or MP4, display-encoded, clipped to [0, 1], rounded to 8 bits.
 
@@ -170,7 +175,7 @@ def _unknown(path: Path, known: tuple[str, ...], hint: str) -> str:
     return f"{path}: unknown format {path.suffix!r}, known are {', '.join(known)}. {hint}"
 
 
-def _encoding(name: str, image: Image, encoding: str | None) -> str:
+def _encoding(name: str, image: Image, encoding: Encoding | None) -> Encoding:
     """The encoding of an `Image`, which knows its own."""
     if encoding not in (None, image.encoding):
         raise ValueError(
@@ -180,7 +185,7 @@ def _encoding(name: str, image: Image, encoding: str | None) -> str:
     return image.encoding
 
 
-def _display_values(name: str, image: Any, encoding: str | None) -> np.ndarray:
+def _display_values(name: str, image: Any, encoding: Encoding | None) -> np.ndarray:
     """Checks a picture, and encodes it where it is linear: `[H, W]` or `[H, W, 1, 3 or 4]`."""
     check_choice("encoding", encoding, (None, *ENCODINGS))
     if isinstance(image, Image):

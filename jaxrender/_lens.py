@@ -29,10 +29,9 @@ from jaxrender._checks import (
     is_concrete,
     same_float,
 )
+from jaxrender._choices import FILTERS, Filter
 from jaxrender._distortion import unbend
 from jaxrender._types import Camera
-
-FILTERS = ("linear", "nearest")
 
 # Points along each side of a picture whose places bound it.
 SIDE = 65
@@ -116,7 +115,7 @@ def distort(
     source: Camera | None = None,
     *,
     image_size: tuple[int, int] | None = None,
-    filter: str = "linear",
+    filter: Filter = "linear",
     fill: ArrayLike = 0.0,
 ) -> jax.Array:
     """Makes of a picture without a lens the one that the camera's lens shows.
@@ -170,7 +169,7 @@ def undistort(
     target: Camera | None = None,
     *,
     image_size: tuple[int, int] | None = None,
-    filter: str = "linear",
+    filter: Filter = "linear",
     fill: ArrayLike = 0.0,
 ) -> jax.Array:
     """Makes of a picture that the camera took the one that it would take without its lens.

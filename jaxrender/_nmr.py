@@ -6,7 +6,6 @@ Shapes: `H, W` image, `C` channels, `V` vertices.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp

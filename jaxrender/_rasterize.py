@@ -18,11 +18,10 @@ from jaxrender._checks import (
     is_concrete,
     warn_out_of_range,
 )
+from jaxrender._choices import CULLS, Cull
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.view import View
-
-CULLS = ("none", "back", "front")
 
 
 def rasterize_hard(
@@ -31,7 +30,7 @@ def rasterize_hard(
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
     far: ArrayLike | None = None,
-    cull: str = "none",
+    cull: Cull = "none",
 ) -> Fragments:
     """Finds the nearest face at each pixel centre, exactly: a z-buffer.
 

@@ -27,10 +27,10 @@ from jaxrender._checks import (
     is_concrete,
     warn_out_of_range,
 )
+from jaxrender._choices import CULLS, SHADINGS, Cull, Shading
 from jaxrender._nmr import NMR
-from jaxrender._rasterize import CULLS, draw_hard
+from jaxrender._rasterize import draw_hard
 from jaxrender._shading import (
-    SHADINGS,
     Lighting,
     check_lights,
     check_lit,
@@ -70,8 +70,8 @@ def render(
     far: ArrayLike | None = None,
     background: ArrayLike = 0.0,
     anti_aliasing: int = 1,
-    cull: str = "none",
-    shading: str = "flat",
+    cull: Cull = "none",
+    shading: Shading = "flat",
     two_sided: bool = True,
     rasterizer: Hard | Soft | None = None,
 ) -> Image:
@@ -157,7 +157,7 @@ def silhouette(
     near: ArrayLike = 0.1,
     far: ArrayLike | None = None,
     anti_aliasing: int = 1,
-    cull: str = "none",
+    cull: Cull = "none",
     rasterizer: Hard | Soft | None = None,
 ) -> jax.Array:
     """Draws the outline of a mesh: `render(…).alpha`, with nothing shaded or looked up.
@@ -305,7 +305,7 @@ def _render(
     *,
     rasterizer: Hard | Soft,
     anti_aliasing: int,
-    shading: str,
+    shading: Shading,
     two_sided: bool,
 ) -> Image:
     samples = _supersample(view, anti_aliasing)
@@ -386,7 +386,7 @@ def _supersample(view: View, anti_aliasing: int) -> View:
 
 
 def _lighting(
-    mesh: Mesh, lights: Lights | None, camera: Camera, shading: str, two_sided: bool
+    mesh: Mesh, lights: Lights | None, camera: Camera, shading: Shading, two_sided: bool
 ) -> Lighting | None:
     """Light on the faces, for the soft rasteriser."""
     if shading == "none" or mesh.faces.shape[0] == 0:

@@ -25,7 +25,15 @@ from jaxrender._checks import (
     is_concrete,
     warn_out_of_range,
 )
-from jaxrender._rasterize import CULLS
+from jaxrender._choices import (
+    CULLS,
+    DISTANCES,
+    AlphaAggregation,
+    ColorAggregation,
+    Cull,
+    Distance,
+    Distribution,
+)
 from jaxrender._shader import surface_of
 from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
@@ -47,7 +55,6 @@ from jaxrender.ops.soft.structs import (
 from jaxrender.ops.view import View
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
-DISTANCES = ("hard", "barycentric", "euclidean")
 AGGREGATES_RGB = ("hard", "softmax", None)
 AGGREGATES_ALPHA = ("hard", "sum", "prod")
 LEAST = 1e-30  # what a traced `sigma`, a depth range and `gamma` times it count as at least
@@ -460,13 +467,13 @@ def rasterize_soft(
     far: ArrayLike | None = None,
     background: ArrayLike = 0.0,
     eps: ArrayLike = 1e-3,
-    distance: str = "euclidean",
-    aggregate_rgb: str | None = "softmax",
-    aggregate_alpha: str | TConorm = "prod",
+    distance: Distance = "euclidean",
+    aggregate_rgb: ColorAggregation | None = "softmax",
+    aggregate_alpha: AlphaAggregation | TConorm = "prod",
     cutoff: ArrayLike = 1e-4,
-    cull: str = "none",
+    cull: Cull = "none",
     faithful: bool = False,
-    distribution: str | Callable[[jax.Array], jax.Array] = "logistic",
+    distribution: Distribution | Callable[[jax.Array], jax.Array] = "logistic",
     squared: bool = True,
 ) -> Image:
     r"""Renders a mesh as the probabilistic blend of all its triangles: SoftRas.

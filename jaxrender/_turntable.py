@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._camera import look_at, orthographic, perspective, points_from_angles
+from jaxrender._choices import Cull, Shading
 from jaxrender._render import render
 from jaxrender._shading import face_normals, make_lights, vertex_normals
 from jaxrender._textures import FaceTexels, VertexColors
@@ -41,8 +42,8 @@ class Style:
     orthographic: bool = False
     transparent: bool = False
     anti_aliasing: int = 2
-    cull: str = "none"
-    shading: str = "phong"
+    cull: Cull = "none"
+    shading: Shading = "phong"
 
 
 def frame_mesh(
@@ -119,7 +120,7 @@ def _lights(camera: Camera) -> Lights:
     return make_lights(0.25, [(key, 0.65), (fill, 0.15)], specular=0.2, shininess=40.0)
 
 
-def show_normals(mesh: Mesh, shading: str) -> Mesh:
+def show_normals(mesh: Mesh, shading: Shading) -> Mesh:
     """The mesh with normals for colours: per face where the shading is flat, else smooth."""
     if shading == "flat":
         texture: Any = FaceTexels((face_normals(mesh.vertices, mesh.faces)[:, None, None] + 1) / 2)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, dataclass_transform
 import jax
 from jax.typing import ArrayLike
 
+from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender.ops.pytrees import static, struct, variant
 
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
@@ -234,10 +235,10 @@ class Soft:
     gamma: ArrayLike = 1e-4  # []
     eps: ArrayLike = 1e-3  # []
     cutoff: ArrayLike = 1e-4  # []
-    distance: str = static(default="euclidean")
-    distribution: str | Callable[[jax.Array], jax.Array] = static(default="logistic")
+    distance: Distance = static(default="euclidean")
+    distribution: Distribution | Callable[[jax.Array], jax.Array] = static(default="logistic")
     squared: bool = static(default=True)
-    aggregate_rgb: str | None = static(default="softmax")
+    aggregate_rgb: ColorAggregation | None = static(default="softmax")
     aggregate_alpha: Any = static(default="prod")
     faithful: bool = static(default=False)
 
@@ -298,4 +299,4 @@ class Image:
     rgb: jax.Array  # [H, W, C]
     alpha: jax.Array  # [H, W]
     depth: jax.Array  # [H, W]
-    encoding: str = static(default="display")
+    encoding: Encoding = static(default="display")

@@ -15,13 +15,13 @@ import numbers
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces, check_image_size
-from jaxrender._color import ENCODINGS
+from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
 from jaxrender._formats.convert import (
     blank_texture,
@@ -54,15 +54,16 @@ def __dir__() -> list[str]:
 
 FORMATS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
 WRITTEN = (".obj", ".ply", ".stl", ".off", ".glb")
-TEXTURES = ("auto", "uv", "cubes", "texels", "none")
+MeshTexture = Literal["auto", "uv", "cubes", "texels", "none"]
+TEXTURES = get_args(MeshTexture)
 
 
 def load_mesh(
     path: str | Path,
     *,
-    texture: str = "auto",
+    texture: MeshTexture = "auto",
     texture_size: int = 4,
-    colors: str = "display",
+    colors: Encoding = "display",
     image_size: tuple[int, int] | None = None,
     centre: bool = False,
     origin: tuple[float, float, float] | None = None,
@@ -144,11 +145,11 @@ def load_mesh(
     _check_place(texture, image_size, centre, origin)
     read_image = None if texture == "none" else read_pixels
 
-    def read_gltf(file: Path, encoding: str) -> RawMesh:
+    def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
         options = {"time": time, "animation": animation, "scene": scene}
         return gltf.read_gltf(file, read_image and read_rgb, encoding, **options)
 
-    readers: dict[str, Callable[[Path, str], RawMesh]] = {
+    readers: dict[str, Callable[[Path, Encoding], RawMesh]] = {
         ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
         ".ply": lambda file, encoding: ply.read_ply(file, encoding, read_image),
         ".off": off.read_off,

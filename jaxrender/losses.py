@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._choices import REDUCTIONS, Reduction
 from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
 from jaxrender._vectors import unit
@@ -57,8 +58,6 @@ __all__ = [
 def __dir__() -> list[str]:
     return __all__
 
-
-REDUCTIONS = ("sum", "mean")
 
 FLATTEN_EPS = 1e-6  # keeps SoftRas's flatten loss smooth: a length², or the square of a sine
 UNION_EPS = 1e-6  # pixels that SoftRas adds to the union of two silhouettes
@@ -204,7 +203,9 @@ def stack_topologies(topologies: Iterable[MeshTopology]) -> MeshTopology:
     return jax.tree.map(lambda *parts: jnp.stack(parts), *pad_topologies(topologies))
 
 
-def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
+def laplacian(
+    vertices: ArrayLike, topology: MeshTopology, *, reduction: Reduction = "sum"
+) -> jax.Array:
     """How far vertices are from the middle of their neighbours, squared.
 
     With `N(i)` the distinct neighbours of vertex i, the loss is the sum (or mean) over i of
@@ -249,7 +250,9 @@ def laplacian(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "
     return _reduce((offsets**2).sum(1), topology.valence > 0, reduction)
 
 
-def flatten(vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "sum") -> jax.Array:
+def flatten(
+    vertices: ArrayLike, topology: MeshTopology, *, reduction: Reduction = "sum"
+) -> jax.Array:
     """How sharply neighbouring faces are folded: 0 for a flat mesh.
 
     With θ the angle between the two faces of a hinge, 180° where they are flat, the loss is the
@@ -318,7 +321,7 @@ def edge_length(
     topology: MeshTopology,
     *,
     target: ArrayLike = 0.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> jax.Array:
     """How far the lengths of edges are from a target.
 
@@ -358,7 +361,7 @@ def edge_length(
 
 
 def normal_consistency(
-    vertices: ArrayLike, topology: MeshTopology, *, reduction: str = "mean"
+    vertices: ArrayLike, topology: MeshTopology, *, reduction: Reduction = "mean"
 ) -> jax.Array:
     """How much the normals of neighbouring faces differ: 0 for a flat mesh.
 

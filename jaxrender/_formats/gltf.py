@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats import gltf_materials as materials
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
@@ -41,7 +42,7 @@ KNOWN = {
 def read_gltf(
     path: Path,
     read_image: Callable[[bytes | Path], np.ndarray] | None,
-    encoding: str = "display",
+    encoding: Encoding = "display",
     *,
     time: float | None = None,
     animation: int | str = 0,
@@ -73,7 +74,7 @@ def read_gltf(
 def _read(
     path: Path,
     read_image: Callable[[bytes | Path], np.ndarray] | None,
-    encoding: str,
+    encoding: Encoding,
     time: float | None,
     animation: int | str,
     scene: int | str | None,
@@ -95,7 +96,7 @@ def _read(
     return raw
 
 
-def _joined(parts: list[Primitive], encoding: str) -> RawMesh:
+def _joined(parts: list[Primitive], encoding: Encoding) -> RawMesh:
     """The geometry of all parts."""
     if not parts:
         return RawMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
@@ -134,7 +135,7 @@ class _Layers:
 class _Painter:
     """Gives a mesh the colours of its parts."""
 
-    def __init__(self, document: Document, read_image: Callable, encoding: str) -> None:
+    def __init__(self, document: Document, read_image: Callable, encoding: Encoding) -> None:
         self.document = document
         self.read_image = read_image
         self.encoding = encoding
@@ -217,7 +218,7 @@ class _Painter:
         uses = [layer.use for layer in layers]
         ways = {(use.wrap, use.filter) for use in uses if use is not None}
         if len(ways) == 1:
-            wrap, raw.filter = ways.pop()
+            ((wrap, raw.filter),) = ways
             raw.wrap = wrap[0] if wrap[0] == wrap[1] else wrap
         else:
             raw.samplers = _by_face(parts, [_sampler(use) for use in uses])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxrender._choices import Filter, Wrap
 from jaxrender._formats.gltf_accessors import Document, numbers
 
 # Where else a texture may name its picture, the better format first.
@@ -19,7 +20,7 @@ GLOSSINESS = "KHR_materials_pbrSpecularGlossiness"
 UNLIT = "KHR_materials_unlit"
 
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
-WRAPS = {REPEAT: "repeat", CLAMP: "clamp", MIRROR: "mirror"}
+WRAPS: dict[int, Wrap] = {REPEAT: "repeat", CLAMP: "clamp", MIRROR: "mirror"}
 NEAREST = 9728
 
 
@@ -38,8 +39,8 @@ class TextureUse:
     image: int
     texcoord: int
     matrix: np.ndarray
-    wrap: tuple[str, str]
-    filter: str
+    wrap: tuple[Wrap, Wrap]
+    filter: Filter
 
 
 @dataclasses.dataclass

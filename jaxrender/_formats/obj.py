@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.obj_faces import Corners, read_corners
@@ -46,7 +47,7 @@ class _Names:
 
 
 def read_obj(
-    path: Path, read_image: Callable[[Path], np.ndarray] | None, encoding: str = "display"
+    path: Path, read_image: Callable[[Path], np.ndarray] | None, encoding: Encoding = "display"
 ) -> RawMesh:
     """Reads an OBJ file, and with `read_image` its materials and their images.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.polygons import cut
@@ -27,7 +28,7 @@ HEADER = re.compile(rb"(?:\s|#[^\n]*\n)*((?:ST|C|N|4|n)*)OFF(?=\s|\d|$)")  # som
 MOST = 2**31  # of anything that is counted
 
 
-def read_off(path: Path, encoding: str = "display") -> RawMesh:
+def read_off(path: Path, encoding: Encoding = "display") -> RawMesh:
     """Reads an OFF file, with the colours of its vertices or faces, which are display-encoded.
 
     Whole numbers are 255ths, unless the largest is 1; faces without a colour are white beside
@@ -67,7 +68,9 @@ def read_off(path: Path, encoding: str = "display") -> RawMesh:
     return raw
 
 
-def _vertices(rows: Rows, letters: str, encoding: str, notes: Notes) -> tuple[RawMesh, np.ndarray]:
+def _vertices(
+    rows: Rows, letters: str, encoding: Encoding, notes: Notes
+) -> tuple[RawMesh, np.ndarray]:
     """Reads the vertices; returns also `[V]` which of them have a colour."""
     path = rows.lines.path
     size = 4 if "4" in letters else 3
@@ -177,6 +180,6 @@ def write_off(path: Path, raw: RawMesh) -> None:
     path.write_text("\n".join([header, counts, *vertices, *faces]) + "\n", encoding="utf-8")
 
 
-def _beside(lines: list[str], colors: np.ndarray, encoding: str, alpha: str) -> list[str]:
+def _beside(lines: list[str], colors: np.ndarray, encoding: Encoding, alpha: str) -> list[str]:
     values = eight_bit(recode(colors, encoding, "display")).tolist()
     return [f"{line} {r} {g} {b}{alpha}" for line, (r, g, b) in zip(lines, values, strict=True)]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.ply_tables import Table, read_tables
@@ -35,7 +36,7 @@ NOT_READ = {"edge": "edges", "material": "materials", "range_grid": "a range gri
 
 def read_ply(
     path: Path,
-    encoding: str = "display",
+    encoding: Encoding = "display",
     read_image: Callable[[Path], np.ndarray] | None = None,
 ) -> RawMesh:
     """Reads a PLY file, with its display-encoded colours, and with `read_image` its pictures.
@@ -163,7 +164,9 @@ def _strips(table: Table, count: int) -> np.ndarray:
     return faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
 
 
-def _colors(table: Table, what: str, encoding: str, path: Path, notes: Notes) -> np.ndarray | None:
+def _colors(
+    table: Table, what: str, encoding: Encoding, path: Path, notes: Notes
+) -> np.ndarray | None:
     """The colours of an element as floats."""
     names = next((c for c in COLORS if all(channel in table.columns for channel in c)), None)
     if names is None:

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxrender._choices import Encoding, Filter, Wrap
+
 CODECS = ("latin-1", "cp1252", "gbk", "shift_jis")  # in which other systems write names
 CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
@@ -54,15 +56,15 @@ class RawMesh:
     face_image: np.ndarray | None = None
     uv: np.ndarray | None = None
     uv_faces: np.ndarray | None = None
-    wrap: str | tuple[str, str] = "repeat"
-    filter: str = "linear"
+    wrap: Wrap | tuple[Wrap, Wrap] = "repeat"
+    filter: Filter = "linear"
     samplers: np.ndarray | None = None
     tint: np.ndarray | None = None
     normals: np.ndarray | None = None
     normal_faces: np.ndarray | None = None
     materials: list[Any] = dataclasses.field(default_factory=list)
     face_material: np.ndarray | None = None
-    encoding: str = "display"
+    encoding: Encoding = "display"
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def check(self) -> RawMesh:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.polygons import cut
 from jaxrender._formats.raw import RawMesh, first_not_finite
@@ -24,7 +25,7 @@ START = 84  # of the faces: behind 80 bytes of any text and their number
 KEYWORDS = ("solid", "endsolid", "facet", "endfacet", "outer", "endloop", "vertex")
 
 
-def read_stl(path: Path, encoding: str = "display") -> RawMesh:
+def read_stl(path: Path, encoding: Encoding = "display") -> RawMesh:
     """Reads an STL file.
 
     Raises:

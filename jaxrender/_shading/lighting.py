@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrender._choices import Shading
 from jaxrender._shading.lights import make_lights
 from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
 from jaxrender._shading.reflection import blinn_phong, is_behind, light_points
@@ -75,7 +76,7 @@ def lighting_of(
     lights: Lights | None,
     *,
     eye: jax.Array,
-    shading: str,
+    shading: Shading,
     two_sided: bool,
 ) -> Lighting:
     """The light of `shade`, for scenes already checked.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._choices import SHADINGS, Shading
 from jaxrender._shading.lighting import light_faces, light_vertices, shows_back
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
 from jaxrender._shading.normals import face_normals, finite_or_zero, vertex_normals
@@ -19,8 +20,6 @@ from jaxrender._types import Fragments, Lights, Mesh
 from jaxrender._vectors import unit
 from jaxrender.ops.deterministic import gather
 
-SHADINGS = ("flat", "gouraud", "phong", "none")
-
 
 def shade(
     fragments: Fragments,
@@ -28,7 +27,7 @@ def shade(
     lights: Lights | None = None,
     *,
     eye: ArrayLike | None = None,
-    shading: str = "flat",
+    shading: Shading = "flat",
     two_sided: bool = True,
 ) -> jax.Array:
     """The colour of what is seen at each pixel: texture times light, plus reflection.
@@ -124,7 +123,7 @@ def _light_seen(
     barycentrics: jax.Array,
     mesh: Mesh,
     lights: Lights,
-    shading: str,
+    shading: Shading,
     *,
     turned_to: jax.Array | None,
     reflected_to: jax.Array | None,

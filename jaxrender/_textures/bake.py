@@ -6,20 +6,25 @@ Shapes: `F` faces, `N` sample points on each, `C` channels.
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._choices import WRAPS, Wrap
 from jaxrender._textures.kinds import FaceCubes, FaceTexels
-from jaxrender._textures.reading import WRAPS
 from jaxrender._textures.sample import as_texture, check_texture, encoding_of
 from jaxrender._types import Mesh
 
 
 def bake_cubes(
-    mesh: Mesh, texture_size: int = 4, *, wrap: str = "texture", bilinear: bool = True
+    mesh: Mesh,
+    texture_size: int = 4,
+    *,
+    wrap: Wrap | Literal["texture"] = "texture",
+    bilinear: bool = True,
 ) -> Mesh:
     r"""Replaces the texture of a mesh by NMR's texture cubes.
 

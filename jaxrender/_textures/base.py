@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrender._choices import Encoding
 from jaxrender._types import Mesh, static, struct
 
 T = TypeVar("T", bound="Texture")
@@ -80,7 +81,7 @@ class Texture:
         (0.0, 1.0)
     """
 
-    encoding: str = "display"
+    encoding: Encoding = "display"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes the kind a frozen dataclass and a pytree."""

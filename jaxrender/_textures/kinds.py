@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_choice, check_faces, check_known_faces, is_concrete
+from jaxrender._choices import Encoding, Filter, Wrap
 from jaxrender._textures.base import Columns, Texture
 from jaxrender._textures.quarters import cut_cubes, cut_texels, quarter, with_middles
 from jaxrender._textures.reading import (
@@ -39,7 +40,7 @@ class VertexColors(Texture):
     """
 
     colors: jax.Array  # [V, C]
-    encoding: str = static(default="display")
+    encoding: Encoding = static(default="display")
 
     def table(self) -> jax.Array:
         """A row for each vertex."""
@@ -92,7 +93,7 @@ class FaceTexels(Texture):
     """
 
     texels: jax.Array  # [F, R, R, C]
-    encoding: str = static(default="display")
+    encoding: Encoding = static(default="display")
 
     def table(self) -> jax.Array:
         """A row for each texel of each face."""
@@ -160,7 +161,7 @@ class FaceCubes(Texture):
     """
 
     cubes: jax.Array  # [F, T, T, T, C]
-    encoding: str = static(default="display")
+    encoding: Encoding = static(default="display")
 
     def table(self) -> jax.Array:
         """A row for each texel of each face."""
@@ -233,11 +234,11 @@ class UVTexture(Texture):
     uv: jax.Array  # [U, 2]
     faces: jax.Array  # [F, 3]
     pages: jax.Array | None = None  # [F, 3]
-    wrap: str | tuple[str, str] = static(default="repeat")
-    filter: str = static(default="linear")
+    wrap: Wrap | tuple[Wrap, Wrap] = static(default="repeat")
+    filter: Filter = static(default="linear")
     tint: jax.Array | None = None  # [U, C]
     samplers: jax.Array | None = None  # [F, 3]
-    encoding: str = static(default="display")
+    encoding: Encoding = static(default="display")
 
     def table(self) -> jax.Array:
         """A row for each texel of the image."""

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrender._choices import FILTERS, WRAPS
+
 # What `UVTexture.samplers` counts: how a picture goes on outside [0, 1], and how it is read.
-WRAPS = ("repeat", "clamp", "mirror")
-FILTERS = ("linear", "nearest")
 
 
 def texel_taps(first: jax.Array, w0: jax.Array, w1: jax.Array, side: int) -> tuple[list, list]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrender._checks import check_choice
-from jaxrender._color import ENCODINGS
+from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._textures.base import Texture, White
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender._types import Mesh
@@ -146,7 +146,7 @@ def channels(texture: Texture | None) -> int:
     return as_texture(texture).channels()
 
 
-def encoding_of(texture: Texture | None) -> str:
+def encoding_of(texture: Texture | None) -> Encoding:
     """How the colours of the texture are encoded; the white of None is "display"."""
     return as_texture(texture).encoding
 

@@ -1,0 +1,53 @@
+"""Named choices, for type checkers and for errors: each name is written here once."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Cull = Literal["none", "back", "front"]
+Shading = Literal["flat", "gouraud", "phong", "none"]
+Encoding = Literal["display", "linear"]
+Wrap = Literal["repeat", "clamp", "mirror"]
+Filter = Literal["linear", "nearest"]
+Reduction = Literal["sum", "mean"]
+Distance = Literal["hard", "barycentric", "euclidean"]
+ColorAggregation = Literal["hard", "softmax"]
+Distribution = Literal[
+    "uniform",
+    "cubic_hermite",
+    "wigner_semicircle",
+    "gaussian",
+    "laplace",
+    "logistic",
+    "gudermannian",
+    "cauchy",
+    "reciprocal",
+    "gumbel_max",
+    "gumbel_min",
+    "exponential",
+    "exponential_reversed",
+    "gamma",
+    "gamma_reversed",
+    "levy",
+    "levy_reversed",
+]
+TConormName = Literal[
+    "max",
+    "probabilistic",
+    "einstein",
+    "hamacher",
+    "frank",
+    "yager",
+    "aczel_alsina",
+    "dombi",
+    "schweizer_sklar",
+]
+AlphaAggregation = Literal["hard", "sum", "prod"] | TConormName
+
+CULLS = get_args(Cull)
+SHADINGS = get_args(Shading)
+ENCODINGS = get_args(Encoding)
+WRAPS = get_args(Wrap)
+FILTERS = get_args(Filter)
+DISTANCES = get_args(Distance)
+REDUCTIONS = get_args(Reduction)
