@@ -218,7 +218,8 @@ class _Painter:
         uses = [layer.use for layer in layers]
         ways = {(use.wrap, use.filter) for use in uses if use is not None}
         if len(ways) == 1:
-            ((wrap, raw.filter),) = ways
+            ((wrap, filter),) = ways
+            raw.filter = filter
             raw.wrap = wrap[0] if wrap[0] == wrap[1] else wrap
         else:
             raw.samplers = _by_face(parts, [_sampler(use) for use in uses])
