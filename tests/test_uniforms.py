@@ -106,7 +106,11 @@ def test_gradient():
 
 
 def test_what_nobody_asks_for_changes_nothing():
-    """Lights alone, the viewpoint alone: each as together."""
+    """Lights alone, then the viewpoint alone: each as together.
+
+    In one process, one after the other: jax reuses traces, and must not take what one of them
+    needs for what the other does.
+    """
     lights = some_lights(1)
     _, together = one(lights, EYES[1])
     for number in range(2):

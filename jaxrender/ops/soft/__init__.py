@@ -111,15 +111,16 @@ def _soft_blend_fwd(scene, uniforms, settings, schedule):
         sigma=moves[1].sigma,
         inverse_temperature=moves[1].inverse_temperature,
     )
-    return blend, (scene, uniforms, blend, residuals, needed)
+    return blend, (scene, uniforms, blend, residuals, needed.to_array())
 
 
 def _is_primal(given) -> bool:
     return isinstance(given, CustomVJPPrimal)
 
 
-def _soft_blend_bwd(settings, schedule, kept, cotangents):
-    scene, uniforms, blend, residuals, needed = kept
+def _soft_blend_bwd(settings, schedule, forward_residuals, cotangents):
+    scene, uniforms, blend, residuals, needed = forward_residuals
+    needed = Needed.from_array(needed)
     needed = dataclasses.replace(needed, depth=not isinstance(cotangents.behind, SymbolicZero))
     settings = settings._replace(needed=needed)
     cotangents = jax.tree.map(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # `Scene.draw_mode`: what a triangle takes part in
 
@@ -49,13 +50,9 @@ class Shader(NamedTuple):
     constant_per_face: bool = False
 
 
-@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Needed:
-    """What the loss depends on, and what it is to be differentiated to; the rest gets 0.
-
-    Part of the program, also among the residuals.
-    """
+    """What the loss depends on, and what it is to be differentiated to; the rest gets 0."""
 
     depth: bool = True  # whether it depends on `Blend.behind`
     corners: bool = True
@@ -64,6 +61,20 @@ class Needed:
     texels: bool = True
     sigma: bool = True
     inverse_temperature: bool = True
+
+    def to_array(self) -> jax.Array:
+        """An empty array whose shape holds these, so that they can be a residual.
+
+        As a static part of the residuals' tree they would be lost: jax keeps one such tree for a
+        call, that of whatever was differentiated last, but the arrays of each.
+        """
+        flags = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return jnp.zeros((0, *(int(flag) for flag in flags)), jnp.float32)
+
+    @classmethod
+    def from_array(cls, array: jax.Array) -> Needed:
+        """What an array of that kind holds."""
+        return cls(*(size == 1 for size in array.shape[1:]))
 
 
 class Settings(NamedTuple):
