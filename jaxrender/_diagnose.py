@@ -48,8 +48,8 @@ def why_not_drawn(
     A face is drawn unless an index of it names no vertex, a vertex is not finite, it has no area on
     screen, lies before `near`, beyond `far` or off the picture, or turns its culled side to the
     camera. A face that is drawn may be seen nowhere: it is hidden behind others, or covers no pixel
-    centre. Pass the same arguments as to `render` or `rasterize_hard`. With `Soft(…)` the same
-    faces are drawn, and those that are hidden or small take part.
+    centre. Pass the same arguments as to `render` or `rasterize_hard`. It is the z-buffer's answer:
+    with `Soft(…)` faces that are hidden, small or just beside the picture take part as well.
 
     Gradient: none; it returns text.
 
@@ -197,7 +197,7 @@ def _explain_mesh(picture: _Picture) -> str:
         Reason.OFF_PICTURE: "off the picture",
         Reason.CULLED: f"culled ({view.cull})",
     }
-    groups = [(words[reason], picture.reason == reason) for reason in words]
+    groups = [(words[reason], picture.reason == reason) for reason in Reason if reason]
     groups += [("hidden behind others", hidden), ("covering no pixel centre", unseen)]
     parts = [
         f"{group.sum()} {word}, such as face {group.argmax()}"
@@ -246,6 +246,8 @@ def _explain_face(picture: _Picture, face: int) -> str:
             f"it lies {_side(picture.box, face, view.image_size)} the picture. "
             "Turn the camera, move it back, or widen its field of view."
         )
+    if reason != Reason.CULLED:
+        raise NotImplementedError(f"{reason.name} has no words yet")
     return beginning + (
         f'it turns its {view.cull} to the camera, and cull="{view.cull}" leaves that out. '
         f'Pass cull="none", or flip the face: {index[::-1]}.'

@@ -49,7 +49,8 @@ class Projection:
 
     To add one, derive a class from this one: annotate its arrays, as in a dataclass, write
     `to_screen`, and hand it to `look_at`, `look` or `Camera`. It becomes a `struct` by itself. Only
-    vertices go through `to_screen`; edges between them are straight on screen.
+    vertices go through `to_screen`; edges between them are straight on screen, and what lies 90
+    degrees or more off the axis is behind the camera. `distort` takes `Pinhole` alone.
 
     Attributes:
         parallel: whether the rays are parallel, so that depth is linear on screen; else they
@@ -62,9 +63,10 @@ class Projection:
         >>> import jax.numpy as jnp, jaxrender as jr
         >>> class Fisheye(jr.Projection):  # equidistant: 90 degrees off the axis lie at 1
         ...     def to_screen(self, x, y, image_size):
+        ...         height, width = image_size or (1, 1)
         ...         r = jnp.sqrt(x**2 + y**2 + 1e-12)
         ...         scale = jnp.arctan(r) / r * (2 / jnp.pi)
-        ...         return x * scale, y * scale
+        ...         return x * scale * height / width, y * scale
         >>> camera = jr.look_at((0.0, 0.0, 1.0), projection=Fisheye())
         >>> jr.project([[1.0, 0.0, 0.0]], camera).tolist()
         [[0.5, 0.0, 1.0]]
@@ -139,6 +141,8 @@ class Lights:
         position_colors: `[P, 3]`.
         specular: `[3]` colour of the surface's mirror-like reflection; 0 is matte.
         shininess: `[]` exponent of that reflection.
+        reflection: how a point of a surface reflects all this: "blinn_phong", or a function of
+            your own, see `make_lights`; static.
     """
 
     ambient: jax.Array  # [3]
@@ -148,6 +152,7 @@ class Lights:
     position_colors: jax.Array  # [P, 3]
     specular: jax.Array  # [3]
     shininess: jax.Array  # []
+    reflection: str | Callable[..., Any] = static(default="blinn_phong")
 
 
 @struct

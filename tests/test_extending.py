@@ -1,4 +1,4 @@
-"""What users add without touching our files: a camera model, a visibility gradient."""
+"""What users add without touching our files: cameras, visibility gradients, reflections."""
 
 from __future__ import annotations
 
@@ -203,3 +203,44 @@ class TestVisibilityGradient:
         hard = jr.Hard(chosen)
         with pytest.raises(ValueError, match=message):
             jr.render(self.mesh, self.camera, image_size=SIZE, rasterizer=hard)
+
+
+def toon(points, normals, lights, eye):
+    """Light in three steps, and none reflected."""
+    facing = (normals * lights.directions).sum(0)
+    steps = jnp.floor(3 * jax.nn.relu(facing)) / 3
+    return [lights.ambient[c] + (steps * lights.direction_colors[c]).sum(0) for c in range(3)], None
+
+
+class TestReflection:
+    mesh = jr.shapes.icosphere(1)
+    camera = jr.look_at((0.5, 0.8, 3.0))
+    direction = np.array([0.36, 0.48, 0.8])
+    lights = jr.make_lights(0.2, [(direction, (0.7, 0.5, 0.3))], reflection=toon)
+
+    def test_by_face(self):
+        image = jr.render(self.mesh, self.camera, self.lights, image_size=SIZE)
+        screen = jr.ScreenMesh(jr.project(self.mesh.vertices, self.camera), self.mesh.faces)
+        face = np.asarray(jr.rasterize_hard(screen, image_size=SIZE).face)
+        facing = np.asarray(jr.face_normals(self.mesh.vertices, self.mesh.faces)) @ self.direction
+        steps = np.floor(3 * np.maximum(facing, 0)) / 3
+        want = 0.2 + steps[face][..., None] * np.array([0.7, 0.5, 0.3])
+        assert len(np.unique(steps[face[face >= 0]])) > 1
+        np.testing.assert_allclose(image.rgb[face >= 0], want[face >= 0], atol=1e-5)
+
+    @pytest.mark.parametrize("shading", ["flat", "phong"])
+    def test_both_rasterisers_call_it(self, shading):
+        soft = jr.Soft(sigma=1e-8, gamma=1e-6)
+        options = {"image_size": SIZE, "shading": shading}
+        hard = jr.render(self.mesh, self.camera, self.lights, **options)
+        blurred = jr.render(self.mesh, self.camera, self.lights, **options, rasterizer=soft)
+        apart = np.abs(np.asarray(hard.rgb - blurred.rgb)).max(-1)
+        assert (apart > 2e-3).mean() < 0.03
+        default = jr.make_lights(0.2, [(self.direction, (0.7, 0.5, 0.3))])
+        assert (
+            np.abs(jr.render(self.mesh, self.camera, default, **options).rgb - hard.rgb).max() > 0.1
+        )
+
+    def test_an_unknown_name_is_refused(self):
+        with pytest.raises(ValueError, match=r"`lights\.reflection` must be .*'blinn_phong'"):
+            jr.make_lights(reflection="phong")

@@ -216,10 +216,9 @@ class _Painter:
 
         # Say how pictures are read: all alike, or else face by face.
         uses = [layer.use for layer in layers]
-        ways = {(use.wrap, use.filter) for use in uses if use is not None}
-        if len(ways) == 1:
-            ((wrap, filter),) = ways
-            raw.filter = filter
+        given = [use for use in uses if use is not None]
+        if len({(use.wrap, use.filter) for use in given}) == 1:
+            wrap, raw.filter = given[0].wrap, given[0].filter
             raw.wrap = wrap[0] if wrap[0] == wrap[1] else wrap
         else:
             raw.samplers = _by_face(parts, [_sampler(use) for use in uses])

@@ -16,42 +16,42 @@ import jax.numpy as jnp
 from jaxrender._choices import Shading
 from jaxrender._shading.lights import make_lights
 from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
-from jaxrender._shading.reflection import blinn_phong, is_behind, light_points
+from jaxrender._shading.reflection import is_behind, light_points, reflect
 from jaxrender._types import Lights, Mesh
 from jaxrender._vectors import unit3
 from jaxrender.ops.deterministic import gather
 
 
 def light_faces(
-    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+    mesh: Mesh, lights: Lights, facing_eye: jax.Array | None, specular_eye: jax.Array | None
 ) -> tuple[jax.Array, jax.Array | None]:
     """Diffuse light and reflection `[F, 3]` at the centroids; see `shade`."""
     normals = face_normals(mesh.vertices, mesh.faces)
-    back = shows_back(mesh, normals, turned_to)
+    back = shows_back(mesh, normals, facing_eye)
     if back is not None:
         normals = jnp.where(back[:, None], -normals, normals)
-    return light_points(centroids(mesh), normals, lights, reflected_to)
+    return light_points(centroids(mesh), normals, lights, specular_eye)
 
 
 def light_vertices(
-    mesh: Mesh, lights: Lights, turned_to: jax.Array | None, reflected_to: jax.Array | None
+    mesh: Mesh, lights: Lights, facing_eye: jax.Array | None, specular_eye: jax.Array | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
-    """The same at the vertices, and the rows `[F, 3]` that faces read, by the side they show."""
+    """The rows `[F, 3]` that corners read (backs `V` later), and the light `[V or 2 V, 3]`."""
     vertices, faces = mesh.vertices, mesh.faces
     positions, normals, sides = finite_or_zero(vertices), vertex_normals(vertices, faces), faces
-    back = shows_back(mesh, face_normals(vertices, faces), turned_to)
+    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
     if back is not None:
         sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
         positions = jnp.concatenate([positions, positions])
         normals = jnp.concatenate([normals, -normals])
-    return sides, light_points(positions, normals, lights, reflected_to)
+    return sides, light_points(positions, normals, lights, specular_eye)
 
 
-def shows_back(mesh: Mesh, normals: jax.Array, turned_to: jax.Array | None) -> jax.Array | None:
+def shows_back(mesh: Mesh, normals: jax.Array, facing_eye: jax.Array | None) -> jax.Array | None:
     """Which faces `[F]` show their back to the viewer, if there is one."""
-    if turned_to is None:
+    if facing_eye is None:
         return None
-    return is_behind(turned_to, centroids(mesh), normals)
+    return is_behind(facing_eye, centroids(mesh), normals)
 
 
 class Lighting(NamedTuple):
@@ -88,27 +88,29 @@ def lighting_of(
         shading: "flat", "gouraud" or "phong".
         two_sided: whether the back of a face is lit as a front.
     """
-    matte = lights is None
+    by_default = lights is None
     lights = make_lights() if lights is None else lights
-    turned_to, reflected_to = eye if two_sided else None, None if matte else eye
+    facing_eye, specular_eye = eye if two_sided else None, None if by_default else eye
     none = jnp.zeros(0, mesh.vertices.dtype)
     if shading == "flat":
-        by_face = light_faces(mesh, lights, turned_to, reflected_to)
+        by_face = light_faces(mesh, lights, facing_eye, specular_eye)
         parts = [light[:, None] for light in by_face if light is not None]
         values = jnp.concatenate(parts, axis=-1)
         values = jnp.broadcast_to(values, (*mesh.faces.shape, values.shape[-1]))
         return Lighting(values, none, _multiply_and_add, constant=True)
     if shading == "gouraud":
-        sides, by_vertex = light_vertices(mesh, lights, turned_to, reflected_to)
+        sides, by_vertex = light_vertices(mesh, lights, facing_eye, specular_eye)
         parts = [gather(light, sides) for light in by_vertex if light is not None]
         return Lighting(jnp.concatenate(parts, axis=-1), none, _multiply_and_add)
 
     # Give each corner its normal, turned to the viewer, and its position if light depends on it.
     normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
-    back = shows_back(mesh, face_normals(mesh.vertices, mesh.faces), turned_to)
+    back = shows_back(mesh, face_normals(mesh.vertices, mesh.faces), facing_eye)
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
-    layout = _PhongLayout(lights.directions.shape[0], lights.positions.shape[0], not matte)
+    layout = _PhongLayout(
+        lights.directions.shape[0], lights.positions.shape[0], not by_default, lights.reflection
+    )
     varyings = [normals]
     if layout.has_positions:
         varyings.append(gather(finite_or_zero(mesh.vertices), mesh.faces))
@@ -148,6 +150,7 @@ class _PhongLayout(NamedTuple):
     directional: int
     point: int
     reflects: bool
+    reflection: str | Callable
 
     @property
     def has_positions(self) -> bool:
@@ -192,8 +195,8 @@ class _PhongLayout(NamedTuple):
         parts = {name: take(shape) for name, shape in self._shapes().items()}
         if not self.reflects:
             parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
-            return Lights(**parts), None
-        return Lights(**parts), take((4,))[:, None]
+            return Lights(**parts, reflection=self.reflection), None
+        return Lights(**parts, reflection=self.reflection), take((4,))[:, None]
 
 
 @functools.cache
@@ -204,7 +207,7 @@ def _lit_phong(layout: _PhongLayout) -> Callable:
         lights, eye = layout.unpack(uniforms, varyings[0].ndim)
         normal = jnp.stack(unit3((varyings[0], varyings[1], varyings[2])))
         point = jnp.stack(varyings[3:6]) if layout.has_positions else jnp.zeros_like(normal)
-        diffuse, reflection = blinn_phong(point[:, None], normal[:, None], lights, eye)
+        diffuse, reflection = reflect(point[:, None], normal[:, None], lights, eye)
         return _apply(colors, diffuse, reflection)
 
     return lit

@@ -5,7 +5,7 @@ Shape legend: `D` directional and `P` point lights, `L` of either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, is_concrete, same_float
+from jaxrender._checks import check_array, check_choice, is_concrete, same_float
+from jaxrender._shading.reflection import REFLECTIONS
 from jaxrender._textures import Texture, channels
 from jaxrender._types import Lights
 
@@ -25,6 +26,7 @@ def make_lights(
     *,
     specular: ArrayLike = 0.0,
     shininess: ArrayLike = 32.0,
+    reflection: str | Callable[..., Any] = "blinn_phong",
 ) -> Lights:
     """Lights, from lists of (where, colour); by default those of NMR and SoftRas.
 
@@ -39,6 +41,13 @@ def make_lights(
         point: pairs (position, colour); the position `[3]` is in scene units.
         specular: colour of the surface's mirror-like reflection; 0 is matte.
         shininess: exponent of that reflection, not negative; larger is sharper.
+        reflection: "blinn_phong", or a function `(points, normals, lights, eye)`, elementwise and
+            differentiable, which all shadings of both rasterisers call: `points` and unit
+            `normals` are `[3, 1, ...]`, components first, and broadcast against the lights'
+            vectors and colours `[3, L, ...]`, ambient and specular `[3, ...]` and shininess
+            `[...]`; `eye` is `[4, 1, ...]`, see `viewpoint`, or None where `shade` was given none.
+            It returns three arrays `[...]`, red, green and blue, that multiply the texture, and
+            three to be added, or None. Static.
 
     Returns:
         The lights.
@@ -63,6 +72,7 @@ def make_lights(
             position_colors=position_colors,
             specular=_color("specular", specular),
             shininess=check_array("shininess", shininess, (), finite=True),
+            reflection=reflection,
         )
     )
 
@@ -127,7 +137,10 @@ def check_lights(lights: Any) -> Lights:
             f"`lights.shininess` must not be negative, got {float(shininess)}. Pass for example 32."
         )
     checked |= {"directions": directions, "positions": positions}
-    return Lights(**dict(zip(checked, same_float(*checked.values()), strict=True)))
+    if isinstance(lights.reflection, str) or not callable(lights.reflection):
+        check_choice("lights.reflection", lights.reflection, tuple(REFLECTIONS))
+    numbers = dict(zip(checked, same_float(*checked.values()), strict=True))
+    return Lights(**numbers, reflection=lights.reflection)
 
 
 def _color(name: str, color: ArrayLike) -> jax.Array:

@@ -1,9 +1,14 @@
-"""The light that a point of a surface reflects: one function, which both rasterisers call.
+"""The light that a point of a surface reflects: functions that both rasterisers call.
+
+To add a model (a BRDF), write a function beside `blinn_phong`, and name it in `REFLECTIONS`.
 
 Shape legend: `L` lights, `N` points, `...` any arrangement of points.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +23,7 @@ def light_points(
     """Diffuse light `[N, 3]`, and with an eye the reflection `[N, 3]`."""
     spread = jax.tree.map(lambda numbers: numbers.T[..., None], lights)
     eye = None if eye is None else eye[:, None, None]
-    diffuse, reflection = blinn_phong(points.T[:, None], normals.T[:, None], spread, eye)
+    diffuse, reflection = reflect(points.T[:, None], normals.T[:, None], spread, eye)
     return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)
 
 
@@ -67,6 +72,18 @@ def blinn_phong(
     )
     summed = _sum_lights(lights, specular[0], specular[1])
     return diffuse, [lights.specular[c] * light for c, light in enumerate(summed)]
+
+
+REFLECTIONS: dict[str, Callable[..., Any]] = {"blinn_phong": blinn_phong}  # by name
+
+
+def reflect(
+    points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
+) -> tuple[list[jax.Array], list[jax.Array] | None]:
+    """What the lights' own model makes of them; arguments and results as of `blinn_phong`."""
+    model = lights.reflection
+    model = REFLECTIONS[model] if isinstance(model, str) else model
+    return model(points, normals, lights, eye)
 
 
 def _specular(

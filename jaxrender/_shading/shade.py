@@ -92,9 +92,9 @@ def shade(
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
-    matte = lights is None
+    by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
-    eye = check_eye(eye, None if matte else lights.specular)
+    eye = check_eye(eye, None if by_default else lights.specular)
 
     # Read the texture.
     colors = sample_texture(texture, faces, face, barycentrics)
@@ -109,8 +109,8 @@ def shade(
         Mesh(vertices, faces),
         lights,
         shading,
-        turned_to=eye if two_sided else None,
-        reflected_to=None if matte else eye,
+        facing_eye=eye if two_sided else None,
+        specular_eye=None if by_default else eye,
     )
     colors = colors * diffuse
     if reflection is not None:
@@ -125,8 +125,8 @@ def _light_seen(
     lights: Lights,
     shading: Shading,
     *,
-    turned_to: jax.Array | None,
-    reflected_to: jax.Array | None,
+    facing_eye: jax.Array | None,
+    specular_eye: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Diffuse light and reflection `[..., 3]` at each pixel; see `shade`.
 
@@ -139,13 +139,13 @@ def _light_seen(
     if shading == "flat":
         diffuse, reflection = jax.tree.map(
             lambda light: gather(light, own_face),
-            light_faces(mesh, lights, turned_to, reflected_to),
+            light_faces(mesh, lights, facing_eye, specular_eye),
         )
         return diffuse, reflection
 
     # Light vertices, and interpolate.
     if shading == "gouraud":
-        sides, light = light_vertices(mesh, lights, turned_to, reflected_to)
+        sides, light = light_vertices(mesh, lights, facing_eye, specular_eye)
         diffuse, reflection = jax.tree.map(
             lambda light: sample_texture(VertexColors(light), sides, face, barycentrics), light
         )
@@ -155,10 +155,10 @@ def _light_seen(
     surface = jnp.concatenate([finite_or_zero(vertices), vertex_normals(vertices, faces)], -1)
     points = sample_texture(VertexColors(surface), faces, face, barycentrics).reshape(-1, 6)
     positions, normals = points[:, :3], unit(points[:, 3:])
-    back = shows_back(mesh, face_normals(vertices, faces), turned_to)
+    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
         normals = jnp.where(flipped[:, None], -normals, normals)
-    light = light_points(positions, normals, lights, reflected_to)
+    light = light_points(positions, normals, lights, specular_eye)
     diffuse, reflection = jax.tree.map(lambda part: part.reshape(*face.shape, 3), light)
     return diffuse, reflection

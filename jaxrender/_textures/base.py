@@ -215,7 +215,7 @@ class White(Texture):
         return [1.0, 1.0, 1.0]
 
     def varyings(self, faces: jax.Array) -> jax.Array:
-        """None."""
+        """No varyings `[F, 3, 0]`: it is white everywhere."""
         return jnp.zeros((*faces.shape, 0))
 
     def channels(self) -> int:

@@ -52,7 +52,7 @@ def scan_blocks(
     *,
     block_size: tuple[int, int],
     blocks_per_pass: int,
-    late: jax.Array | None = None,
+    drawn_last: jax.Array | None = None,
 ) -> Any:
     """Folds every pixel block of every face into `state`, from the last face to the first.
 
@@ -62,7 +62,7 @@ def scan_blocks(
         bounds: of each face, in pixels.
         block_size: `(h, w)` in pixels.
         blocks_per_pass: `P`, at most `MAX_BLOCKS_PER_PASS`; a setting of speed alone.
-        late: `[F]` bool, faces that come behind all others, from the last to the first as well.
+        drawn_last: `[F]` bool, faces that come behind all others, from the last to the first too.
 
     Returns:
         The final state.
@@ -78,10 +78,10 @@ def scan_blocks(
         columns = lax.div(jnp.maximum(bounds.right - bounds.left + width, 0), jnp.int32(width))
         count = rows * columns
         has_any, padded = count > 0, faces + blocks_per_pass  # for the last pass
-        soon = has_any if late is None else has_any & ~late
+        soon = has_any if drawn_last is None else has_any & ~drawn_last
         queue, listed = compact_indices(soon[::-1], padded)
-        if late is not None:
-            behind, more = compact_indices((has_any & late)[::-1], padded)
+        if drawn_last is not None:
+            behind, more = compact_indices((has_any & drawn_last)[::-1], padded)
             index = jnp.arange(padded, dtype=jnp.int32)
             queue = jnp.where(index < listed, queue, behind[jnp.maximum(index - listed, 0)])
             listed = listed + more

@@ -110,10 +110,10 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
     )
 
     # Rotate the corner that is alone on its side of the near plane to the first position.
-    front = (corners[..., 2] >= near).astype(jnp.int32)
-    in_front = front.sum(-1)
-    alone = jnp.argmax(jnp.where((in_front == 1)[:, None], front, 1 - front), axis=-1)
-    alone = jnp.where((in_front == 1) | (in_front == 2), alone, 0)
+    beyond = (corners[..., 2] >= near).astype(jnp.int32)
+    beyond_count = beyond.sum(-1)
+    alone = jnp.argmax(jnp.where((beyond_count == 1)[:, None], beyond, 1 - beyond), axis=-1)
+    alone = jnp.where((beyond_count == 1) | (beyond_count == 2), alone, 0)
     corners = _rotate_corners(corners, alone)
     barycentrics = _rotate_corners(jnp.eye(3, dtype=vertices.dtype)[None], alone)
 
@@ -124,7 +124,7 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
     cut_other, b_cut_other = _cut(first, other, b_first, b_other, view)
 
     def assemble(whole: jax.Array, tip: list, quad_1: list, quad_2: list) -> jax.Array:
-        count, second = in_front[:, None, None], jnp.stack(quad_2, 1)
+        count, second = beyond_count[:, None, None], jnp.stack(quad_2, 1)
         partial = jnp.where(count == 1, jnp.stack(tip, 1), jnp.stack(quad_1, 1))
         return jnp.concatenate([jnp.where(count == 3, whole, partial), second])
 
@@ -144,7 +144,7 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
     candidates = Candidates(
         axes,
         perspective,
-        in_range=jnp.concatenate([exists, exists & (in_front == 2)]),
+        exists=jnp.concatenate([exists, exists & (beyond_count == 2)]),
         area=area,
         front=is_front(axes, area, perspective=perspective),
         cull=view.cull,

@@ -139,7 +139,7 @@ class Candidates(NamedTuple):
 
     corners: Corners  # each [3, F]
     perspective: bool  # whether depth is divided by
-    in_range: jax.Array | None = None  # [F] bool: whether all indices name vertices
+    exists: jax.Array | None = None  # [F] bool: whether there is one: its indices name vertices
     area: jax.Array | None = None  # [F] of `signed_area`
     near: jax.Array | None = None  # [] or [F]
     far: jax.Array | None = None  # [] or [F]
@@ -150,9 +150,10 @@ class Candidates(NamedTuple):
 
 
 def is_drawn(candidates: Candidates) -> jax.Array:
-    """Which triangles `[F]` are drawn: the one place that decides it, for every rasteriser.
+    """Which triangles `[F]` are drawn, for every rasteriser, by the tests of `_failed_tests`.
 
-    A triangle is not drawn for the first of these reasons that holds:
+    A triangle is not drawn for the first of these reasons that holds, of those that a rasteriser
+    tests (the soft one blurs what lies beside the picture into it, and cuts off `far` by pixel):
 
     - INDEX_OUT_OF_RANGE: one of its indices names no vertex.
     - NOT_FINITE: one of its coordinates is NaN or infinite.
@@ -180,10 +181,10 @@ def reason_not_drawn(candidates: Candidates) -> jax.Array:
 
 def _failed_tests(candidates: Candidates) -> list[tuple[Reason, jax.Array]]:
     """The tests of `is_drawn` in order, and which triangles `[F]` fail each."""
-    (x, y, z), perspective, in_range, area, near, far, box, image_size, front, cull = candidates
+    (x, y, z), perspective, exists, area, near, far, box, image_size, front, cull = candidates
     tests = []
-    if in_range is not None:
-        tests.append((Reason.INDEX_OUT_OF_RANGE, ~in_range))
+    if exists is not None:
+        tests.append((Reason.INDEX_OUT_OF_RANGE, ~exists))
     finite = jnp.isfinite(x) & jnp.isfinite(y) & jnp.isfinite(z)
     tests.append((Reason.NOT_FINITE, ~finite.all(0)))
     if perspective:

@@ -89,7 +89,8 @@ def _find_nearest(
     def merge(
         keys: jax.Array, offered: jax.Array, before: jax.Array, block: PixelBlock
     ) -> jax.Array:
-        # Of the faces drawn before, fronts alone have lower keys, and only if this is a back.
+        # At equal depth this face wins, since the last come first, unless it is a back and a
+        # front is held: see `key_of`.
         wins = scalar_at(wins_ties, block.face)
         key = lax.select(wins, block.face - MAX_KEY, block.face)
         least = lax.select(wins, jnp.int32(-MAX_KEY), jnp.int32(0))

@@ -54,7 +54,7 @@ def draw_in_passes(scene: Scene, view: View) -> Drawn:
         bounds,
         block_size=BLOCK_SIZE,
         blocks_per_pass=min(MAX_BLOCKS_PER_PASS, 2 * views * expected),
-        late=wins_ties,
+        drawn_last=wins_ties,
     )
     reversed_depth, key = (
         buffer.reshape(views, padded, -1)[:, :height, :width] for buffer in buffers

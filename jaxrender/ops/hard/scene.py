@@ -119,7 +119,7 @@ def face_of(key: jax.Array) -> jax.Array:
 
 
 def key_of(face: jax.Array, wins_ties: jax.Array) -> jax.Array:
-    """The key of a face."""
+    """The key of a face: of those at equal depth the lowest is seen, fronts first."""
     return jnp.where(wins_ties, face - MAX_KEY, face)
 
 

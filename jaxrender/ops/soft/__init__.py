@@ -13,14 +13,15 @@ depth `m`, that of the background `z_b` included, and the inverse temperature `s
     background = p_b / S             foreground = Σ p_j / S
     total = Σ g(D_j)
 
-(Liu et al. 2019, Eq. 1-4, with the generator `g = -log(1 - D)` and `alpha = 1 - exp(-total)`; other
-`g` are the generators of other T-conorms, Petersen et al. 2022.) Depths stand where the paper has
-depths scaled to [0, 1]: it is the same softmax, with less to round off. The foreground is 1 less
-the background, but has all its digits where it is small. The blended depth of what is drawn is
-`m + behind / foreground`: differences are blended, for the digits of large depths would be lost in
-the gradient. In it `m` is a constant, since any other gives the same. Two scans over the pixel
-blocks of all triangles (see `blocks.py`): the first finds `m`, the second adds everything up. Sums
-and minima need no order, so no list per pixel is kept or sorted, and memory is O(N + H W).
+(Liu et al. 2019, Eq. 1, Eq. 2, Eq. 3, Eq. 4, with the generator `g = -log(1 - D)` and `alpha = 1 -
+exp(-total)`; other `g` are the generators of other T-conorms, Petersen et al. 2022.) Depths stand
+where the paper has depths scaled to [0, 1]: it is the same softmax, with less to round off. The
+foreground is 1 less the background, but has all its digits where it is small. The blended depth of
+what is drawn is `m + behind / foreground`: differences are blended, for the digits of large depths
+would be lost in the gradient. In it `m` is a constant, since any other gives the same. Two scans
+over the pixel blocks of all triangles (see `blocks.py`): the first finds `m`, the second adds
+everything up. Sums and minima need no order, so no list per pixel is kept or sorted, and memory is
+O(N + H W).
 
 Backward. With the cotangents `G_c`, `G_z`, `G_b`, `G_a` of colour, behind, background (less that of
 the foreground) and total, and `v_j = G_c · c_j + G_z (z_j - m)`, of which the mean over triangles

@@ -236,7 +236,7 @@ def _fragment_cotangents(
     inverse_temperature = fragments_of(inputs, settings).uniforms.inverse_temperature
     b0, b1, b2 = _corners(location.barycentrics)
 
-    # Go back through the softmax (Liu et al. 2019, Eq. 2-3).
+    # Go back through the softmax (Liu et al. 2019, Eq. 2, Eq. 3).
     shaded = ShaderCotangents([], [], [], [], [])
     d_log_coverage = d_depth = d_log_coverage_times_behind = None
     if shader is not None and blended is not None and blend_weight is not None:
@@ -260,7 +260,7 @@ def _fragment_cotangents(
         d_log_coverage_times_behind = d_log_coverage * behind
 
     # Go back through generator and coverage: ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j, where x is what
-    # they take (Liu et al. 2019, Eq. 1 and 4). It is ∂L/∂D_j = q_j / D_j, times F'.
+    # they take (Liu et al. 2019, Eq. 1, Eq. 4). It is ∂L/∂D_j = q_j / D_j, times F'.
     argument = coverage_argument(t, settings)
     ones = jnp.ones_like(argument)
     d_argument = d_total * jax.jvp(settings.generator, (argument,), (ones,))[1]

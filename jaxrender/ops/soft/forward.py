@@ -65,7 +65,7 @@ def blend_forward(
     sums = jnp.zeros((2 + settings.shader.channels, *framebuffer.size), dtype)
     total, max_face, sums, _ = scan(fold, (total, max_face, sums, nearest))
 
-    # Crop the views, and divide by S (Liu et al. 2019, Eq. 2-3), the background's weight p_b
+    # Crop the views, and divide by S (Liu et al. 2019, Eq. 2, Eq. 3), the background's weight p_b
     # included.
     sums = framebuffer.crop(sums)
     total, nearest = (framebuffer.crop(plane[None])[..., 0] for plane in (total, nearest))

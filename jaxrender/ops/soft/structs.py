@@ -19,7 +19,7 @@ class Schedule(NamedTuple):
     backward_block: tuple[int, int]  # the less of it lies out of a triangle's reach, the better
     blocks_per_pass: tuple[int, int]  # at least and at most
     pass_fraction: float  # of all blocks to be expected, that a pass should hold
-    materialize: bool  # whether values that many results need are computed once, see `materialize`
+    materialize: bool  # whether shared values are computed once, see `separate_call`
 
 
 SCHEDULES = {
