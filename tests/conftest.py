@@ -124,6 +124,14 @@ def unopened_files(opened: Iterable[str]) -> list[str]:
     return sorted(here.difference(opened))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves examples in docstrings to `make test`: each compiles a picture."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes whether all tests of all files are about to run."""
     collected = {item.path for item in session.items}

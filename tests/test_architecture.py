@@ -77,6 +77,7 @@ def _ours(name: str) -> str | None:
     return rest[0] if rest and rest[0] in FLOOR else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path):
     here = _room(path)
@@ -91,6 +92,7 @@ def test_imports_go_one_way(path):
         assert FLOOR[there] < FLOOR[here], f"{path.name} imports {name}, above it or beside it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_jax_and_numpy_are_imported_at_the_top(path):
     for name, late in _imports(path):
@@ -109,6 +111,7 @@ def test_ops_import_only_jax(path):
         assert known or _ours(name) == "ops", f"{path.relative_to(PACKAGE)} imports {name}"
 
 
+@pytest.mark.slow
 def test_import_needs_only_jax_and_numpy():
     loaded = _python("import sys, jaxrender; print(*{name.split('.')[0] for name in sys.modules})")
     needed = {"jaxrender", "jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
@@ -116,6 +119,7 @@ def test_import_needs_only_jax_and_numpy():
     assert set(loaded.split()) - set(ours.split()) - sys.stdlib_module_names <= needed
 
 
+@pytest.mark.slow
 def test_import_changes_no_setting_of_jax():
     values = "print(sorted(jax.config.values.items(), key=str))"
     assert _python(f"import jax, jaxrender; {values}") == _python(f"import jax; {values}")

@@ -55,6 +55,7 @@ def draw(mesh, rasterizer):
 picture = jit(lambda mesh: draw(mesh, None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "colors", "texels", "cubes", "uv", "pages"])
 def test_padding_is_not_seen(kind):
     meshes = dressed(kind)
@@ -69,6 +70,7 @@ def test_padding_is_not_seen(kind):
         np.testing.assert_allclose(together[index], alone, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RASTERIZERS)
 def test_padding_has_no_gradient(name):
     meshes = dressed("colors")
@@ -88,6 +90,7 @@ def test_padding_has_no_gradient(name):
         assert (got[count:] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [0, 1])
 def test_what_counts_faces_or_corners_leaves_padding_out(kind):
     """Also where the first vertex, which padding repeats, is in no face."""
@@ -155,6 +158,7 @@ def test_what_cannot_be_stacked(meshes, message):
         jr.stack_meshes(meshes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RASTERIZERS, "silhouette", "voxelize"])
 def test_devices_are_told_apart(name):
     """`jax.shard_map` accepts it all, checks included, differentiated inside and outside."""

@@ -38,6 +38,7 @@ def test_help_speaks_no_python(module, capsys):
     assert "None" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", CONTESTS)
 def test_quick_run_writes_a_record(task, tmp_path):
     path = tmp_path / "results" / f"{task}.json"
@@ -67,6 +68,7 @@ def test_quick_run_writes_a_record(task, tmp_path):
             assert result["detail"] == "absent: g++ is not installed"
 
 
+@pytest.mark.slow
 def test_roofline_counts_loops_as_often_as_they_run():
     def bend(x):
         return x * 2 + 1
@@ -99,6 +101,7 @@ def test_roofline_of_loops_that_nobody_counts():
     assert (work is None) == (jax.default_backend() == "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["hard", "nmr", "soft", "soft, 64 views"])
 def test_a_frame_takes_few_loop_steps_on_a_gpu(task):
     """By the schedule that a GPU has; each step waits for the one before."""
@@ -154,6 +157,7 @@ def test_programs_compile_for_a_gpu_that_is_not_there(monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_profile_tells_the_stages():
     corners = jnp.array([[-0.5, -0.5, -2.0], [0.5, -0.5, -2.0], [0.0, 0.5, -2.0]])
     mesh = jr.Mesh(corners, jnp.array([[0, 1, 2]]))
@@ -204,6 +208,7 @@ def test_compare_wants_results(tmp_path, capsys):
     assert "is not what `python -m benchmarks --json` writes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_plot(tmp_path):
     pytest.importorskip("matplotlib")
     rows = [
@@ -215,6 +220,7 @@ def test_plot(tmp_path):
     assert iio.imread(tmp_path / "new" / "plot.png").shape[2] in (3, 4)
 
 
+@pytest.mark.slow
 def test_unknown_task_is_an_error():
     command = [sys.executable, "-m", "benchmarks", "sculpt"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -143,6 +143,7 @@ def test_golden_projection(golden):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ico", "cube_b2"])
 def test_golden_renderer_projection(golden, name):
     data = golden(f"nmr/renderer_projection_{name}.npz")
@@ -210,6 +211,7 @@ def test_a_rotation_turns_a_camera():
         np.testing.assert_allclose(see(points(9), turned, image_size=(48, 64)), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [(64, 64), (60, 120), (150, 50)])
 @pytest.mark.parametrize("kind", ["perspective", "orthographic"])
 def test_sphere_stays_round(image_size, kind):
@@ -235,6 +237,7 @@ def test_opencv_by_hand():
     np.testing.assert_allclose(screen, [[21 / 60, -11 / 40, 10.0]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_opencv_takes_what_opencv_returns():
     vector, place = np.array([0.3, -0.2, 0.5]), np.array([0.1, -0.2, 4.0])
     turn = from_axis_angle(vector)
@@ -304,6 +307,7 @@ def test_positions():
 # --- every stage: slow reference, jit, vmap, gradients ----------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "left-handed", "pinhole"])
 def test_against_numpy(kind):
     camera = cameras()[kind]
@@ -313,6 +317,7 @@ def test_against_numpy(kind):
     np.testing.assert_allclose(screen, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
 def test_jit_equals_eager_and_vmap_equals_loop(kind):
     camera, vertices = cameras()[kind], jnp.asarray(points(40_000))
@@ -323,6 +328,7 @@ def test_jit_equals_eager_and_vmap_equals_loop(kind):
     np.testing.assert_allclose(both.reshape(-1, 3), eager[:200], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_cameras():
     eyes = points_from_angles(2.7, 20.0, jnp.linspace(0, 300, 6))
     many = jax.jit(jax.vmap(lambda eye: project(points(7), look_at(eye))))(eyes)
@@ -330,6 +336,7 @@ def test_vmap_over_cameras():
     np.testing.assert_allclose(many, one_by_one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
 def test_gradient(kind):
@@ -343,6 +350,7 @@ def test_gradient(kind):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_gradient_of_constructors():
     @jax.jit
@@ -355,6 +363,7 @@ def test_gradient_of_constructors():
     check_grads(seen, given, order=1, modes=["rev"], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_float64_throughout():
     for camera in cameras().values():
@@ -369,6 +378,7 @@ def test_kinds_of_projection_have_their_own_programs():
     assert jax.tree.structure(wide) == jax.tree.structure(other)
 
 
+@pytest.mark.slow
 def test_constructors_make_strong_types():
     """From whatever numbers, also inside jit, so that no later call compiles again."""
     makers = (
@@ -386,6 +396,7 @@ def test_constructors_make_strong_types():
                     assert not leaf.weak_type
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_fields_of_view_are_exact(dtype, request):
     """From a millionth of a degree to the last number below 180."""
@@ -458,6 +469,7 @@ def standing(kind: str) -> Camera:
     return look((0, 0, 0), projection=projection, right_handed=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
 def test_finite_for_any_finite_vertex(kind):
     camera = standing(kind)
@@ -485,6 +497,7 @@ def test_camera_plane_keeps_homogeneous_coordinates():
     assert (screen[~behind, 2] > 0).all()
 
 
+@pytest.mark.slow
 def test_lens_does_not_fold():
     # With k1 < 0 the polynomial turns back at r = 1 / sqrt(-3 k1), where its tangent is level:
     # points beyond stay at the border, and from r = 10 on they go outwards.
@@ -497,6 +510,7 @@ def test_lens_does_not_fold():
     assert (grown > -1e-6).all()
 
 
+@pytest.mark.slow
 def test_lens_up_to_its_border():
     """To a thousandth of a pixel where the polynomial has nearly ceased to grow."""
     size = (2000, 2000)
@@ -514,6 +528,7 @@ def test_lens_up_to_its_border():
             assert np.abs(off).max() < 2e-3
 
 
+@pytest.mark.slow
 def test_nan_vertex_spoils_nothing_else():
     vertices = jnp.asarray(points(4)).at[2].set(jnp.nan)
     for camera in cameras().values():
@@ -524,6 +539,7 @@ def test_nan_vertex_spoils_nothing_else():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_degenerate_cameras_inside_jit_are_finite():
     def seen(eye, up, fov, height):
         wide = look_at(eye, (0.0, 0.0, 0.0), up, projection=perspective(fov))
@@ -545,6 +561,7 @@ def test_no_vertices():
         assert see(np.zeros((0, 3)), camera).shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_unit():
     vectors = jnp.array([[3.0, 0, 4], [1e-30, 0, 0], [0, 0, 0], [1e30, 1e30, 0], [1e-6, 0, 0]])
     want = [[0.6, 0, 0.8], [0, 0, 0], [0, 0, 0], [0.5**0.5, 0.5**0.5, 0], [1, 0, 0]]
@@ -557,6 +574,7 @@ def skew(rotation) -> Camera:
     return dataclasses.replace(cameras()["perspective"], rotation=np.array(rotation, np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -624,6 +642,7 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_pinhole_renders_at_multiples_of_its_size():
     camera = cameras()["pinhole"]
     assert isinstance(camera.projection, Pinhole)
@@ -632,6 +651,7 @@ def test_pinhole_renders_at_multiples_of_its_size():
     np.testing.assert_array_equal(see(points(3), camera, image_size=(25, 33)), small)
 
 
+@pytest.mark.slow
 def test_right_handed_world_is_not_mirrored():
     """From +z, a right-handed world has +x on the right; a left-handed one on the left."""
     point = jnp.array([[1.0, 0.5, 0.0]])

@@ -41,6 +41,7 @@ SLOW = {"to_display": slow_display, "to_linear": slow_linear}
 # --- the curve ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 def test_curve_against_a_slow_reference(name):
     values = np.array([*TRIED, *RNG.random(50), *(-value for value in TRIED)])
@@ -55,12 +56,14 @@ def test_curve_against_a_slow_reference(name):
     assert np.allclose(jax.vmap(CURVES[name])(batch), CURVES[name](batch), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_known_values_of_the_curve():
     assert np.allclose(jr.to_display(jnp.array([0.5])) * 255, 187.516, atol=1e-3)
     assert np.allclose(jr.to_linear(jnp.array([188 / 255])) * 255, 128.236, atol=1e-3)
     assert np.isclose(jr.to_display(1), 1)  # whole numbers serve as floats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 def test_gradient_of_the_curve(name, x64):
     values = jnp.array([-0.7, -0.02, 0.001, 0.2, 0.9, 3.0])
@@ -69,6 +72,7 @@ def test_gradient_of_the_curve(name, x64):
     assert np.isclose(at_zero, 12.92 if name == "to_display" else 1 / 12.92)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
 def test_curve_is_finite_for_every_finite_number(name, dtype, x64):
@@ -80,6 +84,7 @@ def test_curve_is_finite_for_every_finite_number(name, dtype, x64):
     assert jnp.isfinite(slopes).all()
 
 
+@pytest.mark.slow
 def test_there_and_back(x64):
     values = jnp.asarray(np.linspace(-1, 2, 1000))
     assert np.allclose(jr.to_linear(jr.to_display(values)), values, rtol=0, atol=1e-8)
@@ -131,6 +136,7 @@ KINDS = ("colors", "texels", "cubes", "uv")
 CAMERA = jr.look_at((0.0, 1.0, -3.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoding_is_kept(kind):
     mesh = dressed(kind, "linear")
@@ -147,6 +153,7 @@ def test_the_encoding_is_kept(kind):
     assert jax.tree.unflatten(tree, leaves).texture.encoding == "linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rasterizer", [None, jr.Soft(sigma=1e-4)])
 def test_pictures_have_the_encoding_of_the_texture(rasterizer):
     def draw(mesh, **options):
@@ -165,6 +172,7 @@ def test_pictures_have_the_encoding_of_the_texture(rasterizer):
     assert np.array_equal(draw(linear).rgb, draw(dataclasses.replace(linear, texture=same)).rgb)
 
 
+@pytest.mark.slow
 def test_soft_pictures_without_faces_and_without_colors_have_it_too():
     texture = jr.VertexColors(jnp.ones((3, 3)), "linear")
     corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])
@@ -214,6 +222,7 @@ def test_glb_factors_and_colors_are_linear_and_pictures_are_not(name, display, l
     assert np.abs(colors_of(plain) - [linear]).max() < (0.5 if "image" in name else 1e-4)
 
 
+@pytest.mark.slow
 def test_both_halves_of_a_mixed_file_are_the_same_gray():
     pytest.importorskip("imageio")
     camera = jr.look(

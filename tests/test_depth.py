@@ -51,6 +51,7 @@ def test_one_near_and_no_far(function):
 class TestUnits:
     """A scene in any unit is drawn, or one reads why not."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "soft"])
     def test_a_cube_of_thousands(self, kind):
         rasterizer = RASTERIZERS[kind]
@@ -61,6 +62,7 @@ class TestUnits:
         np.testing.assert_allclose(image.rgb, wanted.rgb, atol=1e-4)
         np.testing.assert_allclose(image.depth / 1e3, wanted.depth, atol=1e-4)
 
+    @pytest.mark.slow
     def test_a_calibration_in_millimetres(self):
         matrix = [[572.4, 0.0, 325.3], [0.0, 573.6, 242.0], [0.0, 0.0, 1.0]]
         view = jr.from_opencv(matrix, np.eye(3), (10.0, -20.0, 800.0), image_size=(480, 640))
@@ -93,6 +95,7 @@ class TestWarnings:
             functools.partial(jr.rasterize_soft, self.screen, image_size=(4, 5)),
         ]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("which", range(4))
     def test_each_door(self, which, monkeypatch):
         # What is drawn does not matter here.
@@ -113,6 +116,7 @@ class TestWarnings:
         faces = jnp.array(faces, jnp.int32).reshape(-1, 3)
         return jr.rasterize_hard(jr.ScreenMesh(vertices, faces), image_size=(2, 2), **options)
 
+    @pytest.mark.slow
     def test_what_it_says(self):
         with pytest.warns(UserWarning, match=r"behind the camera, at depths from -3 to -1\. Turn"):
             self.rasterize([-1.0, -2.0, -3.0])
@@ -120,6 +124,7 @@ class TestWarnings:
         with pytest.warns(UserWarning, match=r"before near=1 or beyond far=2"):
             self.rasterize([0.5, 0.5, 3.0], [(0, 1, 0), (2, 2, 2)], near=1.0, far=2.0)
 
+    @pytest.mark.slow
     def test_when_it_is_silent(self):
         self.rasterize([0.5, 0.5, 3.0], near=1.0, far=2.0)  # the face reaches across
         self.rasterize([-1.0, -2.0, -3.0], faces=())
@@ -139,6 +144,7 @@ class TestWarnings:
 
 
 class TestHard:
+    @pytest.mark.slow
     @pytest.mark.parametrize("perspective", [True, False])
     def test_against_rays(self, perspective):
         """Without `far` it is what a far `far` sees, and nothing is at 0."""
@@ -160,6 +166,7 @@ class TestHard:
             sure = ~doubtful & hit
             np.testing.assert_allclose(seen.depth[sure], depth[sure], rtol=1e-4)
 
+    @pytest.mark.slow
     def test_depths_below_zero(self):
         """An orthographic camera sees them where `near` is below."""
         vertices = jnp.array([[-3.0, -3, -2], [3, -3, -2], [0, 6, 0]])
@@ -170,6 +177,7 @@ class TestHard:
         wanted = np.broadcast_to((-2 + 2 * (y + 3) / 9)[:, None], (6, 8))
         np.testing.assert_allclose(seen.depth, wanted, atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("perspective", [True, False])
@@ -200,6 +208,7 @@ class TestHard:
                 (seen.depth / dtype(scale))[same], wanted.depth[same], rtol=1e-4
             )
 
+    @pytest.mark.slow
     def test_transformations(self):
         vertices, faces = (jnp.asarray(array) for array in soup(7, 20))
         views = jnp.stack([vertices, vertices.at[:, 2].multiply(1e3)])
@@ -236,6 +245,7 @@ class TestPooled:
         drawn = 1 - (draw(background=1.0).rgb - image.rgb).mean(-1)
         return [np.asarray(x, np.float64).reshape(12, 2, 16, 2) for x in (image.depth, drawn)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("far", [None, 50.0])
     @pytest.mark.parametrize("kind", ["hard", "soft"])
     def test_against_blocks(self, kind, far):
@@ -258,6 +268,7 @@ class TestPooled:
         if far is None:
             assert (np.asarray(image.depth)[share > 0.01] > 1.5).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "soft"])
     def test_gradient(self, kind):
         """It is finite, and pulls an edge pixel's depth as that of its covered samples."""
@@ -276,6 +287,7 @@ class TestPooled:
         assert_finite(slope(vertices, None))
         assert np.abs(slope(vertices, None)).max() > 0.1
 
+    @pytest.mark.slow
     def test_empty_pixels_follow_far(self):
         def total(far):
             options = {"image_size": SIZE, "anti_aliasing": 2, "near": 0.1}
@@ -299,6 +311,7 @@ def fan(seed: int, dtype=np.float64) -> tuple[jax.Array, jax.Array]:
 
 
 class TestSoftScale:
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("perspective", [True, False])
     def test_equals_a_given_range(self, perspective):
@@ -347,6 +360,7 @@ class TestSoftScale:
             functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), free, fixed
         )
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_does_not_depend_on_the_unit(self, dtype):
@@ -381,6 +395,7 @@ class TestSoftScale:
             size = np.abs(by_vertices).max()
             np.testing.assert_allclose(slope * unit, by_vertices, atol=1e-3 * size)
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_of_any_depths(self, dtype):
@@ -434,6 +449,7 @@ class TestSoftScale:
                     assert (depth >= low - slack).all()
                     assert (depth <= high + slack).all()
 
+    @pytest.mark.slow
     def test_each_view_has_its_range(self):
         vertices, faces = fan(5, np.float32)
         views = [vertices, vertices.at[:, 2].multiply(1e3), vertices + 1]
@@ -452,6 +468,7 @@ class TestSoftScale:
             scale = np.abs(slope).max()
             np.testing.assert_allclose(together[1][index], slope, atol=1e-4 * scale)
 
+    @pytest.mark.slow
     def test_only_what_is_drawn_counts(self):
         """The range is that of triangles that reach the picture, cut, and not culled."""
         vertices, faces = fan(6, np.float32)
@@ -519,6 +536,7 @@ def count_programs(calls) -> int:
 class TestOneProgram:
     """Whether a number is weakly typed is no reason to compile again."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "nmr", "soft"])
     def test_render(self, kind):
         before = _render._render._cache_size(), _render._silhouette._cache_size()
@@ -542,6 +560,7 @@ class TestOneProgram:
         after = _render._render._cache_size(), _render._silhouette._cache_size()
         assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]
 
+    @pytest.mark.slow
     def test_no_limit_is_one_program(self):
         before = _render._render._cache_size()
         for near in (0.1, np.float32(0.2), jnp.float32(0.3)):
@@ -549,6 +568,7 @@ class TestOneProgram:
             jr.render(cube(), camera(), image_size=(4, 6), near=near, far=None)
         assert _render._render._cache_size() == before + 1
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     def test_in_the_meshs_dtype(self):
         """With float64 about, a float32 mesh keeps to its own."""
@@ -560,6 +580,7 @@ class TestOneProgram:
             assert image.depth.dtype == jnp.float32
         assert _render._render._cache_size() == before + 1
 
+    @pytest.mark.slow
     def test_stages(self):
         screen = TestWarnings.screen
         mesh = jr.Mesh(screen.vertices, screen.faces, jr.VertexColors(jnp.eye(3)))
@@ -588,6 +609,7 @@ class TestOneProgram:
             compiled = count_programs([functools.partial(call, n) for n in values])
             assert compiled == 0, name
 
+    @pytest.mark.slow
     def test_rasterize_soft(self):
         screen = TestWarnings.screen
 
@@ -599,6 +621,7 @@ class TestOneProgram:
         assert count_programs([functools.partial(draw, n) for n in values]) == 0
 
 
+@pytest.mark.slow
 def test_no_warning_is_given_twice_inside(recwarn):
     """`render` says it once, not once more from the stage inside."""
     with warnings.catch_warnings(record=True) as told:

@@ -21,6 +21,7 @@ def requested(monkeypatch):
     monkeypatch.setattr(deterministic, "is_requested", lambda: True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 1), (300, 7), (300, 500)])
 def test_sums_are_those_of_numpy(monkeypatch, count, size, asked):
@@ -36,6 +37,7 @@ def test_sums_are_those_of_numpy(monkeypatch, count, size, asked):
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_many_values_at_one_place(requested):
     values = np.random.default_rng(0).uniform(size=(100_000, 1)).astype(np.float32)
     places = jnp.full(100_000, 2).at[::1000].set(1)
@@ -44,6 +46,7 @@ def test_many_values_at_one_place(requested):
     np.testing.assert_allclose(sums[:, 0], exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_under_vmap(requested):
     random = np.random.default_rng(1)
     places = jnp.array(random.integers(0, 5, (3, 40)))
@@ -94,6 +97,7 @@ def losses_of(mesh, *, kind, shading, rasterizer):
     return loss, (mesh.vertices, texture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "shading", "rasterizer"),
     [

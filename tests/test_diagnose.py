@@ -61,6 +61,7 @@ TOLD = {
 }
 
 
+@pytest.mark.slow
 def test_a_mesh():
     told = jr.why_not_drawn(scene(), **OPTIONS)
     assert told == (
@@ -81,6 +82,7 @@ def test_a_face(name):
     assert f"Face {index} " in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if TOLD[name][1] is not None])
 def test_the_advice_is_right(name):
     """With other options, and all other faces out of the way, it is seen."""
@@ -91,6 +93,7 @@ def test_the_advice_is_right(name):
     assert "is drawn: it is seen at all" in told
 
 
+@pytest.mark.slow
 def test_names_what_hides_a_face():
     # Two halves of a wall before a triangle, one of which leaves a part of it free.
     corners = [*np.c_[BIG, [3] * 3], [-2, -2, 1], [0, -2, 1], [-2, 2, 1], [0, 2, 1], [0.3, -2, 1]]
@@ -109,6 +112,7 @@ def test_names_what_hides_a_face():
     assert shown + sum(hidden) == total
 
 
+@pytest.mark.slow
 def test_a_copy_at_the_same_depth():
     corners = np.c_[BIG, [2] * 3]
     screen = jr.ScreenMesh(jnp.array(corners), jnp.array([[0, 1, 2], [0, 1, 2], [2, 1, 0]]))
@@ -116,6 +120,7 @@ def test_a_copy_at_the_same_depth():
     assert re.search(r"by face 0 at \d+\. At \d+ of them both lie at the same depth", told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perspective", [True, False])
 def test_counts_of_a_soup(perspective):
     """Against each face drawn by itself, with limits and without."""
@@ -143,6 +148,7 @@ def test_counts_of_a_soup(perspective):
     assert sum(counts.values()) == 2 * counts["faces"]  # each for one reason
 
 
+@pytest.mark.slow
 def test_mask_and_reason_agree():
     rng = np.random.default_rng(0)
     corners = Corners(*jnp.asarray(rng.normal(size=(3, 3, 200)), jnp.float32))
@@ -158,12 +164,14 @@ def test_mask_and_reason_agree():
 class TestMeshAndCamera:
     mesh = jr.shapes.cube()
 
+    @pytest.mark.slow
     def test_behind_the_camera(self):
         camera = jr.look((0.0, 0.0, 3.0), (0.0, 0.0, 1.0))
         assert "12 before near=0.1" in jr.why_not_drawn(self.mesh, camera, image_size=SIZE)
         told = jr.why_not_drawn(self.mesh, camera, 3, image_size=SIZE)
         assert re.search(r"lies behind the camera, at depths from -\d.*Turn the camera", told)
 
+    @pytest.mark.slow
     def test_vertices_that_are_not_finite(self):
         vertices = self.mesh.vertices.at[0, 1].set(jnp.inf)
         camera = jr.look_at((2.0, 2.0, 2.0), projection=jr.orthographic(4.0))

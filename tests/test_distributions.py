@@ -68,6 +68,7 @@ def test_the_table_holds_them_all():
     assert DISTRIBUTIONS["gamma"] is gamma(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_values_agree_with_scipy(name):
     wanted = REFERENCE[name](POINTS)
@@ -76,6 +77,7 @@ def test_values_agree_with_scipy(name):
     np.testing.assert_allclose(single, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", SHAPES)
 def test_gamma_agrees_with_scipy(p):
     x = p * np.linspace(-1, 3, N)
@@ -84,6 +86,7 @@ def test_gamma_agrees_with_scipy(p):
     np.testing.assert_allclose(gamma(p)(jnp.asarray(x, jnp.float32)), wanted, atol=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_slopes_agree_with_finite_differences(name):
     cdf, x, step = ALL[name], jnp.asarray(POINTS), 1e-6
@@ -93,12 +96,14 @@ def test_slopes_agree_with_finite_differences(name):
     assert np.diff(values).min() >= -1e-15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wigner_semicircle", "gamma(2)"])
 def test_one_number_at_a_time(name):
     slopes = jax.vmap(jax.grad(ALL[name]))(jnp.asarray(POINTS))
     np.testing.assert_allclose(slopes, values_and_slopes(ALL[name], POINTS)[1], rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ALL)
 def test_hostile_numbers_give_finite_ones(name, dtype):

@@ -43,6 +43,7 @@ def test_help_speaks_no_python(path, monkeypatch, capsys):
     assert "None" not in text
 
 
+@pytest.mark.slow
 def test_nmr_1_turntable(tmp_path):
     path = tmp_path / "new" / "folder" / "turn.gif"
     load("nmr_1_turntable").main(4, 32, path)
@@ -52,6 +53,7 @@ def test_nmr_1_turntable(tmp_path):
     assert (turn[0] != turn[1]).any()
 
 
+@pytest.mark.slow
 def test_nmr_2_vertices(tmp_path):
     """The outline fills the square that it covered a part of."""
     found = load("nmr_2_vertices").main(200, 40, tmp_path / "fit.gif")
@@ -59,6 +61,7 @@ def test_nmr_2_vertices(tmp_path):
     assert 30 < len(frames(tmp_path / "fit.gif")) <= len(found.snapshots) + 30
 
 
+@pytest.mark.slow
 def test_nmr_3_textures(tmp_path):
     found = load("nmr_3_textures").main(60, 40, tmp_path / "paint.gif")
     assert found.losses[-10:].mean() < 0.1 * found.losses[:5].mean()
@@ -69,6 +72,7 @@ def test_nmr_3_textures(tmp_path):
     assert np.median(np.abs(turn - picture)[turn.max(-1) > 0]) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64])
 def test_nmr_4_camera(tmp_path, size):
     found = load("nmr_4_camera").main(250, size, tmp_path / "search.gif")
@@ -80,6 +84,7 @@ def test_nmr_4_camera(tmp_path, size):
     assert abs(np.linalg.norm(eye) - 2.732) < 0.1
 
 
+@pytest.mark.slow
 def test_softras_render(tmp_path):
     """A turn, then one that is blurred in its middle, then one that is transparent there."""
     load("softras_render").main(6, 48, tmp_path / "draw.gif")
@@ -91,12 +96,14 @@ def test_softras_render(tmp_path):
     assert clear.min() > sharp.min() + 0.1
 
 
+@pytest.mark.slow
 def test_softras_render_mesh(tmp_path):
     jr.save_mesh(tmp_path / "cube.obj", jr.shapes.cube())
     load("softras_render").main(2, 24, tmp_path / "draw.gif", mesh=tmp_path / "cube.obj")
     assert frames(tmp_path / "draw.gif").shape == (2, 24, 24, 3)
 
 
+@pytest.mark.long
 def test_softras_deform(tmp_path):
     """The sphere faces outward; a coarse one becomes the cube that files show."""
     module = load("softras_deform")
@@ -135,6 +142,7 @@ def test_softras_deform(tmp_path):
     assert jr.load_mesh(tmp_path / "fit.obj").vertices.shape == (152, 3)
 
 
+@pytest.mark.slow
 def test_softras_deform_files(tmp_path, golden):
     """The pictures of SoftRas show what the original made of them, from the cameras they name."""
     module = load("softras_deform")
@@ -148,6 +156,7 @@ def test_softras_deform_files(tmp_path, golden):
     assert (mirrored & known).sum() < 0.5 * (mirrored | known).sum()
 
 
+@pytest.mark.long
 def test_many_devices():
     """Eight devices find the gradient that one finds."""
     program = f"""
@@ -167,6 +176,7 @@ for (_, one), (_, eight) in example.main(16, 16, 1, 1).values():
     assert "over views  8 devices" in done.stdout
 
 
+@pytest.mark.long
 def test_softras_pose(tmp_path, monkeypatch):
     """Most cubes turn into place, and the loss is lowest in the middle of its landscape."""
     module = load("softras_pose")
@@ -185,6 +195,7 @@ def test_softras_pose(tmp_path, monkeypatch):
     assert np.abs(heat - [20, 20, 90]).sum(-1).argmin() // 48 in range(18, 30)
 
 
+@pytest.mark.long
 def test_softras_body(tmp_path):
     """The body moves towards the picture, farther than with NMR's gradient.
 

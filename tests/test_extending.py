@@ -46,6 +46,7 @@ class TestCamera:
         want = [radius * np.cos(around) / 2, radius * np.sin(around), np.cos(angles)]
         np.testing.assert_allclose(seen, np.stack(want, -1), atol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rasterizer", [jr.Hard(), jr.Hard("nmr"), jr.Soft(sigma=1e-3)])
     def test_it_is_drawn_with(self, rasterizer):
         mesh = jr.shapes.icosphere(1)
@@ -61,6 +62,7 @@ class TestCamera:
         assert not slopes.any() if rasterizer == jr.Hard() else (slopes < 0).all()
         np.testing.assert_allclose(wide, draw(1.2), rtol=1e-5)
 
+    @pytest.mark.slow
     def test_gradient(self, x64):
         points = np.random.default_rng(0).uniform(-0.5, 0.5, (5, 3))
 
@@ -69,6 +71,7 @@ class TestCamera:
 
         check_grads(seen, (1.0, points), order=1, modes=["fwd", "rev"], rtol=1e-5)
 
+    @pytest.mark.slow
     def test_parallel_rays_see_from_a_direction(self):
         class Squares(jr.Projection):
             parallel = True
@@ -145,6 +148,7 @@ class TestVisibilityGradient:
     def slope(self, gradient):
         return jit(jax.grad(self.loss))(self.mesh.vertices, gradient)
 
+    @pytest.mark.slow
     def test_a_function(self):
         assert not np.asarray(self.slope(jax.tree_util.Partial(zero))).any()
         grad = jax.grad(functools.partial(self.loss, gradient=zero))(self.mesh.vertices)
@@ -154,6 +158,7 @@ class TestVisibilityGradient:
         alpha = jr.silhouette(self.mesh, self.camera, image_size=SIZE, rasterizer=jr.Hard(zero))
         assert float(alpha[:, :9].sum()) == want
 
+    @pytest.mark.slow
     def test_a_struct_has_traced_numbers(self):
         want = self.slope(jr.NMR())
         assert np.abs(want).max() > 0
@@ -164,6 +169,7 @@ class TestVisibilityGradient:
             jr.render(self.mesh, self.camera, image_size=SIZE, rasterizer=hard)
         assert jr._render._render._cache_size() - compiled <= 1
 
+    @pytest.mark.slow
     def test_names_are_shorthands(self):
         for eps in (1e-3, 1e-1):
             named = functools.partial(self.loss_of, jr.Hard("nmr", eps=eps))
@@ -175,6 +181,7 @@ class TestVisibilityGradient:
         mesh = dataclasses.replace(self.mesh, vertices=vertices)
         return jr.silhouette(mesh, self.camera, image_size=SIZE, rasterizer=hard)[:, :9].sum()
 
+    @pytest.mark.slow
     def test_it_passes_through_jit_and_vmap(self):
         def slope(hard):
             return jax.grad(functools.partial(self.loss_of, hard))(self.mesh.vertices)

@@ -215,6 +215,7 @@ PIPELINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIPELINES)
 def test_golden_pipelines(golden, name):
     """`render` against the ancestor's `Renderer`: pictures, gradients to vertices and textures."""
@@ -297,6 +298,7 @@ def draw_as_if_perspective(mesh, view, *, near, far, eps):
     return jr.Image(picture[..., :3], picture[..., 3], seen.depth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [1, 4])
 @pytest.mark.parametrize("case", ["tri1_alpha", "tri2_alpha", "tri1_rgb", "tri2_rgb"])
 def test_golden_triangles(golden, case, views):
@@ -324,6 +326,7 @@ def test_golden_triangles(golden, case, views):
     np.testing.assert_allclose(moved, data["grad_vertices"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_golden_depth_of_a_triangle(golden):
     """The ancestor's unit test of depth: a triangle and its back, the loss in one pixel."""
     data = golden("nmr/tri_depth.npz")
@@ -346,6 +349,7 @@ def test_golden_depth_of_a_triangle(golden):
     np.testing.assert_allclose(moved.reshape(-1, 3, 3), data["grad_faces"][0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 def test_golden_doubled_faces(golden, copied):
     """A model that has each face twice, once reversed and with another material.
@@ -423,6 +427,7 @@ def hostile_soups(draw, sizes=SIZES):
     return size, corners, rng
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(hostile_soups())
@@ -448,6 +453,7 @@ def test_equals_the_slow_loop(case):
     assert (one[:, 2] == 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(hostile_soups(SIZES[:1]))
 def test_finite_in_float32(case):
@@ -463,6 +469,7 @@ def test_finite_in_float32(case):
 
 
 class TestRule:
+    @pytest.mark.slow
     def test_downhill_from_afar(self):
         """A pixel pulls on a triangle that is far away, along its row and its column."""
         corners = [[-0.9, -0.1, 2.0], [-0.6, -0.1, 2.0], [-0.75, 0.3, 2.0]]
@@ -472,6 +479,7 @@ class TestRule:
         assert (moved[1:, 0] < 0).all()
         assert (moved[:, 1:] == 0).all()
 
+    @pytest.mark.slow
     def test_zero_where_no_change_helps(self):
         """A pixel off every row and column of the triangle, and a loss that would rise."""
         corners = [[-0.9, -0.1, 2.0], [-0.6, -0.1, 2.0], [-0.75, 0.3, 2.0]]
@@ -484,6 +492,7 @@ class TestRule:
         turned = pull_of_pixel(corners[::-1], row=14, column=30)
         np.testing.assert_allclose(turned[::-1], moved, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_channels_are_summed_before_the_test(self):
         vertices, faces = map(jnp.asarray, soup(1, 30))
         face = nearest_faces(vertices, faces, 0.1, 100.0, image_size=(20, 20))[0]
@@ -517,6 +526,7 @@ def pull_of_pixel(corners, *, row, column, wanted=1.0):
 class TestCameraPlane:
     """Edges that pass behind the camera act where the picture has them."""
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     def test_equals_the_cut_face(self):
         """A face with two corners behind, and the face that is left of it."""
@@ -541,6 +551,7 @@ class TestCameraPlane:
         assert np.abs(crossing).max() > 0.1
         np.testing.assert_allclose(crossing, whole, rtol=1e-6, atol=1e-9)
 
+    @pytest.mark.slow
     def test_floor_under_the_camera(self):
         """Tilting a floor that passes under the camera moves the horizon: uphill, downhill."""
         floor = jr.Mesh(
@@ -574,6 +585,7 @@ def cube_loss(vertices, azimuth, image_size=(18, 24)):
 
 
 class TestTransformations:
+    @pytest.mark.slow
     def test_views_and_meshes_at_once(self):
         """grad of vmap, vmap of grad, and a shared mesh: all are the loop over single views."""
         vertices = jr.shapes.cube().vertices
@@ -593,6 +605,7 @@ class TestTransformations:
         assert_close(both[0], apart)
         assert_close(both[1, 2], one(0.8 * vertices, 130.0))
 
+    @pytest.mark.slow
     def test_camera_parameters(self):
         """The gradient reaches eye, field of view and lens."""
         mesh = jr.shapes.icosphere(1)
@@ -616,6 +629,7 @@ class TestTransformations:
 
         assert pinhole_slope(lens)[0, 0] > 0
 
+    @pytest.mark.slow
     def test_eps_is_traced(self):
         before = jr._render._silhouette._cache_size()
         for eps in (1e-3, 1e-2):
@@ -629,6 +643,7 @@ class TestTransformations:
 
 
 class TestRender:
+    @pytest.mark.slow
     def test_silhouette_is_the_alpha_of_render(self):
         mesh, view = jr.shapes.icosphere(2), jr.look_at((1.0, 1.0, 2.5))
         kwargs = {"image_size": (20, 28), "anti_aliasing": 2, "rasterizer": jr.Hard("nmr")}
@@ -651,6 +666,7 @@ class TestRender:
         np.testing.assert_array_equal(*pictures)
         np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.slow
     def test_picture_is_unchanged(self):
         mesh, view = jr.shapes.cube(), jr.look_at((1.0, 1.0, 2.5))
         plain = jr.render(mesh, view, image_size=(20, 28), anti_aliasing=2)
@@ -660,6 +676,7 @@ class TestRender:
         for got, wanted in zip(jax.tree.leaves(image), jax.tree.leaves(plain), strict=True):
             np.testing.assert_array_equal(got, wanted)
 
+    @pytest.mark.slow
     def test_interpolation_gradient(self):
         """Colours that vary across a face pull its vertices, unless that is turned off."""
         square = jr.shapes.plane()
@@ -690,6 +707,7 @@ class TestErrors:
         )
         self.seen = jr.rasterize_hard(self.screen, image_size=(4, 5))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("image", "eps", "message"),
         [
@@ -713,6 +731,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="rasterizer"):
             jr.render(jr.shapes.cube(), jr.look_at((0, 0, 3)), image_size=(4, 4), rasterizer=how)
 
+    @pytest.mark.slow
     def test_nothing_to_see(self):
         """An empty mesh, a mesh behind the camera: zero, and not NaN."""
         view = jr.look_at((0.0, 0.0, 3.0))

@@ -109,6 +109,7 @@ def test_obj_without_its_library(nasty):
     assert io.load_mesh(path, texture="none").texture is None  # and no warning
 
 
+@pytest.mark.slow
 def test_obj_texture_kinds(nasty):
     path, _, _ = nasty
     path.write_text(NASTY.replace("f 5//1 6//1 7//1\n", ""))
@@ -189,6 +190,7 @@ def colors_by(tmp_path, text, mtl, **options):
 # --- files of real programs -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cases(cases):
     mesh = io.load_mesh(cases.path("concave.obj"))
     assert areas(mesh).sum() == pytest.approx(0.51)
@@ -239,6 +241,7 @@ BLENDER = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLENDER)
 def test_blender_scenes_against_cycles(cases, name):
     """As for glTF: each in the encoding in which our interpolation is that of Cycles."""
@@ -300,6 +303,7 @@ def test_errors_name_file_and_line(tmp_path, text, line, message):
         io.load_mesh(write_obj(tmp_path, text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b"utf-16"])
 def test_byte_order_marks(tmp_path, mark):
     def marked(text):
@@ -312,6 +316,7 @@ def test_byte_order_marks(tmp_path, mark):
     assert face_colors(mesh).tolist() == [[1, 0, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["latin-1", "gbk"])
 def test_names_that_are_not_utf8(tmp_path, codec):
     first, second = ("Tür", "Tör") if codec == "latin-1" else ("门", "窗")
@@ -327,6 +332,7 @@ def test_names_that_are_not_utf8(tmp_path, codec):
     told.encode()
 
 
+@pytest.mark.slow
 def test_case_and_comments(tmp_path):
     """Keywords are read in any case; names that differ in case alone match, and it is said."""
     write_png(tmp_path / "tex.png", np.broadcast_to([1.0, 0, 0], (2, 2, 3)))

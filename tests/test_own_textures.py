@@ -88,6 +88,7 @@ def read_slowly(texture, face: int, w: np.ndarray) -> np.ndarray:
     return np.asarray(texture.colors) * wave
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [board, waves])
 def test_against_numpy(kind):
     mesh = dressed(kind)
@@ -116,6 +117,7 @@ def draw(mesh, lights, *, shading, soft):
     ).rgb
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "phong"])
 @pytest.mark.parametrize("kind", [board, waves])
 def test_soft_without_blur_draws_what_hard_draws(kind, shading):
@@ -125,6 +127,7 @@ def test_soft_without_blur_draws_what_hard_draws(kind, shading):
     assert np.quantile(np.abs(soft - hard).max(-1), 0.97) < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rasterizer", [HARD, SOFT])
 def test_jit_vmap_and_grad_agree(rasterizer):
     """Over textures that share coordinates, in one call; one compilation serves all colours."""
@@ -158,6 +161,7 @@ def test_jit_vmap_and_grad_agree(rasterizer):
         np.testing.assert_allclose(black + (slope * colors[number]).sum(), value, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("rasterizer", "shading"), [(HARD, "flat"), (SOFT, "phong")])
 def test_gradient(rasterizer, shading):
@@ -188,6 +192,7 @@ def test_gradient(rasterizer, shading):
     np.testing.assert_allclose((ahead - behind) / 2e-6, slope, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_and_stacking():
     meshes = [dressed(board, jr.shapes.cube()), dressed(board, jr.shapes.icosphere(1))]
     stacked = jr.stack_meshes(meshes)
@@ -205,6 +210,7 @@ def test_padding_and_stacking():
         jr.stack_meshes([meshes[1], dataclasses.replace(meshes[0], texture=unlike)])
 
 
+@pytest.mark.slow
 def test_baking():
     mesh = dressed(waves)
     baked = io.bake_texels(mesh, 8).texture

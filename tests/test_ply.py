@@ -295,6 +295,7 @@ def test_coordinates_of_vertices(tmp_path, names):
     assert mesh.texture.faces.tolist() == mesh.faces.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binary", [False, True])
 def test_coordinates_of_corners_with_pictures(tmp_path, binary):
     """As MeshLab writes them; a face without coordinates is white, and one of another picture."""

@@ -76,6 +76,7 @@ class TestAgainstRays:
                 np.asarray(seen.barycentrics)[sure], barycentrics[sure], atol=1e-3
             )
 
+    @pytest.mark.slow
     def test_culling(self):
         vertices, faces = soup(5, 120)
         whole = cast_rays(vertices, faces, (40, 40))
@@ -91,6 +92,7 @@ class TestAgainstRays:
         assert not front.all()
         assert (whole[0] >= 0).any()
 
+    @pytest.mark.slow
     def test_front_is_counter_clockwise(self):
         corners = [[-1.0, -1.0, 2.0], [1.0, -1.0, 2.0], [0.0, 1.0, 2.0]]
         assert draw(to_screen(corners, [[0, 1, 2]]), image_size=(9, 9), cull="back").face[4, 4] == 0
@@ -99,6 +101,7 @@ class TestAgainstRays:
             draw(to_screen(corners, [[0, 2, 1]]), image_size=(9, 9), cull="front").face[4, 4] == 0
         )
 
+    @pytest.mark.slow
     def test_first_row_is_the_top(self):
         upper_left = [[-1.0, 1.0, 1.0], [-1.0, 0.2, 1.0], [-0.2, 1.0, 1.0]]
         seen = draw(to_screen(upper_left, [[0, 1, 2]]), image_size=(10, 20))
@@ -108,6 +111,7 @@ class TestAgainstRays:
 
 
 class TestGolden:
+    @pytest.mark.slow
     def test_face_maps(self, golden):
         """Every stable pixel of the NMR soups, in the order and orientation of the files."""
         checked = 0
@@ -175,6 +179,7 @@ def close_views(vertices: np.ndarray, perspective: bool) -> np.ndarray:
 class TestTies:
     """Of faces at the same depth a front is seen before a back, then the lowest index."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("schedule", SCHEDULES)
     @pytest.mark.parametrize("perspective", [True, False])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -214,6 +219,7 @@ class TestTies:
         np.testing.assert_array_equal((turned // count)[face // count == 0], 3)
         np.testing.assert_array_equal((turned // count)[face // count == 3], 0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("schedule", SCHEDULES)
     def test_soup(self, schedule):
         """Faces as hostile as they come, also across the camera plane, in all six orders."""
@@ -226,6 +232,7 @@ class TestTies:
         np.testing.assert_array_equal(face % 200, jnp.where(face < 0, 199, once[0]))
         np.testing.assert_array_equal(depth, once[2])
 
+    @pytest.mark.slow
     def test_turned_copies_are_culled_backs(self):
         """As NMR fills backs: with copies, nothing culled and all backs culled are one picture."""
         mesh = jr.shapes.teapot()
@@ -239,6 +246,7 @@ class TestTies:
                 for one, other in zip(*map(jax.tree.leaves, (seen, culled)), strict=True):
                     np.testing.assert_array_equal(one, other)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("schedule", SCHEDULES)
     def test_backs_among_themselves(self, schedule):
         """Two fronts and two backs in every order of four: the first front, or the first back."""
@@ -249,6 +257,7 @@ class TestTies:
             face = NEAREST(*args, image_size=(20, 20), schedule=schedule)[0]
             assert (face == which.index(min(which))).all()
 
+    @pytest.mark.slow
     def test_index_alone(self):
         """As SoftRas has it."""
         corners = jnp.array([[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]])
@@ -291,6 +300,7 @@ class TestSlivers:
     # By the least height in screen units: the largest error that PyTorch3D was seen to make.
     LARGEST: ClassVar = {1e-5: 1.9e-3, 1e-2: 1.2e-5}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("image_size", [(256, 256), (150, 230)])
     def test_depth(self, image_size):
         """Relative to exact arithmetic on the same corners, and to the plain way in float32.
@@ -321,6 +331,7 @@ class TestSlivers:
             assert ours.max() < 2 * plain.max(), least
             assert np.median(ours) < 1.05 * np.median(plain), least
 
+    @pytest.mark.slow
     def test_small_coordinates_keep_their_digits(self):
         """A triangle in the middle of the picture, far smaller than the rounding of a pixel."""
         for size, face in ((1e-5, 0), (5e-7, jr.NO_FACE)):
@@ -331,6 +342,7 @@ class TestSlivers:
 
 
 class TestExactness:
+    @pytest.mark.slow
     def test_lowest_index_wins_ties(self):
         corners = [[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]]
         faces = np.tile([[0, 1, 2]], (3000, 1))
@@ -338,12 +350,14 @@ class TestExactness:
             args = (jnp.array(corners), jnp.array(faces), 0.1, 9.0)
             assert (NEAREST(*args, image_size=(20, 20), schedule=schedule)[0] == 0).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(8))
     def test_no_cracks(self, seed):
         vertices, faces = jittered_grid(seed)
         seen = draw(to_screen(vertices, faces), image_size=(257, 300))
         assert (seen.face >= 0).all()
 
+    @pytest.mark.slow
     def test_no_cracks_on_edges_through_pixel_centres(self):
         line = (2 * np.arange(17) + 1 - 17) / 17  # the pixel centres of 17 pixels
         x, y = np.meshgrid(line, line)
@@ -353,6 +367,7 @@ class TestExactness:
         faces = np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
         assert (draw(to_screen(vertices, faces), image_size=(17, 17)).face >= 0).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("image_size", [(5, 70), (64, 33)])
     def test_schedules_agree(self, image_size):
         for seed in range(3):
@@ -364,6 +379,7 @@ class TestExactness:
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_allclose(one[2], other[2], rtol=3e-6)  # by a fused multiply-add
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("at_once", [1, 3])
     def test_views_after_each_other(self, monkeypatch, at_once):
         """Of many views some are drawn after the others, whether they share their faces or not."""
@@ -387,6 +403,7 @@ class TestExactness:
                     np.testing.assert_allclose(got[number], other, rtol=1e-4, atol=1e-5)
         hard._single_view.cache_clear()
 
+    @pytest.mark.slow
     def test_number_of_blocks_per_pass_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 350)
         faces = np.concatenate([faces[:, ::-1], faces])
@@ -401,6 +418,7 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
+    @pytest.mark.slow
     def test_more_blocks_ahead_than_int32_counts(self, monkeypatch):
         # Let one pass run: all of them would take forever.
         monkeypatch.setattr(lax, "while_loop", lambda go_on, step, state: step(state))
@@ -418,6 +436,7 @@ class TestExactness:
         expected = size - 1 - np.minimum(np.arange(size), 5)
         np.testing.assert_array_equal(faces, expected)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("perspective", [True, False])
     def test_ways_for_large_pictures(self, monkeypatch, perspective):
         """More pixels than are walked over twice, and more than the loop can count."""
@@ -441,6 +460,7 @@ class TestExactness:
             np.testing.assert_allclose(results[0][1], other[1], atol=2e-5)
             np.testing.assert_allclose(results[0][2], other[2], rtol=1e-5)
 
+    @pytest.mark.slow
     def test_many_faces_in_few_pixels(self):
         rng = np.random.default_rng(0)
         count = 5000
@@ -457,6 +477,7 @@ class TestExactness:
 class TestClipping:
     """Faces across the near plane and the camera plane."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("cells", [1, 6])
     def test_inside_a_room(self, cells):
         """Standing in a box, every pixel sees a wall, at the depth that the box says."""
@@ -483,6 +504,7 @@ class TestClipping:
                 wanted = ((2 * np.sign(rays) - np.array(eye)) / rays).min(-1)
             np.testing.assert_allclose(seen.depth, wanted, rtol=1e-4)
 
+    @pytest.mark.slow
     def test_floor_under_the_camera(self):
         """One quad that passes under the camera reaches from the horizon to the lowest row."""
         floor = np.array([[-50, -1, -50], [50, -1, -50], [50, -1, 50], [-50, -1, 50.0]])
@@ -496,6 +518,7 @@ class TestClipping:
         np.testing.assert_allclose(seen.depth[34:, 31], wanted, rtol=1e-4)
         assert float(seen.depth[33:].min()) > 1.0
 
+    @pytest.mark.slow
     def test_a_vertex_on_the_camera_plane(self):
         corners = np.array([[0.0, -1.0, 0.0], [-1.0, -1.0, -4.0], [1.0, -1.0, -4.0]])
         camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))
@@ -504,6 +527,7 @@ class TestClipping:
         np.testing.assert_allclose(seen.depth[41:, 32], wanted, rtol=1e-4)
         assert np.isfinite(seen.barycentrics).all()
 
+    @pytest.mark.slow
     def test_near_plane(self):
         corners = np.array([[0.0, -1.0, -0.2], [-3.0, -1.0, -9.0], [3.0, -1.0, -9.0]])
         camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))
@@ -517,12 +541,14 @@ class TestClipping:
 
 
 class TestTransformations:
+    @pytest.mark.slow
     def test_jit_equals_eager(self):
         vertices, faces = soup(0, 80)
         screen = to_screen(vertices, faces)
         eager = jr.rasterize_hard(screen, image_size=(30, 31))
         np.testing.assert_array_equal(eager.face, draw(screen, image_size=(30, 31)).face)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("level", [3, 5])
     def test_constants(self, level):
         """A mesh, or all that is drawn, that a compiled function closes over."""
@@ -539,6 +565,7 @@ class TestTransformations:
         all_known = jax.jit(functools.partial(scaled, vertices=ball.vertices))
         np.testing.assert_allclose(all_known(1.0), wanted, rtol=1e-5)
 
+    @pytest.mark.slow
     def test_without_jit(self):
         """As those do who look for a NaN; the loop of a CPU would take minutes in Python."""
         vertices, faces = soup(0, 20)
@@ -547,6 +574,7 @@ class TestTransformations:
             plain = jr.rasterize_hard(screen, image_size=(9, 10))
         np.testing.assert_array_equal(plain.face, draw(screen, image_size=(9, 10)).face)
 
+    @pytest.mark.slow
     def test_vmap_equals_loop(self):
         """Over vertices, over faces, over both, nested, and over near alone."""
         image_size = (21, 30)
@@ -596,6 +624,7 @@ class TestTransformations:
 
 
 class TestGradient:
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("perspective", [True, False])
     def test_finite_differences(self, perspective):
@@ -635,6 +664,7 @@ class TestGradient:
             np.asarray(tangent)[steady], np.asarray(numeric)[steady], rtol=1e-4, atol=1e-4
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("compiler", [jax.jit, jit])
     @pytest.mark.parametrize("perspective", [True, False])
     def test_unseen_slivers(self, compiler, perspective):
@@ -657,6 +687,7 @@ class TestGradient:
 
         assert (gradient(jnp.asarray(corners.reshape(-1, 3))) == 0).all()
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     def test_second_derivatives(self):
         corners = jnp.array([[-1.0, -1.0, 2.0], [1.0, -1.0, 3.0], [0.0, 1.0, 2.5]])
@@ -672,6 +703,7 @@ class TestGradient:
         numeric = (slope(corners + 1e-5 * way) - slope(corners - 1e-5 * way)) / 2e-5
         np.testing.assert_allclose(bend, numeric, rtol=1e-6, atol=1e-6)
 
+    @pytest.mark.slow
     def test_of_vmap(self):
         vertices, faces = soup(0, 60)
         batch = jnp.stack([jnp.array(vertices), 1.1 * jnp.array(vertices)])
@@ -683,6 +715,7 @@ class TestGradient:
         alone = jnp.stack([jax.grad(loss)(v) for v in batch])
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.slow
     def test_far_of_empty_pixels(self):
         screen = to_screen([[0.0, 0.0, 1.0]] * 3, [[0, 1, 2]])
         gradient = jax.grad(lambda far: draw(screen, 0.1, far, image_size=(4, 5)).depth.sum())(50.0)
@@ -731,6 +764,7 @@ class TestBadInput:
         assert (seen.barycentrics == 0).all()
         assert (seen.depth == 100).all()
 
+    @pytest.mark.slow
     def test_bad_faces_inside_jit_lose_only_themselves(self):
         vertices, faces = soup(2, 40, crossing=False)
         bad_vertices = np.concatenate([vertices, [[np.nan, 0, 1], [0, np.inf, 1], [0, 0, 1]]])
@@ -748,6 +782,7 @@ class TestBadInput:
 
         assert np.isfinite(jax.jit(jax.grad(depth))(screen.vertices)).all()
 
+    @pytest.mark.slow
     @given(data=st.data())
     @settings(max_examples=25, deadline=None)
     def test_always_finite(self, data):

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import jaxrender as jr
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_python_blocks_run():
     blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5

@@ -53,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reconstruction")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed"])
 def test_help_speaks_no_python(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
@@ -135,6 +136,7 @@ def logged(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_bit_for_bit(dataset, folder, straight):
     # Try again if this process was so slow that the run had ended.
     for attempt in range(5):
@@ -173,11 +175,13 @@ def assert_same_start(run: Path, straight: Path) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_eight_devices_do_what_one_does(dataset, folder, straight):
     finish(folder, start(arguments(dataset, folder / "eight"), folder, devices=8))
     assert_same_start(folder / "eight", straight)
 
 
+@pytest.mark.long
 def test_two_processes_do_what_one_does(dataset, folder, straight):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -200,6 +204,7 @@ def test_log_and_settings(straight):
     assert config["classes"] == ["car", "chair"]
 
 
+@pytest.mark.slow
 def test_testing_writes_a_table_meshes_and_pictures(dataset, straight, capsys):
     import test
 
@@ -235,6 +240,7 @@ def test_a_started_run_is_not_overwritten(dataset, straight, folder):
         __import__("test").main(dataset, folder / "nothing")
 
 
+@pytest.mark.long
 def test_colors_and_pictures(dataset, folder):
     """The colour variant learns colours too, and its meshes have them."""
     import train
@@ -296,6 +302,7 @@ def test_the_same_seed_makes_the_same_shapes():
         assert np.linalg.det(first.vertices[first.faces]).sum() > 0
 
 
+@pytest.mark.slow
 def test_cameras_and_voxels_are_those_of_softras():
     """In its left-handed world, `z` is turned round, and view k is at azimuth -15 k."""
     import data
@@ -407,6 +414,7 @@ def test_files_of_other_things_are_refused(tmp_path, dataset):
         data.open_dataset(tmp_path, "train")
 
 
+@pytest.mark.slow
 def test_a_data_set_of_own_meshes(tmp_path):
     import data
     import make_dataset
@@ -443,6 +451,7 @@ def test_bad_options_of_the_data_set(tmp_path, options, message):
         make_dataset.main(tmp_path / "data", **options)
 
 
+@pytest.mark.slow
 def test_vertices_stay_in_their_octants():
     import model
 
@@ -503,6 +512,7 @@ def test_bad_settings(config, settings, message):
         )
 
 
+@pytest.mark.long
 def test_speed():
     import speed
     from model import Config

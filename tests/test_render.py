@@ -29,6 +29,7 @@ def assert_images_close(image: jr.Image, other: jr.Image, atol: float = 1e-5) ->
 
 
 class TestPicture:
+    @pytest.mark.slow
     def test_stages_compose(self):
         """`render` is project, rasterize_hard and shade, and the background."""
         mesh, view, lights = scene(), camera(), jr.make_lights(0.3, [((1, 1, 1), 0.4)])
@@ -44,6 +45,7 @@ class TestPicture:
 
         assert_images_close(image, staged(mesh, view, lights))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [(48, 96), (96, 48)])
     def test_sphere_stays_round(self, size):
         view = jr.look_at(jr.points_from_angles(5.0, 20.0, 30.0))
@@ -53,6 +55,7 @@ class TestPicture:
         assert abs(rows.mean() - (size[0] - 1) / 2) < 0.6
         assert abs(columns.mean() - (size[1] - 1) / 2) < 0.6
 
+    @pytest.mark.slow
     def test_anti_aliasing_is_the_mean_of_samples(self):
         mesh = scene()
         large = jr.render(mesh, camera(), image_size=(72, 90), background=0.5)
@@ -67,6 +70,7 @@ class TestPicture:
         assert_images_close(image, pooled)
         assert ((image.alpha > 0) & (image.alpha < 1)).any()
 
+    @pytest.mark.slow
     def test_backgrounds(self):
         mesh, picture = scene(), jax.random.uniform(jax.random.key(0), (*SIZE, 3))
         plain = jr.render(mesh, camera(), image_size=SIZE, anti_aliasing=2)
@@ -79,11 +83,13 @@ class TestPicture:
             )
             np.testing.assert_allclose(image.rgb, wanted, atol=1e-6)
 
+    @pytest.mark.slow
     def test_features(self):
         """Any number of channels, without light."""
         image = jr.render(scene(7), camera(), image_size=SIZE, shading="none")
         assert image.rgb.shape == (*SIZE, 7)
 
+    @pytest.mark.slow
     def test_orthographic_depth_is_exact(self):
         plane = jr.Mesh(
             jnp.array([[-5.0, -5, 2], [5, -5, 4], [5, 5, 4], [-5, 5, 2]]),
@@ -94,6 +100,7 @@ class TestPicture:
         x = (2 * np.arange(8) + 1 - 8) / 8
         np.testing.assert_allclose(depth, np.broadcast_to(3 + x / 5, (8, 8)), rtol=1e-5)
 
+    @pytest.mark.slow
     def test_teapot_picture(self, golden):
         """The ancestor's reference silhouette of the teapot, pixel for pixel."""
         from imageio.v3 import imread
@@ -119,6 +126,7 @@ class TestPicture:
 
 
 class TestTransformations:
+    @pytest.mark.slow
     def test_one_trace(self):
         """New values of meshes, cameras, lights, limits and backgrounds compile nothing."""
         mesh = scene()
@@ -136,6 +144,7 @@ class TestTransformations:
             )
         assert _render._render._cache_size() == before + 1
 
+    @pytest.mark.slow
     def test_vmap_over_cameras(self):
         views = [camera(azimuth) for azimuth in (0.0, 100.0, 250.0)]
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *views)
@@ -144,6 +153,7 @@ class TestTransformations:
             alone = jr.render(scene(), view, image_size=SIZE)
             assert_images_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
 
+    @pytest.mark.slow
     def test_vmap_over_meshes_and_lights(self):
         mesh, scales, ambient = scene(), jnp.array([0.7, 1.0]), jnp.array([0.2, 0.6])
 
@@ -156,12 +166,14 @@ class TestTransformations:
             alone = draw(scales[index], ambient[index])
             assert_images_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
 
+    @pytest.mark.slow
     def test_jit_equals_eager(self):
         inside = jax.jit(lambda mesh, view: jr.render(mesh, view, image_size=SIZE))
         assert_images_close(
             inside(scene(), camera()), jr.render(scene(), camera(), image_size=SIZE)
         )
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     def test_gradient(self):
         """To colours, lights and background in float64; the picture is linear in each."""

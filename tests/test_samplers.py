@@ -39,6 +39,7 @@ def draw(texture, rasterizer, vertices=VERTICES):
     ).rgb
 
 
+@pytest.mark.slow
 def test_mirror_by_hand():
     # The triangle wave: 1.25 reads what 0.75 reads, and moves the other way.
     image = jnp.arange(4.0).reshape(1, 4, 1)
@@ -56,6 +57,7 @@ def test_mirror_by_hand():
         np.testing.assert_allclose(jax.grad(at)(u), slope, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_traced_samplers_are_the_static_ones():
     # One face for each sampler, all with the same coordinates.
     count = len(SAMPLERS)
@@ -83,6 +85,7 @@ TEXTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "traced", "traced nearest", "tint"])
 def test_soft_reads_what_hard_reads(kind):
     # The only triangle's colour comes through the blend as it is, times its share.
@@ -96,6 +99,7 @@ def test_soft_reads_what_hard_reads(kind):
     np.testing.assert_allclose(got[inside], hard[inside], atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["mirror", "traced", "tint"])
 def test_soft_gradient(kind):
