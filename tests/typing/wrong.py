@@ -20,6 +20,5 @@ jr.Mesh(mesh.vertices)  # MISTAKE: no faces
 mesh.faces = jnp.zeros((1, 3), int)  # MISTAKE: structs are frozen
 jr.Soft(aggregate_rgb="mean")  # MISTAKE: no such aggregation
 jr.Soft(distance="manhattan")  # MISTAKE: no such distance
-jr.UVTexture(
-    jnp.ones((2, 2, 3)), jnp.zeros((3, 2)), mesh.faces, wrap="tile"
-)  # MISTAKE: no such wrap
+picture, uv = jnp.ones((2, 2, 3)), jnp.zeros((3, 2))
+jr.UVTexture(picture, uv, mesh.faces, wrap="tile")  # MISTAKE: which wrap
