@@ -1,5 +1,5 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
-# make quick  tests every operation, in a minute and a half
+# make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest
 # make test-long   runs those
 # make lint   checks style and types

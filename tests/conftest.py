@@ -16,6 +16,8 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+collect_ignore = ["typing"]  # what type checkers read, and nobody runs
+
 REPO = Path(__file__).resolve().parent.parent
 COPIED = REPO / "tests"  # the part of the data that travels with the repository
 SHARED = REPO.parent / "shared"  # all of it, beside the checkout

@@ -101,7 +101,7 @@ def test_roofline_of_loops_that_nobody_counts():
     assert (work is None) == (jax.default_backend() == "cpu")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["hard", "nmr", "soft", "soft, 64 views"])
 def test_a_frame_takes_few_loop_steps_on_a_gpu(task):
     """By the schedule that a GPU has; each step waits for the one before."""

@@ -65,6 +65,7 @@ def _error(capsys, *arguments: str) -> tuple[int, str]:
 # Pictures. Drawing is compiled for each style and mesh size, so tests share them where they can.
 
 
+@pytest.mark.slow
 def test_sphere_fills_the_picture_and_is_round(draw):
     pixels = draw("icosphere", "--show", "alpha", "--size", "40x60")
     assert pixels.shape == (40, 60)
@@ -74,6 +75,7 @@ def test_sphere_fills_the_picture_and_is_round(draw):
     assert abs(np.ptp(rows) - np.ptp(columns)) <= 1
 
 
+@pytest.mark.slow
 def test_narrow_side_is_fitted_in_parallel_projection_too(draw):
     pixels = draw("icosphere", "--show", "alpha", "--size", "60x40", "--orthographic")
     assert pixels.shape == (60, 40)
@@ -104,6 +106,7 @@ def silhouette(draw, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_models_are_not_mirrored(silhouette):
     # Seen from the front (+z), what lies at +x is on the right, and +y is up.
     seen = silhouette("0 0 0, 1 0 0, 1 1 0")
@@ -131,6 +134,7 @@ def test_z_up_turns_the_model_upright(silhouette):
     assert np.mean(rows) > 12
 
 
+@pytest.mark.slow
 def test_background_shows(draw):
     assert draw("plane", "--background", "#ff8000")[0, 0].tolist() == [255, 128, 0]
 
@@ -151,11 +155,13 @@ def test_background_picture_is_scaled_to_the_size(tmp_path):
     np.testing.assert_allclose(scaled[2, 3] * 255, (10, 200, 30), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_faces_are_lit(draw):
     # The three sides of a cube that are seen differ.
     assert len(np.unique(draw("cube", "--background", "black", "--shading", "flat")[..., 0])) == 4
 
 
+@pytest.mark.slow
 def test_transparent_background_has_straight_alpha(draw):
     arguments = ["--shading", "none", "--anti-aliasing", "2"]
     pixels = draw("icosphere", "--background", "transparent", *arguments)
@@ -166,6 +172,7 @@ def test_transparent_background_has_straight_alpha(draw):
     assert (pixels[pixels[..., 3] > 0][:, :3] == 255).all()  # white, at the soft edge too
 
 
+@pytest.mark.slow
 def test_a_white_mesh_that_is_not_shaded_is_seen(draw, tmp_path, capsys):
     pixels = draw("icosphere", "--shading", "none")
     assert pixels[12, 12].tolist() == [255, 255, 255]
@@ -188,12 +195,14 @@ def test_a_white_mesh_that_is_not_shaded_is_seen(draw, tmp_path, capsys):
     assert draw(str(tmp_path / "red.obj"), "--shading", "none")[0, 0].tolist() == [255, 255, 255]
 
 
+@pytest.mark.slow
 def test_bright_highlights_need_no_warning(draw):
     with warnings.catch_warnings(record=True) as caught:
         draw("icosphere", "--shading", "phong", "--background", "black")
     assert not caught
 
 
+@pytest.mark.slow
 def test_depth_is_bright_where_near(draw):
     pixels = draw("icosphere", "--show", "depth", "--anti-aliasing", "2")
     assert pixels[12, 12] > 240
@@ -208,6 +217,7 @@ def test_depth_has_one_scale_over_all_frames():
     assert second.tolist() == [[0.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_normals_point_out(draw):
     pixels = draw("cube", *FRONT, "--show", "normals", "--shading", "flat")
     assert pixels[12, 12].tolist() == [128, 128, 255]  # the +z side
@@ -217,6 +227,7 @@ def test_normals_point_out(draw):
     )
 
 
+@pytest.mark.slow
 def test_soft_rasterizer_blurs_by_sigma(draw):
     soft = ["icosphere", "--show", "alpha", "--rasterizer", "soft", "--shading", "flat"]
     sharp, blurred = (draw(*soft, "--sigma", sigma) for sigma in ("1e-6", "1e-2"))
@@ -225,6 +236,7 @@ def test_soft_rasterizer_blurs_by_sigma(draw):
     assert sharp[12, 12] > 200
 
 
+@pytest.mark.slow
 def test_soft_rasterizer_shows_through_by_gamma(draw):
     soft = ["cube", *FRONT, "--rasterizer", "soft", "--show", "normals", "--shading", "flat"]
     near, mixed = (draw(*soft, "--gamma", gamma)[12, 12] for gamma in ("1e-4", "1.0"))
@@ -236,6 +248,7 @@ def test_soft_rasterizer_shows_through_by_gamma(draw):
     assert pixels[0, 0, 3] == 0
 
 
+@pytest.mark.slow
 def test_azimuths_are_those_of_points_from_angles():
     mesh = shapes.cube()
     framing = frame_mesh(mesh, (64, 64), distance=5.0, elevation=20.0, fov=40.0)
@@ -289,6 +302,7 @@ def test_framing_looks_at_the_middle_of_what_is_drawn():
     assert framing.distance == pytest.approx(2 * 3**0.5)  # radius / sin(30°)
 
 
+@pytest.mark.slow
 def test_creases_stay_sharp():
     cube = split_creases(shapes.cube(), 40.0)
     assert cube.vertices.shape == (24, 3)  # four for each side of the cube
@@ -436,6 +450,7 @@ def test_output_that_cannot_be_written(capsys, tmp_path):
     assert code == 1
 
 
+@pytest.mark.slow
 def test_module_runs_and_sets_the_exit_code():
     command = [sys.executable, "-m", "jaxrender", "info", "nothing.obj"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -97,7 +97,7 @@ def losses_of(mesh, *, kind, shading, rasterizer):
     return loss, (mesh.vertices, texture)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "shading", "rasterizer"),
     [

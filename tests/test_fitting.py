@@ -71,6 +71,7 @@ class TestResult:
         np.testing.assert_allclose(found.params["x"], TARGET)
         assert found.losses.shape == (2,)
 
+    @pytest.mark.slow
     def test_is_deterministic(self):
         def noisy(params, key):
             return distance(params) + jnp.sum(params["x"] * jax.random.normal(key, (3,)))
@@ -109,6 +110,7 @@ class TestStillness:
             rasterizer=rasterizer,
         ).alpha.mean()
 
+    @pytest.mark.slow
     def test_a_picture_without_a_gradient_of_visibility(self):
         with pytest.warns(UserWarning, match="exactly zero in all of params") as caught:
             found = quiet_fit(self.covered, jnp.array([1.0, 1.0, 3.0]), steps=3)
@@ -118,6 +120,7 @@ class TestStillness:
         assert warning.filename == __file__
         assert (found.losses == found.losses[0]).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rasterizer", [jr.Hard("nmr"), jr.Soft(sigma=1e-3)])
     def test_what_gives_one_is_quiet(self, rasterizer):
         def loss(eye):
@@ -125,6 +128,7 @@ class TestStillness:
 
         quiet_fit(loss, jnp.array([1.0, 1.0, 3.0]), steps=2)
 
+    @pytest.mark.slow
     def test_an_object_beside_the_picture(self):
         def loss(eye):
             return self.covered(eye, jr.Soft(), at=(40.0, 0.0, 0.0))
@@ -173,6 +177,7 @@ class TestStillness:
 class TestCameras:
     corners = jr.shapes.cube().vertices
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("right_handed", [True, False])
     def test_project_keeps_a_camera_straight(self, right_handed):
         """All arrays of a camera are sought; only with `project` does its rotation stay one."""
@@ -261,6 +266,7 @@ class TestParameters:
 
 
 class TestOptimizers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "make",
         [
@@ -282,6 +288,7 @@ class TestOptimizers:
         assert quiet_fit(loss, optimizer=make(), steps=100).best_loss < 1e-3
         assert len(traces) == 1
 
+    @pytest.mark.slow
     def test_line_search(self):
         """LBFGS evaluates the loss where it likes, with the schedules of the step."""
 
@@ -332,6 +339,7 @@ class TestSchedules:
         np.testing.assert_array_equal(found.aux["table"], [0, 1, 2, 3, 4, 5, 5])
         np.testing.assert_array_equal(found.aux["target"][:, 0], [1, 2, 3, 1, 2, 3, 3])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("committed", ["params", "schedules", "neither"])
     def test_one_program_whatever_is_bound_to_a_device(self, committed):
         def bind(name, tree):
@@ -355,6 +363,7 @@ class TestSchedules:
             jax.monitoring.clear_event_listeners()
         assert len(compiled) == 2, "one program for the first state, one for the steps"
 
+    @pytest.mark.slow
     def test_a_new_fit_sees_new_variables(self):
         weight = 1.0
 

@@ -72,6 +72,7 @@ def vertices_of(writer, tmp_path, **options):
 # --- files of real programs -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_colours_of_cases(cases):
     mesh = linear_mesh(cases.path("color_material.glb"))
     np.testing.assert_allclose(color_at(mesh, 0.3, 0.6), [0.5, 0.25, 0], atol=1e-6)
@@ -152,6 +153,7 @@ def fragments_of(vertices, faces, camera):
     return jr.rasterize_hard(screen, image_size=(120, 160), near=1e-3, far=100.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BLENDER)
 def test_blender_scenes_against_cycles(cases, name):
     """Cycles interpolates the values of pictures as they are encoded, colours of vertices linear.

@@ -57,6 +57,7 @@ def same_geometry(a: Mesh, b: Mesh) -> bool:
 # --- golden data -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tetrahedron", "teapot"])
 def test_plain_obj_is_the_golden_one(golden, name):
     expected = golden("nmr/load_obj_plain.npz")
@@ -93,6 +94,7 @@ def test_every_golden_picture_is_read_as_it_is(golden):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "options"),
     [
@@ -124,6 +126,7 @@ def test_baked_cubes_are_the_golden_ones(golden, key, options):
     assert np.abs(cubes[plain] - encode(color)).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_cubes_of_spot_are_the_golden_ones(golden):
     expected = golden("nmr/load_obj_spot_piece.npz")
     path = golden.path("meshes/spot_piece.obj")
@@ -135,6 +138,7 @@ def test_cubes_of_spot_are_the_golden_ones(golden):
     assert np.array_equal(mesh.vertices, expected["vertices_raw"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [1, 3])
 def test_texels_of_spot_are_the_golden_ones(golden, resolution):
     expected = golden("softras/load_obj_spot.npz")
@@ -304,6 +308,7 @@ def test_missing_packages_say_what_to_install(tmp_path, monkeypatch):
 # --- normalize and bake ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_normalize():
     mesh = Mesh(jnp.array([[1.0, 2, 3], [5, 2, 3], [1, 4, 3]]), jnp.array([[0, 1, 2]]))
     expected = np.array([[-1.0, -0.5, 0], [1, -0.5, 0], [-1, 0.5, 0]])
@@ -365,6 +370,7 @@ def sample_slowly(texture, face, barycentrics):
     return color
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", ["repeat", "clamp"])
 def test_bake_against_a_slow_reference(wrap):
     mesh = textured_cube(wrap=wrap)
@@ -403,6 +409,7 @@ def test_bake_other_textures():
         io.bake_cubes(cube, wrap="border")
 
 
+@pytest.mark.slow
 def test_bake_under_jax(x64):
     mesh = textured_cube()
     texture = dataclasses.replace(mesh.texture, image=jnp.asarray(RNG.random((7, 5, 3))))

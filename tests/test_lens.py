@@ -67,6 +67,7 @@ def picture(shape=SIZE, seed: int = 0) -> np.ndarray:
 # --- points -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LENSES)
 def test_polynomial_up_to_the_border_and_back(name, dtype, request):
@@ -128,6 +129,7 @@ def test_does_not_fold(name):
         assert along[-1] > 1e10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", LENSES)
 def test_gradient_of_points(name):
@@ -155,6 +157,7 @@ def test_gradient_of_points(name):
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LENSES)
 def test_finite_at_the_border_and_at_the_end_of_floats(name):
     lens = jnp.asarray(LENSES[name], jnp.float32)
@@ -201,6 +204,7 @@ def sample_slowly(image, u, v, fill):
     return upper * (1 - b) + (image[below, left] * (1 - a) + image[below, right] * a) * b
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["none", "barrel, aside", "pincushion"])
 def test_undistort_against_numpy(name):
@@ -216,6 +220,7 @@ def test_undistort_against_numpy(name):
         np.testing.assert_allclose(got[row, column], sample_slowly(image, u, v, -1.0), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LENSES if name != "strong"])
 def test_there_and_back(name):
     """What the lens shows of a smooth picture and back is that picture, where both saw it."""
@@ -238,6 +243,7 @@ def test_there_and_back(name):
     assert name == "pincushion" or same == (name == "none")
 
 
+@pytest.mark.slow
 def test_without_distortion_nothing_moves():
     camera = pinhole("none")
     assert jr.undistorted_camera(camera).projection.image_size == SIZE
@@ -271,6 +277,7 @@ def draw(mesh: jr.Mesh, camera: jr.Camera, size: tuple[int, int]) -> jr.Fragment
     return jr.rasterize_hard(jr.ScreenMesh(screen, mesh.faces), image_size=size)
 
 
+@pytest.mark.slow
 def test_a_room_of_twelve_faces_is_drawn_exactly():
     """Without the lens, then moved: what a mesh shows whose faces are small beside the bend."""
     turn = jr.rotations.from_axis_angle([0.2, 0.5, 0.1])
@@ -292,6 +299,7 @@ def test_a_room_of_twelve_faces_is_drawn_exactly():
     assert np.mean(np.abs(coarse.depth - fine.depth) / fine.depth > 0.05) > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cover", [True, False])
 def test_undistorted_camera(cover):
     camera = pinhole("barrel, aside")
@@ -315,6 +323,7 @@ def test_undistorted_camera(cover):
         np.testing.assert_allclose(fit.projection.matrix[:2, 2], [K[0, 2] + 36, K[1, 2] - 23])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filter", ["linear", "nearest"])
 def test_jit_equals_eager_and_vmap_equals_loop(filter):
     camera = pinhole()
@@ -333,6 +342,7 @@ def test_jit_equals_eager_and_vmap_equals_loop(filter):
         assert large.shape == (48, 64, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["distort", "undistort"])
 def test_gradient_of_pictures(name):
@@ -351,6 +361,7 @@ def test_gradient_of_pictures(name):
     check_grads(jax.jit(moved), args, order=1, modes=["rev"], rtol=1e-4, atol=1e-5, eps=1e-6)
 
 
+@pytest.mark.slow
 def test_finite_gradients_beyond_the_lens():
     """A lens that shows a small disc of the picture: no NaN outside of it."""
     camera = pinhole("strong")

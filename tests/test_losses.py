@@ -112,6 +112,7 @@ def golden_results(data, mesh, name, dtype):
     return values, gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", GOLDEN_MESHES)
 def test_golden(golden, mesh):
     data = golden("softras/losses.npz")
@@ -126,6 +127,7 @@ def test_golden(golden, mesh):
             np.testing.assert_allclose(gradients, want, atol=limit * np.abs(want).max())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_golden_float64(golden):
     data, mesh = golden("softras/losses.npz"), "sphere_642"
@@ -164,6 +166,7 @@ def test_topology_against_loops(seed):
     assert {part.dtype for part in jax.tree.leaves(topology)} == {jnp.dtype("int32")}
 
 
+@pytest.mark.slow
 def test_topology_is_made_inside_jit_but_not_of_tracers():
     @jax.jit
     def loss(vertices):
@@ -175,6 +178,7 @@ def test_topology_is_made_inside_jit_but_not_of_tracers():
         jax.jit(lambda faces: mesh_topology(faces, V).edges)(FACES)
 
 
+@pytest.mark.slow
 def test_100_000_vertices():
     side = 317
     rng = np.random.default_rng(0)
@@ -196,6 +200,7 @@ def test_100_000_vertices():
 # --- values, jit, vmap, gradients -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", losses.REDUCTIONS)
 def test_against_numpy(reduction):
     topology = mesh_topology(FACES, V)
@@ -222,6 +227,7 @@ def test_normal_consistency_has_no_scale():
         np.testing.assert_allclose(value, want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager_and_vmap_equals_loop():
     topology = mesh_topology(FACES, V)
     batch = jnp.stack([some_vertices() * scale for scale in (0.5, 1.0, 2.0)])
@@ -238,6 +244,7 @@ def test_jit_equals_eager_and_vmap_equals_loop():
     np.testing.assert_allclose(together, np.stack(alone)[:, 0], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_float64():
     topology = mesh_topology(FACES, V)
@@ -282,6 +289,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 def test_degenerate_meshes_are_finite():
     rng = np.random.default_rng(0)
     topology = mesh_topology(FACES, V)
@@ -369,6 +377,7 @@ def test_iou():
 # --- padding ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_padding_counts_for_nothing():
     """Values and gradients of meshes of different sizes are those of each alone."""
     random = np.random.default_rng(5)
@@ -410,6 +419,7 @@ def test_padding_counts_for_nothing():
             )
 
 
+@pytest.mark.slow
 def test_padded_topologies():
     triangle, square = mesh_topology([[0, 1, 2]], 3), mesh_topology([[0, 1, 2], [2, 1, 3]], 4)
     first, second = losses.pad_topologies([triangle, square])

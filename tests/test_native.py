@@ -45,6 +45,7 @@ class TestOneFunction:
         for one, other in zip(found, running_sum(table), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("extra", [(), (jnp.zeros((0, 3)),), (jnp.ones(4), jnp.zeros(0, int))])
     def test_equals_the_plain_function(self, extra):
         function = one_function(running_sum)
@@ -65,6 +66,7 @@ class TestOneFunction:
 
         self.check(found(1.0), table)
 
+    @pytest.mark.slow
     def test_under_vmap(self):
         tables = jnp.stack([self.table, 3 - self.table])
         found = jax.jit(jax.vmap(one_function(running_sum)))(tables)
@@ -107,6 +109,7 @@ class TestWhereAvailable:
         """Else run all tests with JAXRENDER_NATIVE_LOOPS=1, and raise `native.UNTRIED`."""
         assert native.are_native_loops_available()
 
+    @pytest.mark.slow
     def test_same_faces_without(self, monkeypatch):
         draw = functools.partial(hard._draw, facing_first=True)
         scene = small_mesh((20, 30))
@@ -127,6 +130,7 @@ def small_mesh(image_size: tuple[int, int]) -> tuple:
     return jnp.array(vertices), jnp.array(faces), view
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ON_CPU, reason="the loop is the schedule of a CPU")
 def test_no_step_copies_the_picture():
     """An array that is read and written in the wrong order is copied, block by block."""
@@ -145,6 +149,7 @@ def test_no_step_copies_the_picture():
 class TestWalk:
     """Every pixel within the bounds of a face is met once; faces come from the last one."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("views", [1, 3])
     @pytest.mark.parametrize("image_size", [(1, 1), (8, 8), (21, 30)])
     def test_meets_all(self, views, image_size):

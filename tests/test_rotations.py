@@ -197,7 +197,7 @@ def test_strict_promotion_and_strong_types(name):
 # --- gradients --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CALLS)
 def test_gradient(name):

@@ -105,6 +105,7 @@ def shade_slowly(fragments, mesh, lights, shading, two_sided) -> np.ndarray:
 # --- the ancestors' numbers -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_golden_normals(golden):
     data = golden("softras/functions.npz")
     for n, faces in enumerate(data["faces"]):
@@ -147,6 +148,7 @@ def nmr_lit(face_vertices, textures, lights) -> jax.Array:
     return lit.reshape(textures.shape)
 
 
+@pytest.mark.slow
 def test_golden_nmr_lighting(golden):
     data = golden("nmr/functions.npz")
     custom = json.loads(str(data["lighting_custom"]))
@@ -170,6 +172,7 @@ def test_golden_nmr_lighting(golden):
         np.testing.assert_allclose(gradient, want, atol=1e-5 * np.abs(want).max())
 
 
+@pytest.mark.slow
 def test_golden_softras_lighting(golden):
     data = golden("softras/functions.npz")
     given = json.loads(str(data["lighting_args"]))
@@ -203,6 +206,7 @@ def test_golden_softras_lighting(golden):
 # --- slow reference, jit, vmap, gradients -----------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two_sided", [True, False])
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_against_numpy(shading, two_sided):
@@ -212,6 +216,7 @@ def test_against_numpy(shading, two_sided):
     np.testing.assert_allclose(colors, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_defaults():
     # A floor seen from above is lit by half + half, from below by half alone; two-sided both.
     floor = Mesh(jnp.array([[0.0, 0, 0], [0, 0, 1], [1, 0, 0]]), jnp.array([[0, 1, 2]]))
@@ -234,6 +239,7 @@ def test_none_takes_any_channels():
     np.testing.assert_allclose(features[:, 0], np.where(fragments.face < 0, 0, 1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_jit_vmap_and_leading_shapes(shading):
     fragments, mesh, lights = some_fragments(), some_mesh(), some_lights()
@@ -257,6 +263,7 @@ def test_jit_vmap_and_leading_shapes(shading):
         np.testing.assert_allclose(many[n], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_gradient(shading):
@@ -278,6 +285,7 @@ def test_gradient(shading):
     check_grads(colors, given, order=1, modes=["rev"], eps=1e-6, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_40_000_vertices():
     rng = np.random.default_rng(2)
     vertices = jnp.asarray(rng.normal(size=(40_000, 3)), jnp.float32)
@@ -290,6 +298,7 @@ def test_40_000_vertices():
 # --- hostile numbers --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tiny_and_huge_meshes_have_unit_normals():
     mesh = some_mesh()
     for function in (face_normals, vertex_normals):
@@ -299,6 +308,7 @@ def test_tiny_and_huge_meshes_have_unit_normals():
             np.testing.assert_allclose(scaled, want, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_degenerate_scenes_are_finite(shading):
     # Repeated vertices, collinear corners, everything at the light and at the eye.
@@ -322,6 +332,7 @@ def test_degenerate_scenes_are_finite(shading):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
 
 
+@pytest.mark.slow
 def test_nan_vertex_spoils_nothing_else():
     mesh = some_mesh()
     lost = int(mesh.faces[0, 0])
@@ -343,6 +354,7 @@ def test_nan_vertex_spoils_nothing_else():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(light_gradient))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong", "none"])
 def test_empty_mesh(shading):
     nothing = Fragments(
@@ -369,6 +381,7 @@ def test_no_retrace():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -106,6 +106,7 @@ def skin_slowly(model, pose, shape, translation) -> tuple[np.ndarray, np.ndarray
 SIZES = (0.0, 1e-20, 1e-8, 1e-4, 0.1, 0.999999, 1.000001, 2.0, np.pi, 7.0, 300.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 3e-7), (np.float64, 1e-15)])
 def test_rotation_matrices(dtype, limit, request):
     if dtype == np.float64:
@@ -123,6 +124,7 @@ def test_rotation_matrices(dtype, limit, request):
     np.testing.assert_array_equal(got[0], np.eye(3) + 0 * got[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_rotation_derivatives():
     slope = jax.jacfwd(skinning.rotation_matrices)
@@ -160,6 +162,7 @@ def test_rotation_derivatives_in_float32():
 # --- skinning ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_against_numpy():
     for seed in range(3):
@@ -175,6 +178,7 @@ def test_against_numpy():
     assert joints(some_model(), some_motion()[0]).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_against_numpy_in_float32():
     model, motion = some_model(), some_motion()
     want, places = skin_slowly(model, *motion)
@@ -182,11 +186,13 @@ def test_against_numpy_in_float32():
     np.testing.assert_allclose(joints(model, *motion), places, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager_with_40_000_vertices():
     model, motion = some_model(vertex_count=40_000), some_motion()
     np.testing.assert_allclose(skin(model, *motion), skinning.skin(model, *motion), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_equals_loop():
     model, motions = some_model(), some_motion(n=(3,))
     for one in (skinning.skin, skinning.joints):
@@ -195,6 +201,7 @@ def test_vmap_equals_loop():
         np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_gradient():
     model, motion = some_model(np.float64), some_motion(np.float64)
@@ -211,6 +218,7 @@ def test_gradient():
         check_grads(both, (parts, *moved), order=1, modes=["rev"], eps=1e-6, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_rest_pose_is_the_shaped_template():
     model, (_, shape, translation) = some_model(), some_motion()
     still = jnp.zeros((J, 3))
@@ -221,6 +229,7 @@ def test_rest_pose_is_the_shaped_template():
     np.testing.assert_allclose(joints(model, still, shape, translation), places, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_root_turns_the_body_as_a_whole():
     model, (pose, shape, _) = some_model(), some_motion()
     turned = pose.at[0].set(jnp.array([0.3, -2.0, 1.0]))
@@ -251,6 +260,7 @@ def test_one_joint():
 place = skinning.BODY_JOINTS.index
 
 
+@pytest.mark.slow
 def test_body_is_closed_and_faces_outwards():
     for resolution in (32, 54):  # unfilled, the grid of 32 would leave edges of four faces
         model = skinning.procedural_body(resolution)
@@ -268,6 +278,7 @@ def test_body_is_closed_and_faces_outwards():
         assert np.linalg.norm(np.cross(b - a, c - a), axis=1).min() > 1e-6
 
 
+@pytest.mark.slow
 def test_body_is_a_person():
     model = skinning.procedural_body()
     assert 1000 <= len(model.template) <= 2500
@@ -305,6 +316,7 @@ def test_body_weights_and_regressor():
     np.testing.assert_allclose(longer[place("head")], 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_body_is_posed():
     model = skinning.procedural_body()
     pose = np.zeros((17, 3), np.float32)

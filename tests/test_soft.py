@@ -145,6 +145,7 @@ FLAT_FACE_SEEN = {"batch2_soup", "near_far_soup"}
 class TestRasterFiles:
     """`faithful` against SoftRas, item by item, where that is stable."""
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("part", range(16))
     def test_float64(self, golden, part):
@@ -152,6 +153,7 @@ class TestRasterFiles:
         for name in raster_names(golden)[part::16]:
             check_raster(golden, name, np.float64, "_f64", tolerances)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("part", range(4))
     def test_float32(self, golden, part):
         # Twice the largest differences between float32 and float64 in the files.
@@ -319,6 +321,7 @@ def light_texels_first(monkeypatch):
     monkeypatch.setattr(_soft, "surface_of", surface_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PIPELINES)
 def test_golden_pipelines(golden, monkeypatch, name):
     """`render` against `SoftRenderer`: pictures, gradients to vertices and textures."""
@@ -479,6 +482,7 @@ DIFFERENTIATED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", DIFFERENTIATED)
 def test_equals_finite_differences(case):
@@ -559,6 +563,7 @@ def together(coverages: np.ndarray, conorm: str, count: int) -> np.ndarray:
     return functools.reduce(pairs[conorm], coverages, np.zeros(coverages.shape[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", SLOW)
 @pytest.mark.parametrize("size", [(13, 22), (1, 1)])
@@ -629,6 +634,7 @@ def blended(vertices, faces, texture, sigma, gamma, **options):
     return loss + depth * (image.depth * slopes[4]).sum() if depth else loss
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -666,6 +672,7 @@ def test_each_argument_alone_has_the_same_gradient(kind, options):
         assert all(np.abs(wanted).max() > 0 for wanted in together[1::2])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_flat_colours_are_those_of_all_corners():
     vertices, faces = small_scene(6)
@@ -683,6 +690,7 @@ def test_flat_colours_are_those_of_all_corners():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), got, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faithful", [False, True])
 def test_one_face_in_one_pixel(monkeypatch, faithful):
     """Where next to nothing is to be drawn, a pass still holds something."""
@@ -713,11 +721,13 @@ class TestTransformations:
         self.vertices, self.faces = (jnp.asarray(a) for a in soup(4, 30))
         self.colors = jax.random.uniform(jax.random.key(0), (90, 3))
 
+    @pytest.mark.slow
     def test_jit_equals_eager(self):
         draw = functools.partial(soft_loss, faces=self.faces)
         args = self.vertices, self.colors, jnp.float32(1e-2)
         assert_close(jit(draw)(*args), draw(*args))
 
+    @pytest.mark.slow
     def test_views_at_once(self):
         """vmap of grad, grad of vmap and nested ones, shared and own colours: all are loops."""
 
@@ -751,6 +761,7 @@ class TestTransformations:
         summed = jit(jax.grad(total, (0, 1, 2)))(views, self.colors, sigmas[0])
         assert_close(summed, (apart[0], apart[1].sum(0), apart[2].sum(0)))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("texture", "options"),
         [
@@ -797,6 +808,7 @@ class TestTransformations:
         apart = [one(*scene, *each) for each in zip(targets, backgrounds, strict=True)]
         assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("silhouette", [False, True])
     def test_jacobian(self, silhouette):
         """By `jax.jacrev`, of which each row is the gradient of one pixel, as a loop has it."""
@@ -815,6 +827,7 @@ class TestTransformations:
         for i, j in np.ndindex(3, 4):
             assert_close(jacobian[i, j], row(sphere.vertices, i, j))
 
+    @pytest.mark.slow
     def test_schedules_are_equal(self, monkeypatch):
         """That of a CPU and that of other devices, here on whatever this is."""
         plain, results = _soft.soft_blend, []
@@ -831,6 +844,7 @@ class TestTransformations:
         assert len(results) == 2
         assert_close(*results)
 
+    @pytest.mark.slow
     def test_numbers_do_not_retrace(self):
         traces = []
 
@@ -922,12 +936,14 @@ class TestHostile:
     colors = np.random.default_rng(0).uniform(size=(36, 3)).astype(np.float32)
     numbers: ClassVar = {"sigma": np.float32(1e-3), "gamma": np.float32(1e-3), "far": None}
 
+    @pytest.mark.slow
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(hostile_scenes())
     def test_finite(self, scene):
         corners, numbers = scene
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scale", [1e12, 1e17, 1e20, 1e37])
     def test_faces_of_any_size_in_any_blur(self, scale):
         corners = soup(3, 12)[0].reshape(-1, 3, 3)
@@ -959,6 +975,7 @@ class TestHostile:
         )
         assert_close(got, wanted)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("faithful", "far"), [(False, None), (False, 100), (True, 100)])
     @pytest.mark.parametrize("vertex_count", [0, 3])
     def test_nothing_to_see(self, vertex_count, faithful, far):
@@ -988,6 +1005,7 @@ class TestHostile:
 
 
 class TestPicture:
+    @pytest.mark.slow
     def test_converges_to_the_hard_picture(self):
         """With little blur and no temperature it is `rasterize_hard`'s, away from edges."""
         size = (30, 44)
@@ -1015,6 +1033,7 @@ class TestPicture:
         assert max(errors[-1]) < 1e-3
         assert max(np.quantile(part, 0.99) for part in apart) < 1e-5
 
+    @pytest.mark.slow
     def test_only_coverages_above_the_cutoff_count(self):
         """One triangle left of a pixel row: alpha is the coverage, and 0 from the cutoff on."""
         corners = jnp.array([[-9.0, -9, 2], [0, -9, 2], [0, 9, 2]])
@@ -1040,6 +1059,7 @@ class TestPicture:
         wanted[wanted <= 0.1] = 0
         np.testing.assert_allclose(image.alpha[0, 20:], wanted, atol=1e-6)
 
+    @pytest.mark.slow
     def test_texels_beyond_an_edge(self):
         """A pixel outside reads the texel at the closest edge, not one that rounding chooses."""
         corners = jnp.array([[0.0, -0.83, 2.0], [0.1, 0.9, 2.3], [-0.8, 0.1, 2.5]])
@@ -1066,6 +1086,7 @@ class TestPicture:
         # Away from the edge's ends they change three times on the way up.
         assert (np.abs(np.diff(texel.astype(int), axis=1)) > 0).sum(1).max() <= side - 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "count"), [("vertex", 7), ("uv", 5)])
     def test_many_channels(self, kind, count):
         """Many channels are those of as many calls."""
@@ -1127,6 +1148,7 @@ class TestOwnFunctions:
         both = jax.value_and_grad(loss, (0, 1), has_aux=True)
         return jit(both)(vertices.astype(jnp.float32), jnp.float32(0.01))
 
+    @pytest.mark.slow
     def test_distribution_and_conorm(self):
         def cauchy(x):
             return 0.5 + jnp.arctan(x) / jnp.pi
@@ -1146,6 +1168,7 @@ class TestRender:
     view = jr.look_at(jr.points_from_angles(3.0, 20.0, 30.0))
     soft = jr.Soft(sigma=1e-3, gamma=1e-2)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shading", ["flat", "gouraud"])
     def test_stages_compose(self, shading):
         """Light on plain faces is their colour, whether faces or vertices are lit."""
@@ -1188,6 +1211,7 @@ class TestRender:
 
         assert_close(both(drawn, sphere.vertices, texels), both(staged, sphere.vertices, texels))
 
+    @pytest.mark.slow
     def test_phong(self):
         """With next to no blur, each pixel is lit as a hard one."""
         mesh = jr.shapes.icosphere(1)
@@ -1204,6 +1228,7 @@ class TestRender:
         assert np.quantile(apart, 0.98) < 1e-3
         assert (hard.alpha.mean() > 0.1) & (hard.rgb.std() > 0.1)
 
+    @pytest.mark.slow
     def test_anti_aliasing_and_silhouette(self):
         """Blocks of samples are averaged; `silhouette` is the alpha of that."""
         sphere = jr.shapes.icosphere(1)
@@ -1248,6 +1273,7 @@ class TestRender:
         assert np.abs(got[1][0]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_blur():
     """A picture of 512 x 512 of 20,480 faces, blurred over 50 pixels: its colour gradient."""
     sphere = jr.shapes.icosphere(5)
@@ -1351,6 +1377,7 @@ class TestErrors:
 # --- more losses than views -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "alpha"), [("vertex", "max"), ("uv", "prod")])
 def test_many_losses_of_one_view(kind, alpha):
     """`vmap` over what only the loss depends on, and `jax.jacrev`, are loops."""
@@ -1405,6 +1432,7 @@ def test_many_losses_of_one_view(kind, alpha):
         agrees(got[1, 2], part)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_vertices_closed_over_are_vertices_passed():
     """XLA folds what it knows, which rounds otherwise; no more than that."""

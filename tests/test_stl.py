@@ -70,6 +70,7 @@ def test_bytes_behind(tmp_path, head):
     assert "ignores 3 bytes behind the last face" in told
 
 
+@pytest.mark.slow
 def test_colours(tmp_path):
     """Where the highest bit says so, 15 bits of a colour; red is in the lowest for Magics."""
     red, blue = 31 << 10, 31

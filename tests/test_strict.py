@@ -131,6 +131,7 @@ def drawn(mesh, camera, lights, rasterizer, shading="flat", **options):
 # --- pictures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "kind", "shading", "rasterizer"),
     [("float32", *picture) for picture in PICTURES]
@@ -155,6 +156,7 @@ def test_every_picture(kind, shading, rasterizer, numbers):
     assert {slope.dtype for slope in slopes} == {np.dtype(floats)}
 
 
+@pytest.mark.slow
 def test_many_views(numbers):
     floats, indices = numbers
     many = jax.tree.map(lambda leaf: np.stack([leaf] * 2), dressed("uv", floats, indices))
@@ -166,6 +168,7 @@ def test_many_views(numbers):
     gradient(jax.vmap(picture), many)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gpu", ["any order", "in order"])
 @pytest.mark.parametrize("rasterizer", [NMR, jr.Soft()], ids=["nmr", "soft"])
 def test_other_schedules(rasterizer, gpu, numbers, monkeypatch):
@@ -181,6 +184,7 @@ def test_other_schedules(rasterizer, gpu, numbers, monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*distributions.DISTRIBUTIONS, "gamma", "reverse"])
 def test_every_distribution(name, numbers):
     floats, _ = numbers
@@ -192,6 +196,7 @@ def test_every_distribution(name, numbers):
     gradient(cdf, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "conorm",
     [
@@ -374,6 +379,7 @@ def test_every_stage(numbers):
             raise
 
 
+@pytest.mark.slow
 def test_fitting(numbers):
     import optax
 
@@ -408,6 +414,7 @@ def test_files(tmp_path, numbers):
     assert io.load_image(tmp_path / "a.png").dtype == floats
 
 
+@pytest.mark.slow
 def test_why_not_drawn(numbers):
     """It looks at values, so it is not traced."""
     floats, indices = numbers

@@ -81,6 +81,7 @@ def test_vertices_and_faces():
     assert jr.subdivide(split).vertices.shape == (60 + 60, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures(ball()))
 def test_the_surface_looks_the_same(kind):
     """At the same points, by their barycentrics in a face and in its quarter."""
@@ -103,6 +104,7 @@ def test_the_surface_looks_the_same(kind):
     assert off.mean() <= (1e-3 if "texels" in kind else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "colors", "texels 3", "cubes 4", "pages"])
 def test_the_picture_is_the_same(kind):
     mesh = ball()
@@ -123,6 +125,7 @@ def test_the_picture_is_the_same(kind):
     assert off.mean() <= (0.02 if "texels" in kind else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["colors", "texels 3", "cubes 4", "uv"])
 def test_gradient(kind):

@@ -30,6 +30,7 @@ def directions(mesh) -> np.ndarray:
     return np.asarray(jr.face_normals(mesh.vertices, mesh.faces))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
 def test_normals_of_mixed_faces_are_those_of_the_right_ball(share):
     ball = uneven_ball()
@@ -54,6 +55,7 @@ def test_faces_that_share_places_alone_are_neighbours():
     np.testing.assert_allclose(directions(oriented), directions(ball), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_part_by_itself():
     """A closed part gets its front outside, an open one that of most of its faces."""
     ball, sheet = uneven_ball(1), jr.shapes.plane(segments=4)
@@ -94,6 +96,7 @@ def test_a_strip_with_a_twist_and_odd_edges():
     assert jr.orient_faces(nothing).faces.shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_textures_turn_with_their_faces():
     ball, random = uneven_ball(1), np.random.default_rng(2)
     faces, count = some_turned(ball.faces), len(ball.faces)

@@ -76,6 +76,7 @@ def values_and_slopes(tconorm: TConorm, a, b, dtype=np.float64) -> tuple[np.ndar
     return np.asarray(values), np.asarray(slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_slopes_agree_with_the_textbook(name):
     tconorm, textbook = CASES[name]
@@ -96,6 +97,7 @@ def test_values_and_slopes_agree_with_the_textbook(name):
     np.testing.assert_allclose(single, wanted, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_axioms(name):
     tconorm, _ = CASES[name]
@@ -112,6 +114,7 @@ def test_axioms(name):
     assert (np.asarray(S(A + 0.01, B)) >= np.asarray(both) - 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
 def test_hostile_numbers_give_finite_ones(name, dtype):

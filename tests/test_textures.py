@@ -131,6 +131,7 @@ def sample_slowly(texture, face: int, w: np.ndarray) -> np.ndarray:
     return total if texture.tint is None else total * (w @ np.float64(texture.tint)[corners])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_against_numpy(kind):
     texture, (face, barycentrics) = textures()[kind], some_points()
@@ -149,6 +150,7 @@ def test_white():
     np.testing.assert_array_equal(colors, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_jit_vmap_and_leading_shapes(kind):
     texture, (face, barycentrics) = textures()[kind], some_points()
@@ -161,6 +163,7 @@ def test_jit_vmap_and_leading_shapes(kind):
     np.testing.assert_allclose(pointwise(texture, FACES, face, barycentrics), flat, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_taps(kind):
     texture, (face, barycentrics) = textures()[kind], some_points()
@@ -185,6 +188,7 @@ def test_corners_read_their_own_texels():
     np.testing.assert_array_equal(sample(texels, FACES, face, corners), want)
 
 
+@pytest.mark.slow
 def test_uv_by_hand():
     # A picture of 2 x 2 texels: the lower left one is red, its centre at (1/4, 1/4).
     image = jnp.zeros((2, 2, 3)).at[1, 0].set(jnp.array([1.0, 0, 0])).at[0, 1, 1].set(1)
@@ -234,6 +238,7 @@ def test_golden_cubes(golden, name):
     np.testing.assert_allclose(np.asarray(colors)[compared], want[compared], atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", textures())
 def test_gradient(kind):
@@ -255,6 +260,7 @@ def test_gradient(kind):
     check_grads(seen, (floats, barycentrics), order=1, modes=["fwd", "rev"], eps=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_no_nan_for_no_face(kind):
     def loss(texture, barycentrics):

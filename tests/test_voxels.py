@@ -96,6 +96,7 @@ def soup(seed: int, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestAgainstByHand:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["cube_03", "plane", "sphere_642_04"])
     def test_softras(self, golden, name):
         case = golden(f"softras/voxel_{name}.npz")
@@ -104,6 +105,7 @@ class TestAgainstByHand:
         grid = voxelize(case["vertices"], case["faces"], resolution=n, bounds=(-half, half))
         np.testing.assert_array_equal(grid, case["voxels"][0])
 
+    @pytest.mark.slow
     def test_closed(self):
         enclosed = 0
         for seed in range(6):
@@ -114,6 +116,7 @@ class TestAgainstByHand:
             enclosed += (grid & ~surface_by_hand(points[np.asarray(BALL.faces)], N)).sum()
         assert enclosed > 10
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("whole", [False, True])
     def test_soups(self, whole):
         # On whole numbers lines meet edges and corners, and whole faces lie in lattice planes.
@@ -122,11 +125,13 @@ class TestAgainstByHand:
             grid = voxelize(vertices, faces, resolution=N, bounds=(0.0, float(N)))
             np.testing.assert_array_equal(grid, by_hand(vertices, faces, N, 0, N))
 
+    @pytest.mark.slow
     def test_float64(self, x64):
         vertices = jnp.asarray(turned_ball(0), jnp.float64)
         grid = voxelize(vertices, BALL.faces, resolution=N)
         np.testing.assert_array_equal(grid, by_hand(vertices, BALL.faces, N))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("resolution", [1, 33])
     def test_resolutions(self, resolution):
         vertices = turned_ball(1)
@@ -140,6 +145,7 @@ class TestAgainstByHand:
         expected = by_hand(vertices, BALL.faces, N, np.float32(low), np.float32(high))
         np.testing.assert_array_equal(grid, expected)
 
+    @pytest.mark.slow
     def test_flood_finds_its_way(self):
         rng = np.random.default_rng(0)
         walls = rng.random((4, 34, 34, 34)) < np.array([0.3, 0.6, 0.68, 0.72])[:, None, None, None]
@@ -147,6 +153,7 @@ class TestAgainstByHand:
         np.testing.assert_array_equal(EXTERIOR(walls), expected)
         assert (~walls & ~expected).any()
 
+    @pytest.mark.slow
     def test_flood_follows_a_labyrinth(self):
         # One corridor, back and forth along y, with a plug at its far end.
         walls = np.ones((1, 34, 34, 34), bool)
@@ -181,12 +188,14 @@ class TestWhatItMeans:
         np.testing.assert_array_equal(grid, surface_by_hand(points[opened], N))
         assert grid.sum() < voxelize(vertices, faces, resolution=N).sum()
 
+    @pytest.mark.slow
     def test_nothing(self):
         nothing = jnp.zeros((0, 3))
         no_faces = jnp.zeros((0, 3), jnp.int32)
         assert not voxelize(nothing, no_faces, resolution=4).any()
         assert not voxelize(BALL.vertices, no_faces, resolution=4).any()
 
+    @pytest.mark.slow
     def test_faces_without_area_have_only_corners(self):
         vertices = np.array([[0.2, 0.2, 0.2], [8.2, 8.2, 8.2], [4.2, 4.2, 4.2]], np.float32)
         for face in ([0, 1, 1], [0, 0, 0], [0, 1, 2]):
@@ -203,6 +212,7 @@ class TestWhatItMeans:
         expected[5] = True
         np.testing.assert_array_equal(grid, expected)
 
+    @pytest.mark.slow
     def test_any_size_of_pass(self, monkeypatch):
         monkeypatch.setattr(voxels, "BLOCKS_PER_PASS", (5, 5))
         vertices = turned_ball(3)
@@ -217,6 +227,7 @@ class TestWhatItMeans:
 
 
 class TestTransforms:
+    @pytest.mark.slow
     def test_jit_equals_eager(self):
         vertices = turned_ball(4)
         np.testing.assert_array_equal(
@@ -224,6 +235,7 @@ class TestTransforms:
             voxelize(vertices, BALL.faces, resolution=N),
         )
 
+    @pytest.mark.slow
     def test_vmap_equals_a_loop(self):
         def fill(vertices, faces, half):
             return voxelize(vertices, faces, resolution=N, bounds=(-half, half))
