@@ -120,6 +120,7 @@ def test_what_counts_faces_or_corners_leaves_padding_out(kind):
         np.testing.assert_allclose(got[:count] if got.ndim else got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mesh_without_faces_fits_in():
     nothing = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
     padded, cube = jr.pad_meshes([nothing, jr.shapes.cube()])

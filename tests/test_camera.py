@@ -201,6 +201,7 @@ def test_azimuths(right_handed):
     assert see(point, turned)[0, 2] < 3
 
 
+@pytest.mark.slow
 def test_a_rotation_turns_a_camera():
     """`R @ exp(w)` shows what a world turned by exp(w) shows, whatever the hand."""
     c, s = np.cos(0.4), np.sin(0.4)
@@ -258,6 +259,7 @@ def test_opencv_takes_what_opencv_returns():
                     np.testing.assert_allclose(got.projection.distortion, lens.distortion)
 
 
+@pytest.mark.slow
 def test_opengl_perspective_by_hand():
     # gluPerspective(90, 2, 1, 9): P00 = 1/2, P11 = 1. The camera stands at (0, 0, 5), looks along
     # -z; the point (2, 1, 1) is 4 away, at ndc (2/2/4, 1/4).

@@ -86,6 +86,7 @@ def test_narrow_side_is_fitted_in_parallel_projection_too(draw):
     assert np.mean(pixels > 127) == pytest.approx(np.pi / 4 * 40 / 60, abs=0.03)
 
 
+@pytest.mark.slow
 def test_distance_shrinks_the_object(draw):
     near, far = (
         draw("icosphere", "--show", "alpha", "--size", "40x60", "--distance", distance)
@@ -115,6 +116,7 @@ def test_models_are_not_mirrored(silhouette):
     assert not silhouette("1 1 0, 1 0 0, 0 0 0").any()
 
 
+@pytest.mark.slow
 def test_azimuth_goes_to_the_positive_x_side(silhouette):
     # A triangle that faces +x shows its front from azimuth 90 only.
     assert silhouette("0 0 0, 0 0 -1, 0 1 0", "--azimuth", "90").any()
@@ -263,6 +265,7 @@ def test_azimuths_are_those_of_points_from_angles():
         assert np.mean(image != wanted.alpha) < 0.01
 
 
+@pytest.mark.slow
 def test_turntable_turns_once(draw):
     frames = draw("plane", "--azimuth", "10", "--frames", "3", "--quiet", name="turn.gif")
     assert frames.shape == (3, 24, 24, 3)

@@ -10,6 +10,7 @@ from jaxrender.ops.clip import box_in_front, cut_edges
 from jaxrender.ops.triangle import Corners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perspective", [True, False])
 def test_cut_edges(perspective):
     """Against the point in space, projected."""
@@ -35,6 +36,7 @@ def test_cut_edges(perspective):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_box_in_front():
     """A face whose third corner is behind the camera, one in front, and one behind."""
     x = jnp.array([[0.0, 0, 0], [4, 4, 4], [6, 2, 2]])

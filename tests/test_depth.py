@@ -72,6 +72,7 @@ class TestUnits:
         assert (np.abs(np.asarray(image.depth)[seen] - 800) < 100 * 3**0.5).all()
         assert (np.asarray(image.depth)[~seen] == 0).all()
 
+    @pytest.mark.slow
     def test_a_cube_of_thousandths(self):
         with pytest.warns(UserWarning, match=r"before near=0\.1, at depths from 0\.00.*smaller"):
             image = jr.render(cube(1e-3), camera(1e-3), image_size=SIZE)

@@ -73,6 +73,7 @@ def test_a_mesh():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_face(name):
     index = NAMES.index(name)

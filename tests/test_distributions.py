@@ -122,6 +122,7 @@ def test_hostile_numbers_give_finite_ones(name, dtype):
     np.testing.assert_allclose(values[[0, -1]], [0, 1], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_symmetry(name):
     cdf = DISTRIBUTIONS[name]
@@ -136,6 +137,7 @@ def test_symmetry(name):
     np.testing.assert_allclose(slope, (value[1] - 0.5) / 1e-7, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INSIDE)
 def test_one_side_stays_empty_and_its_mirror_full(name):
     x = np.array([0.0, -1e-30, -1.0, -1e30])

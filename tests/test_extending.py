@@ -35,6 +35,7 @@ def fisheye(angle: float = 1.2, **kwargs) -> jr.Camera:
 
 
 class TestCamera:
+    @pytest.mark.slow
     def test_points_lie_where_the_model_says(self):
         camera = jr.Camera(jnp.eye(3), jnp.zeros(3), Fisheye(jnp.asarray(np.pi / 2)))
         angles, around = np.linspace(0, 1.5, 7), 0.7
@@ -225,6 +226,7 @@ class TestReflection:
     direction = np.array([0.36, 0.48, 0.8])
     lights = jr.make_lights(0.2, [(direction, (0.7, 0.5, 0.3))], reflection=toon)
 
+    @pytest.mark.slow
     def test_by_face(self):
         image = jr.render(self.mesh, self.camera, self.lights, image_size=SIZE)
         screen = jr.ScreenMesh(jr.project(self.mesh.vertices, self.camera), self.mesh.faces)
@@ -235,6 +237,7 @@ class TestReflection:
         assert len(np.unique(steps[face[face >= 0]])) > 1
         np.testing.assert_allclose(image.rgb[face >= 0], want[face >= 0], atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shading", ["flat", "phong"])
     def test_both_rasterisers_call_it(self, shading):
         soft = jr.Soft(sigma=1e-8, gamma=1e-6)

@@ -92,6 +92,7 @@ def test_colours_of_cases(cases):
     np.testing.assert_allclose(color_at(mesh, 0.3, 0.6), 20000 / 65535, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_textures_of_cases(cases):
     mesh = io.load_mesh(cases.path("wrap_clamp.glb"))
     assert mesh.texture.wrap == "clamp"

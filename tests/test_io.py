@@ -338,6 +338,7 @@ def test_normalize():
     assert np.allclose(kept, [[0, -1, 0], [0, 1, 0]])
 
 
+@pytest.mark.slow
 def test_normalize_gradient(x64):
     mesh = shapes.icosphere(0)
     start = mesh.vertices + jnp.asarray(RNG.random((12, 3)))

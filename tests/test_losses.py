@@ -211,6 +211,7 @@ def test_against_numpy(reduction):
         np.testing.assert_allclose(values, want, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_winding_does_not_matter():
     turned = FACES.copy()
     turned[1::2] = turned[1::2, ::-1]
@@ -437,6 +438,7 @@ def test_padded_topologies():
 # --- bad input --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -58,10 +58,12 @@ def channel_last(array: np.ndarray) -> np.ndarray:
 class TestRasterFiles:
     """The rule itself, on the ancestor's own face maps: every case, all faces that are stable."""
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     def test_float64(self, golden):
         self.check(golden, np.float64, "_f64", 1e-6, {"rgb": 1e-3, "depth": 4e-4})
 
+    @pytest.mark.slow
     def test_float32(self, golden):
         self.check(golden, np.float32, "", FLOAT32["gradient"], FLOAT32)
 
@@ -486,6 +488,7 @@ class TestRule:
         assert (pull_of_pixel(corners, row=31, column=31) == 0).all()
         assert (pull_of_pixel(corners, row=14, column=30, wanted=-1) == 0).all()
 
+    @pytest.mark.slow
     def test_faces_from_behind_count_as_turned(self):
         corners = [[-0.9, -0.1, 2.0], [-0.6, -0.1, 2.0], [-0.75, 0.3, 2.0]]
         moved = pull_of_pixel(corners, row=14, column=30)
@@ -722,6 +725,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             jr.nmr_gradient(image, self.seen, self.screen, eps=eps)
 
+    @pytest.mark.slow
     def test_wrong_structs(self):
         with pytest.raises(ValueError, match="rasterize_hard"):
             jr.nmr_gradient(jnp.ones((4, 5)), self.screen, self.seen)

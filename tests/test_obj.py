@@ -434,6 +434,7 @@ def test_w_without_a_colour_is_dropped(tmp_path):
     assert "ignores w of vertices" in load(write_obj(tmp_path, text.format(2)))[1]
 
 
+@pytest.mark.slow
 def test_which_colours_win(tmp_path):
     """Pictures, then colours of vertices that are not all white, then those of materials."""
 

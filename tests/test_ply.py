@@ -89,6 +89,7 @@ def test_cases(cases):
     np.testing.assert_allclose(areas(mesh), [0.15, 0.15], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hole_bool", "mirrored", "ngon2", "planar_quad", "text"])
 def test_blender_scenes_against_cycles(cases, name):
     """PLY has no materials: there the mask counts."""

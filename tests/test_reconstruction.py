@@ -194,6 +194,7 @@ def test_two_processes_do_what_one_does(dataset, folder, straight):
     assert_same_start(folder / "two", straight)
 
 
+@pytest.mark.slow
 def test_log_and_settings(straight):
     lines = logged(straight)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
@@ -225,6 +226,7 @@ def test_testing_writes_a_table_meshes_and_pictures(dataset, straight, capsys):
         test.main(dataset, straight, views=5)
 
 
+@pytest.mark.slow
 def test_a_started_run_is_not_overwritten(dataset, straight, folder):
     import train
     from model import Config

@@ -113,6 +113,7 @@ class TestPicture:
         alpha = jr.render(mesh, view, image_size=(256, 256)).alpha
         np.testing.assert_array_equal(np.asarray(alpha) > 0.5, picture.min(-1) != 255)
 
+    @pytest.mark.slow
     def test_teapot_depth(self, golden):
         """Its reference of the depth: scaled to 0 for the least, also where nothing is, and 1."""
         mesh = jr.normalize(jr.load_mesh(golden.path("meshes/teapot.obj")))

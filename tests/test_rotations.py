@@ -307,6 +307,7 @@ def test_finite_for_any_finite_input(dtype, request):
             assert np.isfinite(leaf).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

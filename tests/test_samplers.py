@@ -119,6 +119,7 @@ def test_soft_gradient(kind):
     check_grads(loss, floats, order=1, modes=["rev"], eps=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shading", "rasterizer"),
     [("phong", None), *((name, jr.Soft(sigma=1e-3, gamma=1e-2)) for name in ("none", "phong"))],
@@ -140,6 +141,7 @@ def test_a_tinted_white_picture_is_vertex_colours(rasterizer, shading):
     np.testing.assert_allclose(rgb(white), rgb(jr.VertexColors(colors)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bake_tint():
     ball = jr.shapes.icosphere(1)
     colors = jnp.asarray(np.random.default_rng(3).random((42, 3)), jnp.float32)
@@ -152,6 +154,7 @@ def test_bake_tint():
         np.testing.assert_allclose(*map(jax.tree.leaves, (got, want)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_padding_and_vmap():
     tint = jnp.asarray(np.random.default_rng(4).random((3, 3)), jnp.float32)
     other = jnp.concatenate([FACES, FACES[:, ::-1]])

@@ -298,6 +298,7 @@ def test_body_is_a_person():
     assert places[place("head"), 1] > 0.5 > 0 > places[place("left ankle"), 1]
 
 
+@pytest.mark.slow
 def test_body_weights_and_regressor():
     model = skinning.procedural_body()
     weights, regressor = np.asarray(model.weights), np.asarray(model.joint_regressor)
@@ -597,6 +598,7 @@ def test_bad_input(call, message):
         call(some_model())
 
 
+@pytest.mark.slow
 def test_not_finite_inside_jit():
     model, (pose, *_) = some_model(), some_motion()
     assert np.isnan(skin(model, pose.at[-1].set(jnp.nan))).all()

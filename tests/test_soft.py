@@ -952,6 +952,7 @@ class TestHostile:
         numbers = self.numbers | {"sigma": np.float32(1e-30)}
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
+    @pytest.mark.slow
     def test_nan_vertices_lose_their_faces_only(self):
         corners = soup(3, 12)[0].reshape(-1, 3, 3)
         bad, gone = corners.copy(), corners.copy()

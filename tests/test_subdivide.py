@@ -67,6 +67,7 @@ def subdivided_slowly(vertices, faces):
     return np.array(vertices), np.array(finer)
 
 
+@pytest.mark.slow
 def test_vertices_and_faces():
     mesh = ball()
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)

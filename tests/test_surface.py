@@ -47,6 +47,7 @@ def test_normals_of_mixed_faces_are_those_of_the_right_ball(share):
     np.testing.assert_array_equal(np.sort(oriented.faces), np.sort(faces))
 
 
+@pytest.mark.slow
 def test_faces_that_share_places_alone_are_neighbours():
     ball = uneven_ball()
     corners = ball.vertices[some_turned(ball.faces)].reshape(-1, 3)

@@ -144,6 +144,7 @@ def test_hostile_numbers_give_finite_ones(name, dtype):
     assert np.isfinite([values, slopes]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["probabilistic", "einstein", "hamacher(0.5)", "dombi(2)"])
 def test_slopes_at_an_opaque_pixel_keep_their_digits(name):
     # In float32 alpha is here within 10 and 1000 eps of 1, so 1 - alpha has few digits.

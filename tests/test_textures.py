@@ -274,6 +274,7 @@ def test_no_nan_for_no_face(kind):
         assert leaf.dtype == jax.dtypes.float0 or not leaf.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_far_coordinates(kind):
     texture = textures()[kind]

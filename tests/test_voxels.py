@@ -138,6 +138,7 @@ class TestAgainstByHand:
         grid = voxelize(vertices, BALL.faces, resolution=resolution)
         np.testing.assert_array_equal(grid, by_hand(vertices, BALL.faces, resolution))
 
+    @pytest.mark.slow
     def test_a_box_with_three_sides(self):
         low, high = np.array([-0.5, -1.0, -0.4]), np.array([0.75, 1.0, 0.5])
         vertices = turned_ball(2)
@@ -166,6 +167,7 @@ class TestAgainstByHand:
 
 
 class TestWhatItMeans:
+    @pytest.mark.slow
     def test_volume_of_a_ball(self):
         ball = jr.shapes.icosphere(3, radius=0.4)
         filled = voxelize(ball.vertices, ball.faces, resolution=32).mean()
@@ -204,6 +206,7 @@ class TestWhatItMeans:
             expected[tuple(np.floor(vertices[face]).astype(int).T)] = True
             np.testing.assert_array_equal(grid, expected)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("far", [1e6, 1e30])
     def test_a_face_far_larger_than_the_grid(self, far):
         vertices = np.array([[0.1, -far, -far], [0.1, far, -far], [0.1, 0, far]], np.float32)
@@ -259,6 +262,7 @@ class TestTransforms:
         gradients = jax.grad(loss, (0, 1))(BALL.vertices, 0.5)
         assert all((np.asarray(gradient) == 0).all() for gradient in gradients)
 
+    @pytest.mark.slow
     def test_bad_faces_are_left_out_inside_jit(self):
         vertices = turned_ball(5)
         vertices[3], vertices[7] = [np.nan, 0, 0], [0, np.inf, 0]
