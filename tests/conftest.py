@@ -138,6 +138,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Notes whether all tests of all files are about to run."""
     collected = {item.path for item in session.items}
     whole = not any("::" in argument for argument in session.config.args)
+    whole = whole and not session.config.getoption("collectonly")
     chosen = {session.config.getoption(name, None) for name in ("keyword", "markexpr", "lf")}
     files = set(Path(__file__).parent.glob("test_*.py"))
     # What takes long compares no golden data of its own.
