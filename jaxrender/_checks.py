@@ -143,6 +143,20 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     return height, width
 
 
+def check_anti_aliasing(anti_aliasing: Any) -> int:
+    """Returns how many samples a pixel has along each axis.
+
+    Raises:
+        ValueError: it is not a whole number from 1.
+    """
+    if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
+        raise ValueError(
+            f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
+            "Pass 1 for none, or for example 2."
+        )
+    return int(anti_aliasing)
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
     """Returns `value` if it is one of the choices.
 

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 Cull = Literal["none", "back", "front"]
 Shading = Literal["flat", "gouraud", "phong", "none"]
 Encoding = Literal["display", "linear"]
+# In the order that `UVTexture.samplers` counts.
 Wrap = Literal["repeat", "clamp", "mirror"]
 Filter = Literal["linear", "nearest"]
 Reduction = Literal["sum", "mean"]
@@ -42,7 +43,8 @@ TConormName = Literal[
     "dombi",
     "schweizer_sklar",
 ]
-AlphaAggregation = Literal["hard", "sum", "prod"] | TConormName
+SoftRasAlpha = Literal["hard", "sum", "prod"]
+AlphaAggregation = SoftRasAlpha | TConormName
 
 CULLS = get_args(Cull)
 SHADINGS = get_args(Shading)
@@ -50,4 +52,6 @@ ENCODINGS = get_args(Encoding)
 WRAPS = get_args(Wrap)
 FILTERS = get_args(Filter)
 DISTANCES = get_args(Distance)
+AGGREGATES_RGB = (*get_args(ColorAggregation), None)
+AGGREGATES_ALPHA = get_args(SoftRasAlpha)
 REDUCTIONS = get_args(Reduction)

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from jaxrender._camera import check_camera, project
 from jaxrender._checks import (
+    check_anti_aliasing,
     check_array,
     check_choice,
     check_depth_range,
@@ -115,11 +116,7 @@ def _check_scene(
         )
     height, width = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
-    if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
-        raise ValueError(
-            f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
-            "Pass 1 for none, or for example 2."
-        )
+    anti_aliasing = check_anti_aliasing(anti_aliasing)
     hint = "Pass one mesh."
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), hint=hint)
     faces = check_array("mesh.faces", mesh.faces, ("F", 3), kind="int", hint=hint)
@@ -136,7 +133,7 @@ def _check_scene(
         positions = project(jnp.where(finite, vertices, 0), camera, image_size=(height, width))
         vertices = jnp.where(finite, positions, jnp.nan)
     near, far = check_depth_range(near, far, perspective=perspective, dtype=vertices.dtype)
-    size = height * int(anti_aliasing), width * int(anti_aliasing)
+    size = height * anti_aliasing, width * anti_aliasing
     screen = ScreenMesh(vertices, faces.astype(jnp.int32), perspective)
     return screen, View(near, far, size, cull, perspective)
 

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._camera import check_camera, project, viewpoint
 from jaxrender._checks import (
+    check_anti_aliasing,
     check_array,
     check_background,
     check_choice,
@@ -218,11 +219,7 @@ def _check_scene(
     """Returns vertices, faces, camera, view, and all else that says how to rasterise them."""
     image_size = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
-    if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
-        raise ValueError(
-            f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
-            "Pass 1 for none, or for example 2."
-        )
+    anti_aliasing = check_anti_aliasing(anti_aliasing)
     if not isinstance(mesh, Mesh):
         raise ValueError(
             f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
@@ -245,7 +242,7 @@ def _check_scene(
         warn_out_of_range(depth, faces, near, far, stacklevel=3)
     options = {
         "rasterizer": _check_rasterizer(rasterizer, far, vertices.dtype),
-        "anti_aliasing": int(anti_aliasing),
+        "anti_aliasing": anti_aliasing,
     }
     return vertices, faces, camera, View(near, far, image_size, cull, perspective), options
 

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 
 from jaxrender._shading import Lighting
 from jaxrender._textures import Texture, as_texture
+from jaxrender._textures.base import columns_of
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender.ops.soft.structs import Shader
 
@@ -53,7 +54,7 @@ def surface_of(
     # Light the colours of the corners, where that is all.
     colors = kind.corner_colors(faces)
     if colors is not None and lighting is not None and at_corners:
-        values = (_channels(colors), _channels(lighting.varyings), list(lighting.uniforms))
+        values = (columns_of(colors), columns_of(lighting.varyings), list(lighting.uniforms))
         colors, constant = jnp.stack(lighting.lit(*values), -1), constant and lighting.constant
         lighting = None
 
@@ -107,11 +108,6 @@ def _inputs_of(texture: Texture, faces: jax.Array, dtype: DTypeLike) -> _Inputs:
     if table is None:
         index = jnp.zeros((count, 0), jnp.int32)
     return _Inputs(varyings, jnp.zeros(0, dtype) if uniforms is None else uniforms, table, index)
-
-
-def _channels(values: jax.Array) -> list[jax.Array]:
-    """The numbers of the last axis, one by one."""
-    return [values[..., k] for k in range(values.shape[-1])]
 
 
 class _Steps(NamedTuple):

@@ -26,6 +26,8 @@ from jaxrender._checks import (
     warn_out_of_range,
 )
 from jaxrender._choices import (
+    AGGREGATES_ALPHA,
+    AGGREGATES_RGB,
     CULLS,
     DISTANCES,
     AlphaAggregation,
@@ -55,8 +57,6 @@ from jaxrender.ops.soft.structs import (
 from jaxrender.ops.view import View
 from jaxrender.tconorms import TCONORMS, TConorm, maximum
 
-AGGREGATES_RGB = ("hard", "softmax", None)
-AGGREGATES_ALPHA = ("hard", "sum", "prod")
 LEAST = 1e-30  # what a traced `sigma`, a depth range and `gamma` times it count as at least
 LEAST_SHARE = 1e-15  # of a pixel, to have a depth: the square of its inverse is finite
 FLAT = 1e-3  # the least range of depths, in depths; that times `gamma` is a float32's last digit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxrender import distributions
+from jaxrender import _choices, distributions
 from jaxrender.distributions import DISTRIBUTIONS, gamma, reverse
 
 # Each cdf by SciPy; those that it lacks by their textbook formula.
@@ -175,3 +176,7 @@ def test_the_same_argument_gives_the_same_object():
 def test_gamma_names_a_wrong_shape(p):
     with pytest.raises(ValueError, match=r"`p` must be from 0\.001 to 100, got"):
         gamma(p)
+
+
+def test_type_checkers_know_every_name():
+    assert set(typing.get_args(_choices.Distribution)) == set(distributions.DISTRIBUTIONS)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrender import tconorms
+from jaxrender import _choices, tconorms
 from jaxrender.tconorms import TCONORMS, TConorm
 
 # Klement, Mesiar and Pap give each family as the T-norm T(x, y) with S(a, b) = 1 - T(1 - a, 1 - b).
@@ -222,3 +223,7 @@ def test_the_same_argument_gives_the_same_object():
 def test_a_wrong_parameter_is_named(family, p, hint):
     with pytest.raises(ValueError, match=rf"`p` must be from .* to .*, got {p:g}\. .*{hint}"):
         getattr(tconorms, family)(p)
+
+
+def test_type_checkers_know_every_name():
+    assert set(typing.get_args(_choices.TConormName)) == set(tconorms.TCONORMS)

@@ -17,6 +17,7 @@ from jaxrender._choices import Shading
 from jaxrender._shading.lights import make_lights
 from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
 from jaxrender._shading.reflection import is_behind, light_points, reflect
+from jaxrender._textures.base import columns_of
 from jaxrender._types import Lights, Mesh
 from jaxrender._vectors import unit3
 from jaxrender.ops.deterministic import gather
@@ -127,8 +128,8 @@ def lit_at(
     """Colours `[..., C]` in that light at points on faces, see `sample_texture`."""
     own = jnp.clip(face, 0, lighting.varyings.shape[0] - 1)
     here = (gather(lighting.varyings, own) * barycentrics[..., None]).sum(-2)
-    parts, varyings = ([part[..., c] for c in range(part.shape[-1])] for part in (colors, here))
-    return jnp.stack(lighting.lit(parts, varyings, list(lighting.uniforms)), axis=-1)
+    lit = lighting.lit(columns_of(colors), columns_of(here), list(lighting.uniforms))
+    return jnp.stack(lit, axis=-1)
 
 
 def _multiply_and_add(colors: list, varyings: list, uniforms: list) -> list:

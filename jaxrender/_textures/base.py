@@ -23,6 +23,11 @@ T = TypeVar("T", bound="Texture")
 Columns = list[jax.Array]
 
 
+def columns_of(rows: jax.Array) -> Columns:
+    """The numbers of the last axis, one by one."""
+    return [rows[..., k] for k in range(rows.shape[-1])]
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
 class Texture:
     """What colour each face has where: the class that all kinds of texture derive from.

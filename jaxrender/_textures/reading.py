@@ -14,8 +14,6 @@ import numpy as np
 
 from jaxrender._choices import FILTERS, WRAPS
 
-# What `UVTexture.samplers` counts: how a picture goes on outside [0, 1], and how it is read.
-
 
 def texel_taps(first: jax.Array, w0: jax.Array, w1: jax.Array, side: int) -> tuple[list, list]:
     """The row of the one texel at barycentrics `w0`, `w1` of a face, and its weight 1.

@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxrender._checks import check_choice
 from jaxrender._choices import ENCODINGS, Encoding
-from jaxrender._textures.base import Texture, White
+from jaxrender._textures.base import Texture, White, columns_of
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender._types import Mesh
 from jaxrender.ops import deterministic
@@ -61,7 +61,7 @@ def sample_texture(
             color = _blend(table, rows, weights)
         if not points.program.has_color:
             return color
-        texel = [color[..., c] for c in range(color.shape[-1])]
+        texel = columns_of(color)
 
     # Make colours of it, and none where there is no face.
     colors = points.program.color(texel, points.varyings, points.uniforms)
@@ -115,15 +115,10 @@ def _points(
     return _Points(
         program_of(texture),
         seen,
-        _columns(own),
-        [] if varyings is not None and not varyings.shape[-1] else _columns(here),
+        columns_of(own),
+        [] if varyings is not None and not varyings.shape[-1] else columns_of(here),
         [] if uniforms is None else list(uniforms),
     )
-
-
-def _columns(rows: jax.Array) -> list[jax.Array]:
-    """The numbers of the last axis, one by one."""
-    return [rows[..., k] for k in range(rows.shape[-1])]
 
 
 def _read(texture: Texture, points: _Points) -> tuple[jax.Array, jax.Array, jax.Array]:
