@@ -26,6 +26,7 @@ from jaxrender._camera import (
 )
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
+from jaxrender._framing import camera_lights, depth_range, frame, turntable
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
@@ -81,11 +82,14 @@ __all__ = [
     "Texture",
     "UVTexture",
     "VertexColors",
+    "camera_lights",
     "camera_position",
+    "depth_range",
     "distort",
     "distributions",
     "face_normals",
     "fitting",
+    "frame",
     "from_opencv",
     "from_opengl",
     "io",
@@ -120,6 +124,7 @@ __all__ = [
     "tconorms",
     "to_display",
     "to_linear",
+    "turntable",
     "undistort",
     "undistorted_camera",
     "vertex_normals",

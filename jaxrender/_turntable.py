@@ -1,6 +1,6 @@
 """Frames of a camera that goes around a mesh, for the command line.
 
-Mesh files are right-handed and are drawn so, with `y` up and their front on the +z side.
+Mesh files are right-handed and are drawn so, with their front on the +z side where y is up.
 Shape legend: `N` frames, `H, W` image.
 """
 
@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._camera import look_at, orthographic, perspective, points_from_angles
 from jaxrender._choices import Cull, Shading
+from jaxrender._framing import UpAxis, camera_lights, depth_range, frame
 from jaxrender._render import render
-from jaxrender._shading import face_normals, make_lights, vertex_normals
+from jaxrender._shading import face_normals, vertex_normals
 from jaxrender._textures import FaceTexels, VertexColors
-from jaxrender._types import Camera, Hard, Lights, Mesh, Soft
+from jaxrender._types import Hard, Lights, Mesh, Soft, static, struct
 
 
-class Framing(NamedTuple):
-    """Where the camera goes around; traced."""
+@struct
+class View:
+    """Where the camera goes around, in the words of `frame`."""
 
-    centre: np.ndarray  # [3] scene units, of the bounding box
-    radius: float  # scene units, of the sphere there that holds the mesh
-    distance: float  # scene units
-    elevation: float  # degrees
-    fov: float  # degrees, vertical
+    elevation: float = 20.0  # degrees
+    fov: float = 40.0  # degrees, vertical
+    distance: float | None = None  # scene units; None fills the picture
+    at: jax.Array | None = None  # [3]; None is the middle of the mesh
+    parallel: bool = static(default=False)
+    up: UpAxis = static(default="y")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,47 +41,47 @@ class Style:
 
     show: str = "rgb"
     size: tuple[int, int] = (256, 256)
-    orthographic: bool = False
     transparent: bool = False
     anti_aliasing: int = 2
     cull: Cull = "none"
     shading: Shading = "phong"
 
 
-def frame_mesh(
-    mesh: Mesh, size: tuple[int, int], *, distance: float | None, elevation: float, fov: float
-) -> Framing:
-    """Aims at the middle of the mesh; without a distance its sphere fills the picture."""
-    points = np.asarray(mesh.vertices, np.float64)[np.asarray(mesh.faces)].reshape(-1, 3)
-    centre = (points.min(0) + points.max(0)) / 2
-    radius = float(np.linalg.norm(points - centre, axis=-1).max()) or 1.0
-    if distance is None:
-        height, width = size
-        slope = math.tan(math.radians(fov / 2)) * min(1.0, width / height)
-        distance = radius / math.sin(math.atan(slope))
-    return Framing(centre, radius, distance, elevation, fov)
-
-
 @functools.partial(jax.jit, static_argnames="style")
 def draw_frame(
     mesh: Mesh,
-    framing: Framing,
+    view: View,
     azimuth: jax.Array,
+    lights: Lights | Mapping[str, float],
     background: Any,
     rasterizer: Hard | Soft,
     *,
     style: Style,
 ) -> jax.Array:
-    """One picture: `[H, W, 3]` colour, `[H, W]` coverage, or `[H, W, 2]` depth and coverage."""
-    camera = _camera(framing, azimuth, style)
+    """One picture: `[H, W, 3]` colour, `[H, W]` coverage, or `[H, W, 2]` depth and coverage.
+
+    Lights stand still, or, if only numbers for `camera_lights` are given, beside the camera.
+    """
+    camera = frame(
+        mesh,
+        azimuth,
+        view.elevation,
+        distance=view.distance,
+        at=view.at,
+        fov=view.fov,
+        parallel=view.parallel,
+        image_size=style.size,
+        up=view.up,
+    )
+    near, far = depth_range(mesh, camera)
     draw = functools.partial(
         render,
         mesh,
         camera,
-        _lights(camera),
+        lights if isinstance(lights, Lights) else camera_lights(camera, **lights),
         image_size=style.size,
-        near=jnp.maximum(framing.distance - 1.01 * framing.radius, 1e-3 * framing.radius),
-        far=None if style.show == "depth" else framing.distance + 1.01 * framing.radius,
+        near=near,
+        far=None if style.show == "depth" else far,
         anti_aliasing=style.anti_aliasing,
         cull=style.cull,
         shading=style.shading,
@@ -100,24 +102,6 @@ def draw_frame(
             covered = jnp.maximum(seen, 1e-3)
         return jnp.concatenate([image.rgb / covered[..., None], image.alpha[..., None]], axis=-1)
     return image.rgb
-
-
-def _camera(framing: Framing, azimuth: jax.Array, style: Style) -> Camera:
-    # Take the direction of growing elevation as up: it is never parallel to the view.
-    eye = points_from_angles(framing.distance, framing.elevation, azimuth)
-    up = points_from_angles(1.0, framing.elevation + 90, azimuth)
-    height, width = style.size
-    if style.orthographic:
-        projection = orthographic(2 * framing.radius / min(1.0, width / height))
-    else:
-        projection = perspective(framing.fov)
-    return look_at(framing.centre + eye, framing.centre, up, projection=projection)
-
-
-def _lights(camera: Camera) -> Lights:
-    """A key light over the camera's left shoulder and a weak one from its right."""
-    key, fill = jnp.asarray([[-0.5, 0.6, -0.62], [0.8, 0.1, -0.6]]) @ camera.rotation
-    return make_lights(0.25, [(key, 0.65), (fill, 0.15)], specular=0.2, shininess=40.0)
 
 
 def show_normals(mesh: Mesh, shading: Shading) -> Mesh:

@@ -6,25 +6,28 @@ Errors are one line on stderr; the exit code is 2 for a wrong option and 1 for a
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender import __version__, io, shapes
+from jaxrender import io
+from jaxrender._camera import points_from_angles
+from jaxrender._depth_files import DEPTHS
 from jaxrender._formats.raw import optional
-from jaxrender._images import ANIMATIONS, PICTURES, read_rgb
+from jaxrender._framing import TURNS
+from jaxrender._images import ANIMATIONS, read_rgb
+from jaxrender._options import COLORS, ONLY_DEPTH, SHAPES, STRENGTH, TURN, parser
 from jaxrender._report import report
+from jaxrender._shading import make_lights
 from jaxrender._surface import split_creases
-from jaxrender._turntable import Style, draw_frame, frame_mesh, show_depth, show_normals
-from jaxrender._types import Hard, Mesh, Soft
+from jaxrender._turntable import Style, View, draw_frame, show_depth, show_normals
+from jaxrender._types import Hard, Lights, Mesh, Soft
 
 __all__ = ["main"]
 
@@ -33,31 +36,12 @@ def __dir__() -> list[str]:
     return __all__
 
 
-SHAPES: dict[str, Callable[[], Mesh]] = {
-    "cube": shapes.cube,
-    "icosphere": shapes.icosphere,
-    "plane": shapes.plane,
-    "teapot": shapes.teapot,
-    "torus": shapes.torus,
-}
-COLORS = {
-    "black": (0.0, 0.0, 0.0),
-    "gray": (0.5, 0.5, 0.5),
-    "white": (1.0, 1.0, 1.0),
-    "red": (1.0, 0.0, 0.0),
-    "green": (0.0, 0.5, 0.0),
-    "blue": (0.0, 0.0, 1.0),
-    "yellow": (1.0, 1.0, 0.0),
-    "cyan": (0.0, 1.0, 1.0),
-    "magenta": (1.0, 0.0, 1.0),
-}
 NEARLY_WHITE = 0.98
-TURN = 36  # frames of a turntable, unless told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = parser(_info, _render).parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -84,192 +68,6 @@ def _fail(code: int, message: str) -> int:
     return code
 
 
-# The options
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"jaxrender: error: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="jaxrender", description="Renders triangle meshes.")
-    parser.add_argument("--version", action="version", version=f"jaxrender {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    mesh = f"a mesh file (OBJ, PLY, STL, OFF, GLB) or one of {', '.join(SHAPES)}"
-
-    info = commands.add_parser("info", help="say what is in a mesh")
-    info.add_argument("mesh", metavar="MESH", help=mesh)
-    info.set_defaults(command=_info)
-
-    render = commands.add_parser(
-        "render",
-        help="draw a mesh",
-        description="Draws a mesh. The camera looks at the middle of its bounding box.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    render.add_argument("mesh", metavar="MESH", help=mesh)
-    _add_output_options(render)
-    _add_camera_options(render)
-    _add_drawing_options(render)
-    render.set_defaults(command=_render)
-    return parser
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("output").add_argument
-    add(
-        "-o",
-        "--output",
-        type=_output,
-        required=True,
-        metavar="PATH",
-        help="a picture (.png, .jpg, ...) or a turntable (.gif, .mp4)",
-    )
-    add("--size", type=_size, default="256x256", metavar="N|HxW", help="pixels")
-    add(
-        "--frames",
-        type=_positive(int),
-        metavar="N",
-        help=f"turn the camera once around, in N frames; several of a picture are numbered "
-        f"(default: {TURN} for .gif and .mp4, 1 for a picture)",
-    )
-    add("--fps", type=_positive(float), default=15.0, metavar="N", help="frames per second")
-    add("--quiet", action="store_true", default=False, help="show no progress")
-
-
-def _add_camera_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("camera").add_argument
-    add(
-        "--azimuth",
-        type=_number,
-        default=30.0,
-        metavar="DEGREES",
-        help="how far around; 0 sees the front (the +z side), 90 the +x side",
-    )
-    add("--elevation", type=_number, default=20.0, metavar="DEGREES", help="how far up")
-    add(
-        "--distance",
-        type=_distance,
-        default="fit",
-        metavar="UNITS",
-        help="from the middle; 'fit' fills the picture with the bounding sphere",
-    )
-    add("--fov", type=_fov, default=40.0, metavar="DEGREES", help="vertical field of view")
-    add("--orthographic", action="store_true", default=False, help="parallel projection, fitted")
-    add("--up", choices=("y", "z"), default="y", help="which of the mesh's axes is up")
-
-
-def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("drawing").add_argument
-    add(
-        "--show",
-        choices=("rgb", "alpha", "depth", "normals"),
-        default="rgb",
-        help="colour; coverage; depth, from 1 at the nearest point of all frames to 0 at the "
-        "farthest; normals n in world space as (n + 1) / 2",
-    )
-    add(
-        "--shading",
-        choices=("flat", "gouraud", "phong", "none"),
-        default="phong",
-        help="how light is spread over a face",
-    )
-    add(
-        "--crease",
-        type=_number,
-        default=40.0,
-        metavar="DEGREES",
-        help="gouraud and phong keep edges sharper than this sharp",
-    )
-    add(
-        "--background",
-        metavar="COLOR",
-        help=f"{', '.join(COLORS)}, transparent (.png only), #rrggbb, r,g,b from 0 to 1, "
-        "or a picture file (default: white; gray behind a white mesh that is not shaded)",
-    )
-    add(
-        "--anti-aliasing", type=_positive(int), default=2, metavar="N", help="N x N samples a pixel"
-    )
-    add("--cull", choices=("none", "back", "front"), default="none", help="leave out a side")
-    add(
-        "--rasterizer",
-        choices=("hard", "soft"),
-        default="hard",
-        help="show the nearest face, or SoftRas's blend of all",
-    )
-    add(
-        "--sigma",
-        type=_positive(float),
-        default=1e-5,
-        metavar="S",
-        help="blur of the soft one, in squared half picture heights",
-    )
-    add(
-        "--gamma",
-        type=_positive(float),
-        default=1e-4,
-        metavar="G",
-        help="how much of what is behind shows through in it, from 1e-5 or so to 1",
-    )
-
-
-def _output(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in PICTURES + ANIMATIONS:
-        formats = ", ".join(PICTURES + ANIMATIONS)
-        raise argparse.ArgumentTypeError(f"cannot write {text!r}: the name must end in {formats}")
-    return path
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise argparse.ArgumentTypeError(f"expected N or HxW in pixels, got {text!r}")
-    return sides[0], sides[-1]
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
-    return value
-
-
-def _positive(kind: Callable[[float], Any]) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = _number(text)
-        if value <= 0 or kind(value) != value:
-            noun = "whole number" if kind is int else "number"
-            raise argparse.ArgumentTypeError(f"expected a positive {noun}, got {text!r}")
-        return kind(value)
-
-    return parse
-
-
-def _distance(text: str) -> float | str:
-    return text if text == "fit" else _positive(float)(text)
-
-
-def _fov(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < 180:
-        raise argparse.ArgumentTypeError(f"expected degrees between 0 and 180, got {text!r}")
-    return value
-
-
-# The commands
-
-
 def _info(options: argparse.Namespace) -> None:
     """Prints what is in a mesh."""
     mesh = _load(options.mesh)
@@ -283,8 +81,9 @@ def _render(options: argparse.Namespace) -> None:
     suffix = options.output.suffix.lower()
     asked = getattr(options, "background", None)
     transparent = asked == "transparent"
-    if transparent and suffix != ".png":
-        raise _UsageError("argument --background: transparent needs a .png file")
+    raw = _wants_raw(options, suffix)
+    if transparent and (suffix != ".png" or raw):
+        raise _UsageError("argument --background: transparent needs a .png file, not of depth")
     if suffix == ".gif" and options.fps > 50:
         raise _UsageError("argument --fps: a .gif shows at most 50 frames per second")
     background = (
@@ -301,15 +100,14 @@ def _render(options: argparse.Namespace) -> None:
                 "a white mesh on white is not seen: pass --shading flat, or another --background",
                 stacklevel=2,
             )
-    if options.up == "z":
-        x, y, z = mesh.vertices.T
-        mesh = dataclasses.replace(mesh, vertices=jnp.stack([x, z, -y], axis=-1))
-    framing = frame_mesh(
-        mesh,
-        options.size,
-        distance=None if options.distance == "fit" else options.distance,
+    at = getattr(options, "at", None)
+    view = View(
         elevation=options.elevation,
         fov=options.fov,
+        distance=None if options.distance == "fit" else options.distance,
+        at=None if at is None else jnp.asarray(at),
+        parallel=options.orthographic,
+        up=options.up,
     )
     shading, rasterizer = options.shading, Hard()
     if options.rasterizer == "soft":
@@ -321,26 +119,52 @@ def _render(options: argparse.Namespace) -> None:
     style = Style(
         show=options.show,
         size=options.size,
-        orthographic=options.orthographic,
         transparent=transparent,
-        anti_aliasing=options.anti_aliasing,
+        anti_aliasing=getattr(options, "anti_aliasing", 1 if raw else 2),
         cull=options.cull,
         shading=shading,
     )
+
+    lights = _lights(options)
 
     # Draw one frame after the other with one compiled program.
     frames = getattr(options, "frames", TURN if suffix in ANIMATIONS else 1)
     azimuths = options.azimuth + 360 / frames * np.arange(frames)
     pictures = [
-        np.asarray(draw_frame(mesh, framing, azimuth, background, rasterizer, style=style))
+        np.asarray(draw_frame(mesh, view, azimuth, lights, background, rasterizer, style=style))
         for azimuth in _progress(azimuths, options.quiet)
     ]
-    if options.show == "depth":
+    if raw:
+        pictures = [picture[..., 0] for picture in pictures]
+    elif options.show == "depth":
         pictures = show_depth(pictures)
     elif options.show == "rgb":
         # Let highlights be as bright as a picture can.
         pictures = [np.clip(picture, 0, 1) for picture in pictures]
-    _write(options.output, pictures, options.fps)
+    _write(options.output, pictures, options.fps, io.save_depth if raw else io.save_image)
+
+
+def _wants_raw(options: argparse.Namespace, suffix: str) -> bool:
+    """Whether depth is written as numbers."""
+    raw = options.raw or suffix in ONLY_DEPTH
+    if raw and options.show != "depth":
+        reason = "--raw" if options.raw else f"a {suffix} file"
+        raise _UsageError(f"argument --show: {reason} is for depth: pass --show depth")
+    if raw and suffix not in DEPTHS:
+        raise _UsageError(f"argument --raw: depth is written to {', '.join(DEPTHS)}")
+    return raw
+
+
+def _lights(options: argparse.Namespace) -> Lights | dict[str, float]:
+    """The lights that stand still, or what those beside the camera are to be like."""
+    if not hasattr(options, "light"):
+        return {"ambient": options.ambient, "specular": options.specular}
+    turn = np.asarray(TURNS[options.up], np.float32)
+    lights = [
+        (points_from_angles(1.0, elevation, azimuth) @ turn, strength[0] if strength else STRENGTH)
+        for azimuth, elevation, *strength in options.light
+    ]
+    return make_lights(options.ambient, lights, specular=options.specular, shininess=40.0)
 
 
 def _is_shape(name: str) -> bool:
@@ -390,7 +214,9 @@ def _progress(azimuths: np.ndarray, quiet: bool) -> Iterable[Any]:
     return tqdm.tqdm(azimuths, desc="rendering", unit="frame")
 
 
-def _write(path: Path, pictures: list[np.ndarray], fps: float) -> None:
+def _write(
+    path: Path, pictures: list[np.ndarray], fps: float, save: Callable[[Path, np.ndarray], None]
+) -> None:
     """Writes one animation, one picture, or numbered pictures, and prints their names."""
     if path.suffix.lower() in ANIMATIONS:
         io.save_animation(path, pictures, fps=fps)
@@ -400,5 +226,5 @@ def _write(path: Path, pictures: list[np.ndarray], fps: float) -> None:
     for number, picture in enumerate(pictures):
         numbered = path.with_stem(f"{path.stem}-{number:0{digits}}")
         target = path if len(pictures) == 1 else numbered
-        io.save_image(target, picture)
+        save(target, picture)
         print(target)

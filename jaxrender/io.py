@@ -20,8 +20,9 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_faces, check_image_size
+from jaxrender._checks import check_array, check_choice, check_image_size
 from jaxrender._choices import ENCODINGS, Encoding
+from jaxrender._depth_files import load_depth, save_depth
 from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
 from jaxrender._formats.convert import (
     blank_texture,
@@ -32,17 +33,20 @@ from jaxrender._formats.convert import (
     warn_of_rounding,
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
+from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
 from jaxrender._textures.bake import bake_cubes, bake_texels
-from jaxrender._types import Mesh, is_padding
+from jaxrender._types import Mesh
 
 __all__ = [
     "bake_cubes",
     "bake_texels",
+    "load_depth",
     "load_image",
     "load_mesh",
     "normalize",
     "save_animation",
+    "save_depth",
     "save_image",
     "save_mesh",
 ]
@@ -273,15 +277,7 @@ def normalize(mesh: Mesh) -> Mesh:
         >>> normalize(cube(10.0)).vertices[0].tolist()
         [-1.0, -1.0, -1.0]
     """
-    vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
-    faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
-
-    # Find the box of the vertices that faces use.
-    corners = jnp.where(is_padding(faces)[:, None], vertices.shape[0], faces)
-    used = jnp.zeros(vertices.shape[0], bool).at[corners].set(True, mode="drop")
-    counts = jnp.isfinite(vertices).all(axis=1) & (used | ~used.any())
-    low = jnp.min(vertices, axis=0, initial=jnp.inf, where=counts[:, None])
-    high = jnp.max(vertices, axis=0, initial=-jnp.inf, where=counts[:, None])
+    vertices, _, low, high = bounding_box(mesh)
     extent = jnp.max(high - low)
     scale = jnp.where(extent > 0, 2 / jnp.where(extent > 0, extent, 1), 1)
     moved = (vertices - low[None]) * scale - (high - low)[None] * scale / 2

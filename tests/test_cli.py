@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import subprocess
 import sys
 import warnings
@@ -13,21 +15,15 @@ import pytest
 pytest.importorskip("imageio", reason="the command line writes pictures with imageio")
 import imageio.v3 as imageio
 
-from jaxrender import shapes
+from jaxrender import io, shapes
 from jaxrender._camera import camera_position, look_at, perspective, points_from_angles
+from jaxrender._framing import camera_lights, frame
 from jaxrender._render import render
 from jaxrender._surface import split_creases
 from jaxrender._textures import VertexColors
-from jaxrender._turntable import (
-    Style,
-    _camera,
-    draw_frame,
-    frame_mesh,
-    show_depth,
-    show_normals,
-)
+from jaxrender._turntable import Style, View, draw_frame, show_depth, show_normals
 from jaxrender._types import Hard, Mesh
-from jaxrender.cli import _background, main
+from jaxrender.cli import _background, _lights, main
 
 FAST = ["--size", "24", "--anti-aliasing", "1"]
 FRONT = ["--azimuth", "0", "--elevation", "0"]
@@ -252,25 +248,83 @@ def test_soft_rasterizer_shows_through_by_gamma(draw):
 
 @pytest.mark.slow
 def test_azimuths_are_those_of_points_from_angles():
-    mesh = shapes.cube()
-    framing = frame_mesh(mesh, (64, 64), distance=5.0, elevation=20.0, fov=40.0)
+    mesh, lights = shapes.cube(), {"ambient": 0.25, "specular": 0.2}
+    view = View(elevation=20.0, fov=40.0, distance=5.0)
     lens = perspective(40.0)
     for azimuth in (0.0, 35.0, 250.0):
         eye = points_from_angles(5.0, 20.0, azimuth)
-        place = camera_position(_camera(framing, jnp.asarray(azimuth), Style()))
+        place = camera_position(frame(mesh, azimuth, 20.0, distance=5.0))
         np.testing.assert_allclose(place, eye, atol=1e-6)
-        image = draw_frame(mesh, framing, azimuth, 0.0, Hard(), style=Style("alpha", (64, 64)))
+        style = Style("alpha", (64, 64))
+        image = draw_frame(mesh, view, azimuth, lights, 0.0, Hard(), style=style)
         wanted = render(mesh, look_at(eye, projection=lens), image_size=(64, 64), anti_aliasing=2)
         np.testing.assert_allclose(image, wanted.alpha, atol=0.26)
         assert np.mean(image != wanted.alpha) < 0.01
 
 
 @pytest.mark.slow
+def test_pictures_are_those_of_frame_and_camera_lights(draw):
+    mesh = shapes.cube()
+    place = {"at": (0.1, 0.2, 0.0), "up": "z", "image_size": (24, 24)}
+    arguments = ["--azimuth", "70", "--elevation", "-15", "--at", "0.1,0.2,0", "--up", "z"]
+    pixels = draw("cube", *arguments, "--shading", "flat")
+    camera = frame(mesh, 70.0, -15.0, **place)
+    image = render(
+        mesh,
+        camera,
+        camera_lights(camera),
+        image_size=(24, 24),
+        background=1.0,
+        shading="flat",
+        near=0.01,
+    )
+    np.testing.assert_allclose(pixels / 255, image.rgb, atol=0.51 / 255)
+
+
+@pytest.mark.slow
+def test_lights_stand_still(draw):
+    """Seen from both sides, a plate is lit only on the side of the light."""
+    arguments = ["--shading", "flat", "--ambient", "0.1", "--specular", "0", *FRONT]
+    lit, dark = (
+        draw("cube", *arguments, "--light", f"{azimuth},0,0.5") for azimuth in ("0", "180")
+    )
+    assert lit[12, 12].tolist() == [153] * 3
+    assert dark[12, 12].tolist() == [26] * 3
+
+
+def test_lights_stand_in_the_world_of_the_mesh():
+    given = {"light": [[0.0, 0.0], [90.0, 0.0, 2.0], [0.0, 90.0]], "ambient": 0.1, "specular": 0.0}
+    lights = _lights(argparse.Namespace(up="z", **given))
+    np.testing.assert_allclose(lights.directions, [[0, -1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(lights.direction_colors[:, 0], [0.65, 2, 0.65])
+
+
+@pytest.mark.slow
+def test_raw_depth(tmp_path, capsys):
+    def write(name, *arguments):
+        path = tmp_path / name
+        command = ["render", "cube", "-o", str(path), "--size", "24", *FRONT, "--distance", "5"]
+        assert main([*command, "--show", "depth", *arguments]) == 0, capsys.readouterr().err
+        return path
+
+    depth = np.load(write("a.npy"))
+    assert depth.dtype == np.float32
+    assert depth.shape == (24, 24)
+    assert depth[12, 12] == pytest.approx(4.5)
+    assert depth[0, 0] == 0
+    counts = imageio.imread(write("a.png", "--raw"))
+    np.testing.assert_array_equal(counts, np.rint(depth * 1000))
+    np.testing.assert_array_equal(io.load_depth(write("a.tif", "--raw")), depth)
+    if importlib.util.find_spec("OpenEXR"):
+        np.testing.assert_array_equal(io.load_depth(write("a.exr")), depth)
+
+
+@pytest.mark.slow
 def test_turntable_turns_once(draw):
     frames = draw("plane", "--azimuth", "10", "--frames", "3", "--quiet", name="turn.gif")
     assert frames.shape == (3, 24, 24, 3)
-    for frame, azimuth in zip(frames, ("10", "130", "250"), strict=True):
-        np.testing.assert_allclose(frame, draw("plane", "--azimuth", azimuth), atol=12)
+    for picture, azimuth in zip(frames, ("10", "130", "250"), strict=True):
+        np.testing.assert_allclose(picture, draw("plane", "--azimuth", azimuth), atol=12)
 
 
 def test_gif_has_36_frames_unless_told_and_shows_progress(tmp_path, capsys):
@@ -295,14 +349,6 @@ def test_mp4(tmp_path, capsys):
     command = ["render", "plane", "-o", str(path), *FAST, "--frames", "3", "--quiet"]
     assert main(command) == 0
     assert path.stat().st_size > 100
-
-
-def test_framing_looks_at_the_middle_of_what_is_drawn():
-    mesh = shapes.cube(2.0)
-    framing = frame_mesh(mesh, (10, 10), distance=None, elevation=0.0, fov=60.0)
-    np.testing.assert_allclose(framing.centre, 0, atol=1e-6)
-    assert framing.radius == pytest.approx(3**0.5)
-    assert framing.distance == pytest.approx(2 * 3**0.5)  # radius / sin(30°)
 
 
 @pytest.mark.slow
@@ -439,6 +485,12 @@ def test_bad_mesh_files(capsys, tmp_path, name, content, message):
         (["render", "cube", "-o", "out.png", "--background", "255,0,0"], "--background: '255,0,0'"),
         (["render", "cube", "-o", "out.gif", "--background", "transparent"], "needs a .png"),
         (["render", "cube", "-o", "out.gif", "--fps", "60"], "at most 50"),
+        (["render", "cube", "-o", "out.npy"], "a .npy file is for depth: pass --show depth"),
+        (["render", "cube", "-o", "out.png", "--raw"], "--raw is for depth"),
+        (["render", "cube", "-o", "out.gif", "--raw", "--show", "depth"], "depth is written to"),
+        (["render", "cube", "-o", "out.png", "--at", "1,2"], "--at: expected three numbers"),
+        (["render", "cube", "-o", "out.png", "--light", "1,x"], "--light: expected numbers"),
+        (["render", "cube", "-o", "out.png", "--ambient", "-1"], "--ambient: expected a number"),
     ],
 )
 def test_bad_options(capsys, arguments, message):

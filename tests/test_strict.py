@@ -291,6 +291,10 @@ def stages(floats, indices):
         "to_display": (jr.to_display, picture),
         "to_linear": (jr.to_linear, picture),
         "points_from_angles": (jr.points_from_angles, angles, angles, angles),
+        "frame": (lambda m, a, e, d: through(jr.frame(m, a, e, distance=d)), mesh, *angles[:3]),
+        "turntable": (lambda m, a: jax.vmap(through)(jr.turntable(m, 2, a)), mesh, angles[0]),
+        "camera_lights": (lambda eye: jr.camera_lights(jr.look_at(eye)), way),
+        "depth_range": (lambda m, eye: jr.depth_range(m, jr.look_at(eye)), mesh, way),
         "camera_position": (lambda *a: jr.camera_position(jr.look_at(*a)), way, way / 2),
         "viewpoint": (lambda *a: jr.viewpoint(jr.look_at(*a)), way, way / 2),
         "project": (lambda v: jr.project(v, camera, image_size=SIZE), vertices),
@@ -409,6 +413,8 @@ def test_files(tmp_path, numbers):
         assert again.vertices.dtype == floats
         traced(lambda mesh: drawn(mesh, jr.look_at((0, 1, -3)), None, jr.Hard()), again)
     picture = np.full((*SIZE, 3), 0.5, floats)
+    io.save_depth(tmp_path / "a.npy", picture[..., 0])
+    assert io.load_depth(tmp_path / "a.npy").dtype == floats
     io.save_image(tmp_path / "a.png", picture)
     io.save_animation(tmp_path / "a.gif", [picture] * 2)
     assert io.load_image(tmp_path / "a.png").dtype == floats
