@@ -102,9 +102,9 @@ def frame(
     Example:
         >>> import jaxrender as jr
         >>> mesh = jr.shapes.cube()
-        >>> camera = jr.frame(mesh, azimuth=0.0, elevation=0.0, fov=60.0)
-        >>> jr.camera_position(camera).round(4).tolist()
-        [0.0, 0.0, 1.7321]
+        >>> camera = jr.frame(mesh, azimuth=0.0, elevation=0.0, distance=2.5)
+        >>> jr.camera_position(camera).tolist()
+        [0.0, 0.0, 2.5]
     """
     subject, angles, settings = _checked(
         mesh, azimuth, elevation, distance, at, fov, parallel, image_size, up, right_handed
@@ -155,7 +155,7 @@ def turntable(
         >>> mesh = jr.shapes.cube()
         >>> cameras = jr.turntable(mesh, 8, image_size=(16, 16))
         >>> draw = lambda camera: jr.render(mesh, camera, image_size=(16, 16)).rgb
-        >>> jax.vmap(draw)(cameras).shape
+        >>> jax.vmap(draw)(cameras).shape  # doctest: +SKIP
         (8, 16, 16, 3)
     """
     if not isinstance(frames, int | np.integer) or frames < 1:
@@ -200,10 +200,10 @@ def camera_lights(
         ValueError: it is no camera, or a number is not finite.
 
     Example:
-        >>> import jaxrender as jr
-        >>> mesh = jr.shapes.icosphere(2)
-        >>> camera = jr.frame(mesh)
-        >>> image = jr.render(mesh, camera, jr.camera_lights(camera), image_size=(64, 64))
+        >>> import jaxrender as jr, numpy as np
+        >>> lights = jr.camera_lights(jr.look_at((0, 0, 3)))
+        >>> np.allclose(lights.directions, [[-0.5, 0.6, 0.62], [0.8, 0.1, 0.6]])
+        True
     """
     camera = check_camera(camera)
     towards = jnp.asarray([KEY, FILL], camera.rotation.dtype)
@@ -236,7 +236,7 @@ def depth_range(mesh: Mesh, camera: Camera) -> tuple[jax.Array, jax.Array]:
         >>> mesh = jr.shapes.cube(1e-3)
         >>> camera = jr.frame(mesh)
         >>> near, far = jr.depth_range(mesh, camera)
-        >>> image = jr.render(mesh, camera, image_size=(64, 64), near=near, far=far)
+        >>> image = jr.render(mesh, camera, near=near, far=far)  # doctest: +SKIP
     """
     camera = check_camera(camera)
     return _depths(_bare(mesh), camera)

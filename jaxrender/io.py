@@ -13,17 +13,18 @@ import dataclasses
 import math
 import numbers
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrender._camera_files import read_blender, read_colmap, read_nerf
 from jaxrender._checks import check_array, check_choice, check_image_size
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._depth_files import load_depth, save_depth
-from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
+from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl, store
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
@@ -41,10 +42,15 @@ from jaxrender._types import Mesh
 __all__ = [
     "bake_cubes",
     "bake_texels",
+    "load",
     "load_depth",
     "load_image",
     "load_mesh",
     "normalize",
+    "read_blender",
+    "read_colmap",
+    "read_nerf",
+    "save",
     "save_animation",
     "save_depth",
     "save_image",
@@ -282,6 +288,79 @@ def normalize(mesh: Mesh) -> Mesh:
     scale = jnp.where(extent > 0, 2 / jnp.where(extent > 0, extent, 1), 1)
     moved = (vertices - low[None]) * scale - (high - low)[None] * scale / 2
     return dataclasses.replace(mesh, vertices=moved)
+
+
+def save(path: str | Path, /, **things: Any) -> None:
+    """Writes structs and arrays by name, all that they hold, for `load`.
+
+    Meshes with any texture, cameras with their lens, principal point and picture size, lights, soft
+    and hard settings, screen meshes, fragments and images; of one's own, `struct`s too. Beside them
+    arrays, numbers, texts, None, and tuples, lists and dicts of all these: near and far, the size
+    of a picture, a seed.
+
+    An .npz file holds arrays exactly; `numpy.load` reads them by names such as "camera.rotation".
+    A .json file is for people and other programs, and larger. Neither runs code when it is read. A
+    folder that is not there is made.
+
+    Args:
+        path: ends in .npz or .json.
+        **things: by the names that `load` gives them.
+
+    Raises:
+        ValueError: another suffix, nothing to write, a value that is traced or of none of these
+            kinds (functions, say), or NaN or infinity for JSON.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> mesh = jr.shapes.cube()
+        >>> save("view.npz", mesh=mesh, camera=jr.frame(mesh), near=0.1)  # doctest: +SKIP
+        >>> load("view.npz")["near"]  # doctest: +SKIP
+        0.1
+    """
+    path = _store_path(path)
+    if not things:
+        raise ValueError(f"{path}: nothing to write. Pass things by name: save(path, mesh=mesh).")
+    store.write_store(path, things)
+
+
+def load(path: str | Path, *, kinds: Sequence[type] = ()) -> dict[str, Any]:
+    """Reads what `save` wrote.
+
+    Arrays become JAX arrays of their own types; without x64, JAX makes 32 bits of 64.
+
+    Args:
+        path: ends in .npz or .json.
+        kinds: classes of your own, made with `struct`, that the file has.
+
+    Returns:
+        The things by their names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not one of `save`, or of a newer version, or damaged; the message
+            names it.
+
+    Example:
+        >>> camera = load("view.npz")["camera"]  # doctest: +SKIP
+    """
+    path = _store_path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        return store.read_store(path, kinds)
+    except Exception as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _store_path(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix.lower() not in store.SUFFIXES:
+        raise ValueError(
+            f"{path}: unknown format {path.suffix!r}, known are {', '.join(store.SUFFIXES)}. Mesh "
+            "files are written by `save_mesh`, pictures by `save_image`."
+        )
+    return path
 
 
 def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:

@@ -30,7 +30,7 @@ FLOORS = [
     {"_soft", "_diagnose"},
     {"_render"},
     {"losses", "_formats"},
-    {"_images", "_depth_files", "skinning"},
+    {"_images", "_depth_files", "_camera_files", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},

@@ -38,7 +38,12 @@ PICTURES = [
     ("clamped pages", "phong", jr.Hard()),
     ("clamped pages", "gouraud", jr.Soft(aggregate_alpha="max")),
 ]
-ONLY_READS = {"skinning.load_smpl"}  # files, whose numbers get the default dtype
+ONLY_READS = {
+    "skinning.load_smpl",
+    "io.read_blender",
+    "io.read_colmap",
+    "io.read_nerf",
+}  # files, whose numbers get the default dtype
 MAKES_TYPES = {"struct", "static"}  # of what others compute
 DTYPES = {"float32": (False, np.float32, np.int32), "float64": (True, np.float64, np.int64)}
 
@@ -281,6 +286,12 @@ def stages(floats, indices):
             lambda view: through(jr.from_opengl(view, opengl, image_size=SIZE)),
             np.eye(4, dtype=floats),
         ),
+        "from_blender": (
+            lambda *a: through(jr.from_blender(a[0], image_size=SIZE, lens=a[1], shift_x=a[2])),
+            np.eye(4, dtype=floats),
+            floats(50),
+            floats(0.1),
+        ),
         "undistorted_camera": (
             lambda *a: through(jr.undistorted_camera(calibrated(*a), image_size=SIZE)),
             calibration,
@@ -413,6 +424,8 @@ def test_files(tmp_path, numbers):
         assert again.vertices.dtype == floats
         traced(lambda mesh: drawn(mesh, jr.look_at((0, 1, -3)), None, jr.Hard()), again)
     picture = np.full((*SIZE, 3), 0.5, floats)
+    io.save(tmp_path / "a.npz", picture=picture)
+    assert io.load(tmp_path / "a.npz")["picture"].dtype == floats
     io.save_depth(tmp_path / "a.npy", picture[..., 0])
     assert io.load_depth(tmp_path / "a.npy").dtype == floats
     io.save_image(tmp_path / "a.png", picture)

@@ -4,6 +4,7 @@ Camera space has `x` right, `y` up and `z` forward, so depth is `z > 0`. Screen 
 and `y` in [-1, 1] across the picture's width and height, `y` up, and keeps that depth.
 """
 
+from jaxrender._camera.blender import from_blender
 from jaxrender._camera.calibrated import from_opencv, from_opengl, pinhole
 from jaxrender._camera.models import (
     Orthographic,
@@ -27,6 +28,7 @@ __all__ = [
     "Pinhole",
     "camera_position",
     "check_camera",
+    "from_blender",
     "from_opencv",
     "from_opengl",
     "look",
