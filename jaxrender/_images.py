@@ -145,6 +145,12 @@ def save_animation(
     (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
 
 
+def png(path: Path, values: np.ndarray) -> bytes:
+    """A picture of display values as the bytes of a PNG, in 8 bits; `path` is named if it clips."""
+    warn_of_clipping(f"{path}: a picture", [clipped(values)], CLIP_HINT)
+    return _imageio().imwrite("<bytes>", _eight_bit(values), extension=".png", plugin="pillow")
+
+
 def read_pixels(source: Path | bytes) -> np.ndarray:
     """A picture, of a file or its bytes, as floats `[H, W, C]`; see `load_image`."""
     name = f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)

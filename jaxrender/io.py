@@ -15,7 +15,7 @@ import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +24,7 @@ from jaxrender._camera_files import read_blender, read_colmap, read_nerf
 from jaxrender._checks import check_array, check_choice, check_image_size
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._depth_files import load_depth, save_depth
-from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl, store
+from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, ply, stl, store
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
@@ -35,7 +35,7 @@ from jaxrender._formats.convert import (
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._framing import bounding_box
-from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
+from jaxrender._images import load_image, png, read_pixels, read_rgb, save_animation, save_image
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
 
@@ -62,8 +62,63 @@ def __dir__() -> list[str]:
     return __all__
 
 
-FORMATS = (".obj", ".ply", ".stl", ".off", ".glb", ".gltf")
-WRITTEN = (".obj", ".ply", ".stl", ".off", ".glb")
+class _Format(NamedTuple):
+    """How a kind of mesh file is read and written, and what of colours it stores."""
+
+    read: Callable[[Path, Encoding, _Reading], RawMesh]
+    write: Callable[[Path, RawMesh], None]
+    pictures: bool = False
+    tint: bool = False
+    vertex_colors: bool = False
+    face_colors: bool = False
+
+
+class _Reading(NamedTuple):
+    """What of a file is read."""
+
+    colors: bool
+    motion: dict[str, Any]  # of glTF
+
+
+def _read_gltf(path: Path, encoding: Encoding, how: _Reading) -> RawMesh:
+    return gltf.read_gltf(path, read_rgb if how.colors else None, encoding, **how.motion)
+
+
+def _write_gltf(path: Path, raw: RawMesh) -> None:
+    gltf_writer.write_gltf(path, raw, lambda picture: png(path, picture))
+
+
+_GLTF = _Format(
+    _read_gltf, _write_gltf, pictures=True, tint=True, vertex_colors=True, face_colors=True
+)
+FORMATS = {
+    ".obj": _Format(
+        lambda path, encoding, how: obj.read_obj(
+            path, read_pixels if how.colors else None, encoding
+        ),
+        lambda path, raw: obj_writer.write_obj(path, raw, save_image),
+        pictures=True,
+        vertex_colors=True,
+        face_colors=True,
+    ),
+    ".ply": _Format(
+        lambda path, encoding, how: ply.read_ply(
+            path, encoding, read_pixels if how.colors else None
+        ),
+        others.write_trimesh,
+        vertex_colors=True,
+        face_colors=True,
+    ),
+    ".stl": _Format(lambda path, encoding, how: stl.read_stl(path, encoding), others.write_trimesh),
+    ".off": _Format(
+        lambda path, encoding, how: off.read_off(path, encoding),
+        off.write_off,
+        vertex_colors=True,
+        face_colors=True,
+    ),
+    ".glb": _GLTF,
+    ".gltf": _GLTF,
+}
 MeshTexture = Literal["auto", "uv", "cubes", "texels", "none"]
 TEXTURES = get_args(MeshTexture)
 
@@ -153,22 +208,9 @@ def load_mesh(
         raise FileNotFoundError(f"no mesh file {path}")
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
-    read_image = None if texture == "none" else read_pixels
-
-    def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
-        options = {"time": time, "animation": animation, "scene": scene}
-        return gltf.read_gltf(file, read_image and read_rgb, encoding, **options)
-
-    readers: dict[str, Callable[[Path, Encoding], RawMesh]] = {
-        ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
-        ".ply": lambda file, encoding: ply.read_ply(file, encoding, read_image),
-        ".off": off.read_off,
-        ".stl": stl.read_stl,
-        ".glb": read_gltf,
-        ".gltf": read_gltf,
-    }
+    motion = {"time": time, "animation": animation, "scene": scene}
     try:
-        raw = readers[extension](path, colors)
+        raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
     except (MissingPackageError, MemoryError, Warning):
         raise  # these say more than that the file is bad
     except Exception as error:
@@ -205,17 +247,22 @@ def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int]
 
 
 def save_mesh(path: str | Path, mesh: Mesh) -> None:
-    """Writes a mesh and its texture to an OBJ, PLY, STL, OFF or GLB file.
+    """Writes a mesh and its texture to an OBJ, PLY, STL, OFF, GLB or glTF file.
 
-    OBJ stores any of these: a `UVTexture` (beside it an MTL file and a PNG for each page),
-    `VertexColors` (behind the coordinates of each vertex) and `FaceTexels` of one texel (as
-    materials). PLY and OFF store colours of vertices and of faces, GLB of vertices, STL none.
+    OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
+    page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of
+    one texel (as materials). PLY and OFF store colours of vertices and of faces, STL none.
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
-    text of OBJ and MTL, and not rounded there and in GLB. Each is written as its format defines it,
-    whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
-    display-encoded, `Kd` of MTL and the colours of GLB linear. So `load_mesh` brings the same
+    text of OBJ and MTL, and not rounded there and in glTF. Each is written as its format defines
+    it, whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
+    display-encoded, `Kd` of MTL and the colours of glTF linear. So `load_mesh` brings the same
     texture back when its `colors` is that encoding. Coordinates come back exactly in OBJ and OFF,
     and in single precision from the others. A folder that is not there is made.
+
+    glTF has one texture coordinate for each vertex: vertices at the seams of a texture are
+    repeated there, and faces sorted by material, with a warning where that changes their order. Of
+    more than 256 colours of faces it makes a picture, which comes back as a `UVTexture`. `.gltf` is
+    one file of text, with pictures and numbers inside.
 
     Args:
         path: the file to write; its extension says the format.
@@ -225,36 +272,37 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         ValueError: unknown format, wrong shapes, no faces, or a texture that the format cannot
             store; the message says which can.
         OSError: the file cannot be written.
-        ImportError: trimesh (PLY, STL, GLB) or imageio (texture images) is not installed.
+        ImportError: trimesh (PLY, STL) or imageio (texture images) is not installed.
 
     Example:
         >>> from jaxrender.shapes import teapot
         >>> save_mesh("teapot.obj", teapot())  # doctest: +SKIP
     """
     path = Path(path)
-    extension = _extension(path, WRITTEN)
+    extension = _extension(path)
     raw = raw_mesh(mesh)
-    for kind, stored, known in (
-        ("texture images", bool(raw.images), (".obj",)),
-        ("colours of vertices", raw.vertex_colors is not None, (".obj", ".ply", ".off", ".glb")),
-        ("colours of faces", raw.face_colors is not None, (".obj", ".ply", ".off")),
+    for what, stored, field in (
+        ("texture images", bool(raw.images), "pictures"),
+        ("a tint of its texture images", raw.tint is not None, "tint"),
+        ("colours of vertices", raw.vertex_colors is not None, "vertex_colors"),
+        ("colours of faces", raw.face_colors is not None, "face_colors"),
     ):
+        known = [suffix for suffix, form in FORMATS.items() if getattr(form, field)]
         if stored and extension not in known:
             raise ValueError(
-                f"{path}: {extension} cannot store {kind}. Write {' or '.join(known)}, or drop the "
+                f"{path}: {extension} cannot store {what}. Write {' or '.join(known)}, or drop the "
                 "texture with dataclasses.replace(mesh, texture=None)."
             )
     if extension != ".obj":
-        colors = (raw.vertex_colors, raw.face_colors)
+        plain = raw.face_colors
+        if plain is not None and raw.face_image is not None:
+            plain = plain[raw.face_image < 0]
+        colors = (raw.vertex_colors, plain, raw.tint)
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if extension == ".obj":
-        obj_writer.write_obj(path, raw, save_image)
-    else:
-        writers = {".off": off.write_off, ".glb": others.write_glb}
-        writers.get(extension, others.write_trimesh)(path, raw)
+    FORMATS[extension].write(path, raw)
 
 
 def normalize(mesh: Mesh) -> Mesh:
@@ -393,10 +441,10 @@ def _check_place(texture: str, image_size: Any, centre: Any, origin: Any) -> Non
             raise ValueError("`origin` is in place of `centre`, got both. Pass one of them.")
 
 
-def _extension(path: Path, known: tuple[str, ...] = FORMATS) -> str:
+def _extension(path: Path) -> str:
     extension = path.suffix.lower()
-    if extension not in known:
+    if extension not in FORMATS:
         raise ValueError(
-            f"{path}: unknown mesh format {path.suffix!r}. Known are {', '.join(known)}."
+            f"{path}: unknown mesh format {path.suffix!r}. Known are {', '.join(FORMATS)}."
         )
     return extension

@@ -187,7 +187,7 @@ def test_glb_scene_with_pictures_and_plain_parts(tmp_path):
     assert np.allclose(corners_uv, uv, atol=1e-6)
 
 
-@pytest.mark.parametrize("extension", [".obj", ".ply", ".off", ".glb"])
+@pytest.mark.parametrize("extension", [".obj", ".ply", ".off", ".glb", ".gltf"])
 def test_round_trip_keeps_geometry(tmp_path, extension):
     mesh = shapes.teapot(3)
     path = tmp_path / f"a mesh{extension}"
@@ -208,7 +208,7 @@ def test_round_trip_vertex_colors(tmp_path, extension):
     assert np.abs(again.texture.colors - colors).max() < 1e-6
 
 
-@pytest.mark.parametrize("extension", [".obj", ".ply", ".off"])
+@pytest.mark.parametrize("extension", [".obj", ".ply", ".off", ".glb"])
 def test_round_trip_face_colors(tmp_path, extension):
     mesh = shapes.icosphere(1)
     colors = np.rint(RNG.random((80, 1, 1, 3)) * 255) / 255
@@ -242,12 +242,15 @@ def test_what_a_format_cannot_store_is_an_error(tmp_path):
     colors = dataclasses.replace(cube, texture=VertexColors(jnp.ones((8, 3))))
     faces = dataclasses.replace(cube, texture=FaceTexels(jnp.ones((12, 1, 1, 3))))
     fine = dataclasses.replace(cube, texture=FaceTexels(jnp.ones((12, 2, 2, 3))))
+    textured = textured_cube()
+    tint = jnp.ones((len(textured.texture.uv), 3))
+    tinted = dataclasses.replace(textured, texture=dataclasses.replace(textured.texture, tint=tint))
     four = dataclasses.replace(cube, texture=VertexColors(jnp.ones((8, 4))))
     for mesh, name, message in [
         (textured_cube(), "a.ply", "cannot store texture images. Write .obj"),
-        (textured_cube(), "a.glb", "cannot store texture images"),
         (colors, "a.stl", "cannot store colours of vertices. Write .obj or .ply"),
-        (faces, "a.glb", "cannot store colours of faces"),
+        (faces, "a.stl", "cannot store colours of faces. Write .obj or .ply or .off or .glb"),
+        (tinted, "a.obj", "cannot store a tint of its texture images. Write .glb or .gltf"),
         (fine, "a.obj", "no mesh file stores FaceTexels of several texels"),
         (bake_cubes(colors, 2), "a.obj", "no mesh file stores FaceCubes"),
         (four, "a.obj", "must be rgb to be saved, got 4 channels"),

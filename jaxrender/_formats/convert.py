@@ -174,14 +174,11 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
 
 def _take_pages(raw: RawMesh, texture: UVTexture) -> None:
     """Cuts the image of a texture into its pages; those of one pixel become plain colours."""
-    if texture.tint is not None:
-        raise ValueError(
-            "`mesh.texture.tint` is stored by no mesh file. Multiply the image by it, or drop it "
-            "with dataclasses.replace(texture, tint=None)."
-        )
     image = np.asarray(texture.image)
     raw.uv, raw.uv_faces, raw.wrap = np.asarray(texture.uv), np.asarray(texture.faces), texture.wrap
     raw.filter = texture.filter
+    if texture.tint is not None:
+        raw.tint = np.asarray(texture.tint)
     if texture.samplers is not None:
         raw.samplers = np.asarray(texture.samplers)
     if texture.pages is None:

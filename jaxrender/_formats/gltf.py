@@ -87,6 +87,7 @@ def _read(
     raw = _joined(parts, encoding).check()
     if read_image is not None:
         _Painter(document, read_image, encoding).paint(raw, parts)
+    _share_vertices(raw, parts)
 
     known = {*KNOWN, materials.BASISU}  # which is noted where it is the only picture
     unknown = [key for key in document.items("extensionsUsed") if key not in known]
@@ -111,6 +112,38 @@ def _joined(parts: list[Primitive], encoding: Encoding) -> RawMesh:
             [np.zeros_like(p.vertices) if p.normals is None else p.normals for p in parts]
         )
     return raw
+
+
+def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
+    """Keeps one copy of vertices that several primitives of a mesh name, in all that they have."""
+    rows = [
+        values for values in (raw.vertices, raw.normals, raw.vertex_colors) if values is not None
+    ]
+    kept = np.arange(len(raw.vertices))
+    copies: dict[int, list[tuple[int, set[str]]]] = {}  # by accessor: where, and of which parts
+    start = 0
+    for part in parts:
+        here = slice(start, start + len(part.vertices))
+        start = here.stop
+        for first, names in copies.setdefault(part.places, []):
+            there = slice(first, first + len(part.vertices))
+            alike = part.name not in names  # else it is another instance
+            if alike and all(np.array_equal(values[here], values[there]) for values in rows):
+                kept[here] = kept[there]
+                names.add(part.name)
+                break
+        else:
+            copies[part.places].append((here.start, {part.name}))
+
+    # Leave the others out; texture coordinates have faces of their own.
+    own = kept == np.arange(len(kept))
+    if own.all():
+        return
+    numbers = (np.cumsum(own) - 1)[kept]
+    raw.faces = numbers[raw.faces]
+    raw.vertices = raw.vertices[own]
+    raw.normals = None if raw.normals is None else raw.normals[own]
+    raw.vertex_colors = None if raw.vertex_colors is None else raw.vertex_colors[own]
 
 
 @dataclasses.dataclass

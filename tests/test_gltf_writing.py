@@ -1,0 +1,246 @@
+"""glTF files as we write them: read back by us and by trimesh, and laid out by the standard."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrender as jr
+from jaxrender._color import decode
+from jaxrender._formats.gltf_writer import write_gltf
+from jaxrender._formats.raw import RawMesh
+from jaxrender._images import png
+from tests.mesh_files import load
+
+pytest.importorskip("imageio")
+
+RNG = np.random.default_rng(11)
+CUBE = jr.shapes.cube()
+PIXELS = RNG.integers(0, 256, (6, 5, 3)) / 255
+SEAMS = np.repeat(np.arange(36).reshape(12, 3) % 7, 1, axis=1)  # uv faces of their own
+COORDINATES = RNG.uniform(-0.5, 1.5, (7, 2)).astype(np.float32)
+
+
+def textured(**changes):
+    texture = jr.UVTexture(
+        jnp.asarray(PIXELS, jnp.float32), jnp.asarray(COORDINATES), jnp.asarray(SEAMS)
+    )
+    return dataclasses.replace(CUBE, texture=dataclasses.replace(texture, **changes))
+
+
+def parsed(path):
+    """The JSON and the bytes of a GLB file, whose chunks are checked."""
+    data = path.read_bytes()
+    magic, version, length, size, kind = struct.unpack_from("<4sIII4s", data)
+    assert (magic, version, length, kind) == (b"glTF", 2, len(data), b"JSON")
+    told = json.loads(data[20 : 20 + size])
+    rest, kind = struct.unpack_from("<I4s", data, 20 + size)
+    assert kind == b"BIN\0"
+    assert size % 4 == 0
+    assert len(data) == 28 + size + rest
+    return told, data[28 + size :]
+
+
+def corners(mesh):
+    """What each corner of each face has, in the order of the faces: place and coordinate."""
+    place = np.asarray(mesh.vertices)[np.asarray(mesh.faces)]
+    texture = mesh.texture
+    if not isinstance(texture, jr.UVTexture):
+        return place
+    return np.concatenate([place, np.asarray(texture.uv)[np.asarray(texture.faces)]], axis=-1)
+
+
+def seen(mesh, encoding="display"):
+    """The colours at three points of each face, `[F, 3, 3]`."""
+    where = jnp.asarray([[1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1], [0.1, 0.15, 0.75]])
+    found = []
+    for point in where:
+        face = jnp.arange(len(mesh.faces))
+        spots = jnp.broadcast_to(point, (len(mesh.faces), 3))
+        found.append(jr.sample_texture(mesh.texture, mesh.faces, face, spots))
+    assert mesh.texture.encoding == encoding
+    return np.stack(found, axis=1)
+
+
+def paged(**changes):
+    """Two pictures and a plain colour, as pages of one; faces of one stand together."""
+    image = np.zeros((9, 5, 3), np.float32)
+    image[:6], image[6:8, :3], image[8, 0] = PIXELS, PIXELS[:2, :3], (51 / 255, 102 / 255, 1)
+    pages = np.repeat([[0, 6, 5], [6, 2, 3], [8, 1, 1]], 4, axis=0)
+    return textured(image=jnp.asarray(image), pages=jnp.asarray(pages), **changes)
+
+
+SAMPLERS = jnp.asarray(np.repeat([[0, 1, 0], [2, 0, 1], [0, 0, 0]], 4, axis=0))
+MESHES = {
+    "seams": textured(),
+    "no seams": dataclasses.replace(
+        CUBE,
+        texture=jr.UVTexture(
+            jnp.asarray(PIXELS, jnp.float32), jnp.asarray(CUBE.vertices[:, :2]), CUBE.faces
+        ),
+    ),
+    "wrap": textured(wrap=("mirror", "clamp"), filter="nearest"),
+    "pages": paged(),
+    "samplers": paged(samplers=SAMPLERS),
+    "faces": dataclasses.replace(
+        CUBE, texture=jr.FaceTexels(jnp.asarray(np.repeat(PIXELS[0, :3], 4, 0)[:, None, None]))
+    ),
+    "vertices": dataclasses.replace(
+        CUBE, texture=jr.VertexColors(jnp.asarray(PIXELS[:2, :4].reshape(8, 3)))
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".gltf"])
+@pytest.mark.parametrize("name", MESHES)
+def test_what_is_written_comes_back(tmp_path, name, suffix):
+    mesh = MESHES[name]
+    path = tmp_path / f"a{suffix}"
+    jr.save_mesh(path, mesh)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    again, told = load(path)
+    assert told == ""
+    assert type(again.texture) is type(mesh.texture)
+    pictured = 8 if name in ("pages", "samplers") else 12  # plain faces need no coordinates
+    np.testing.assert_allclose(corners(again)[:pictured], corners(mesh)[:pictured], atol=2e-7)
+    np.testing.assert_allclose(corners(again)[..., :3], corners(mesh)[..., :3], atol=1e-7)
+    np.testing.assert_allclose(seen(again), seen(mesh), atol=2e-5)
+    if name not in ("seams", "wrap", "pages", "samplers"):
+        np.testing.assert_array_equal(again.vertices, mesh.vertices)
+        np.testing.assert_array_equal(again.faces, mesh.faces)
+
+
+def test_linear_pictures_and_tint(tmp_path):
+    tint = jnp.asarray(RNG.uniform(0, 1, (7, 3)), jnp.float32)
+    mesh = textured(encoding="linear", image=jnp.asarray(decode(PIXELS), jnp.float32), tint=tint)
+    jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, told = load(tmp_path / "a.glb", colors="linear")
+    assert told == ""
+    np.testing.assert_allclose(seen(again, "linear"), seen(mesh, "linear"), atol=2e-5)
+
+
+def test_faces_of_one_material_come_together(tmp_path):
+    """Faces that alternate are sorted, and it is said."""
+    mesh = paged()
+    pages = jnp.asarray(np.tile([[6, 2, 3], [0, 6, 5]], (6, 1)))
+    mesh = dataclasses.replace(mesh, texture=dataclasses.replace(mesh.texture, pages=pages))
+    with pytest.warns(UserWarning, match=r"a\.glb: its faces are sorted by material"):
+        jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, _ = load(tmp_path / "a.glb")
+    order = [*range(0, 12, 2), *range(1, 12, 2)]  # the first face's material first
+    np.testing.assert_allclose(corners(again), corners(mesh)[order], atol=2e-7)
+    np.testing.assert_allclose(seen(again), seen(mesh)[order], atol=2e-5)
+
+
+def test_many_colors_of_faces_become_a_picture(tmp_path):
+    ball = jr.shapes.icosphere(2)
+    colors = RNG.integers(0, 256, (320, 1, 1, 3)) / 255
+    mesh = dataclasses.replace(ball, texture=jr.FaceTexels(jnp.asarray(colors, jnp.float32)))
+    with pytest.warns(UserWarning, match=r"its 320 colours of faces become the texels"):
+        jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, told = load(tmp_path / "a.glb")
+    assert told == ""
+    np.testing.assert_allclose(seen(again), seen(mesh), atol=1e-6)
+    np.testing.assert_allclose(corners(again)[..., :3], corners(mesh), atol=1e-7)
+
+
+def test_normals_and_seams(tmp_path):
+    """A normal for each side of a cube splits each vertex in three."""
+    sides = np.repeat(np.arange(6), 2)
+    normals = np.concatenate([np.eye(3), -np.eye(3)]) * 2
+    raw = RawMesh(
+        np.asarray(CUBE.vertices),
+        np.asarray(CUBE.faces),
+        normals=normals,
+        normal_faces=np.repeat(sides[:, None], 3, axis=1),
+    )
+    path = tmp_path / "a.glb"
+    write_gltf(path, raw, lambda picture: png(path, picture))
+    told, data = parsed(path)
+    attributes = told["meshes"][0]["primitives"][0]["attributes"]
+    assert attributes.keys() == {"POSITION", "NORMAL"}
+
+    def array(accessor, dtype):
+        described = told["accessors"][accessor]
+        view = told["bufferViews"][described["bufferView"]]
+        return np.frombuffer(data[view["byteOffset"] :][: view["byteLength"]], dtype)
+
+    faces = array(told["meshes"][0]["primitives"][0]["indices"], "<u2").reshape(12, 3)
+    written = array(attributes["NORMAL"], "<f4").reshape(-1, 3)
+    assert len(written) == faces.max() + 1
+    np.testing.assert_array_equal(written[faces], normals[sides][:, None].repeat(3, 1) / 2)
+    places = array(attributes["POSITION"], "<f4").reshape(-1, 3)
+    np.testing.assert_array_equal(places[faces], np.asarray(CUBE.vertices)[np.asarray(CUBE.faces)])
+
+
+def test_layout(tmp_path):
+    """Views start at multiples of four, places have bounds, indices are as short as they can."""
+    jr.save_mesh(tmp_path / "a.glb", paged())
+    told, data = parsed(tmp_path / "a.glb")
+    assert told["asset"]["version"] == "2.0"
+    assert told["scenes"] == [{"nodes": [0]}]
+    assert len(told["materials"]) == len(told["meshes"][0]["primitives"]) == 3
+    assert len(told["images"]) == 2
+    assert all(material["doubleSided"] for material in told["materials"])
+    for view in told["bufferViews"]:
+        assert view["byteOffset"] % 4 == 0
+        assert view["byteOffset"] + view["byteLength"] <= len(data)
+    used = {p["attributes"]["POSITION"] for p in told["meshes"][0]["primitives"]}
+    assert len(used) == 1
+    position = told["accessors"][used.pop()]
+    assert (position["min"], position["max"]) == ([-0.5] * 3, [0.5] * 3)
+    factors = [m["pbrMetallicRoughness"].get("baseColorFactor") for m in told["materials"]]
+    assert factors[:2] == [None, None]
+    np.testing.assert_allclose(factors[2], [*decode(np.array([0.2, 0.4, 1])), 1], rtol=1e-6)
+
+    # Vertices of no face stay, and many vertices need long indices.
+    count = 0x10000
+    many = jr.Mesh(jnp.zeros((count, 3)).at[:, 0].set(jnp.arange(count)), CUBE.faces)
+    jr.save_mesh(tmp_path / "b.glb", many)
+    assert load(tmp_path / "b.glb")[0].vertices.shape == (count, 3)
+    assert parsed(tmp_path / "b.glb")[0]["accessors"][1]["componentType"] == 5123
+    many = dataclasses.replace(many, faces=CUBE.faces.at[0, 0].set(count - 1))
+    jr.save_mesh(tmp_path / "b.glb", many)
+    assert load(tmp_path / "b.glb")[0].faces[0, 0] == count - 1
+    assert parsed(tmp_path / "b.glb")[0]["accessors"][1]["componentType"] == 5125
+
+
+def test_unused_vertices_of_a_textured_mesh_stay(tmp_path):
+    mesh = textured()
+    extra = jnp.concatenate([mesh.vertices, jnp.full((1, 3), 9.0)])
+    jr.save_mesh(tmp_path / "a.glb", dataclasses.replace(mesh, vertices=extra))
+    again, _ = load(tmp_path / "a.glb")
+    assert (again.vertices == 9).all(axis=1).sum() == 1
+    np.testing.assert_allclose(corners(again), corners(mesh), atol=2e-7)
+
+
+def test_trimesh_reads_the_same(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    jr.save_mesh(tmp_path / "a.glb", textured())
+    (other,) = trimesh.load(tmp_path / "a.glb", process=False).geometry.values()
+    wanted = corners(textured())
+    found = np.concatenate([other.vertices[other.faces], other.visual.uv[other.faces]], axis=-1)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    image = np.asarray(other.visual.material.baseColorTexture.convert("RGB")) / 255
+    np.testing.assert_allclose(image, PIXELS, atol=1e-6)
+
+    # Two pictures and a plain colour.
+    jr.save_mesh(tmp_path / "b.glb", paged())
+    parts = trimesh.load(tmp_path / "b.glb", process=False).geometry.values()
+    assert sum(len(part.faces) for part in parts) == 12
+    linear = decode(np.array([0.2, 0.4, 1.0]))
+    plain = [p for p in parts if p.visual.material.baseColorTexture is None]
+    assert len(plain) == 1
+    factor = np.asarray(plain[0].visual.material.baseColorFactor[:3], float) / 255
+    np.testing.assert_allclose(factor, linear, atol=1 / 255)
+
+
+def test_bright_colors_are_clipped_with_a_warning(tmp_path):
+    mesh = textured(image=jnp.asarray(2 * PIXELS, jnp.float32))
+    with pytest.warns(UserWarning, match=r"a\.glb: a picture: .* values are not in \[0, 1\]"):
+        jr.save_mesh(tmp_path / "a.glb", mesh)
