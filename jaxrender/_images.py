@@ -1,4 +1,4 @@
-"""Pictures and animations on disk, through imageio.
+"""Pictures and animations on disk, through pillow, imageio and ffmpeg.
 
 Files hold display-encoded colours (sRGB); where we write, 8 bits of them. Here colours are floats
 in [0, 1], in either encoding. The writers are the one place in jaxrender where colours are clipped
@@ -21,25 +21,40 @@ import numpy as np
 from jaxrender._checks import check_choice
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
-from jaxrender._formats.raw import clipped, eight_bit, optional, unit_colors, warn_of_clipping
+from jaxrender._formats.pictures import decode_picture
+from jaxrender._formats.raw import (
+    MissingPackageError,
+    clipped,
+    eight_bit,
+    optional,
+    warn_of_clipping,
+)
 from jaxrender._types import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATIONS = (".gif", ".mp4")
-CLIP_HINT = "Divide by the largest, or keep numbers like depth with numpy.save."
+CLIP_HINT = "Divide by the largest; numbers such as depth are kept by `save_depth`."
 PALETTE_FRAMES = 16  # the palette of a GIF is chosen from about this many of its frames
 
 
-def load_image(path: str | Path, *, colors: Encoding = "display") -> jax.Array:
+def load_image(
+    path: str | Path, *, colors: Encoding = "display", upright: bool = True
+) -> jax.Array:
     """Reads a picture as floats in [0, 1].
 
-    The numbers are those in the file, divided by the largest of their type, 8 or 16 bits. Files are
-    taken to be display-encoded (sRGB): "linear" decodes grey and colours, as `to_linear` does, and
-    never alpha. Of an animation it is the first frame.
+    The numbers are those in the file, divided by the largest of their type, 8, 16 or 32 bits;
+    floats of a TIFF stay as they are. CMYK, YCbCr, Lab and palettes become rgb. Files are taken to
+    be display-encoded (sRGB): "linear" decodes grey and colours, as `to_linear` does, and never
+    alpha. Of an animation it is the first frame. A picture may have up to 2^30 pixels.
+
+    A photograph whose EXIF data say that the camera was held sideways is turned upright, as viewers
+    and OpenCV show it. With `upright=False` rows and columns are those of the file, as COLMAP reads
+    it, and as the textures of mesh files always are.
 
     Args:
         path: a picture file.
         colors: "display", the values of the file, or "linear", in proportion to light.
+        upright: whether the EXIF orientation is followed.
 
     Returns:
         `[H, W, C]`, row 0 the top; `C` is 1 (grey), 2 (grey, alpha), 3 (rgb) or 4 (rgba).
@@ -47,10 +62,10 @@ def load_image(path: str | Path, *, colors: Encoding = "display") -> jax.Array:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a picture that can be read, or `colors` is neither.
-        ImportError: imageio is not installed.
+        ImportError: pillow is not installed.
     """
     check_choice("colors", colors, ENCODINGS)
-    pixels = recode_pixels(read_pixels(Path(path)), "display", colors)
+    pixels = recode_pixels(read_pixels(Path(path), upright=upright), "display", colors)
     return jnp.asarray(pixels, jnp.result_type(float))
 
 
@@ -64,7 +79,8 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
     Args:
         path: the extension is the format: .png, .jpg, .bmp, .tif or .webp.
         image: `[H, W]` or `[H, W, 1]` grey, `[H, W, 3]` rgb or `[H, W, 4]` rgba, row 0 the top; or
-            an `Image`, whose `rgb` is written.
+            an `Image`, whose `rgb` is written, its background included. Alpha is straight, as PNG
+            has it: `Image.to_rgba()` makes such a picture.
         encoding: of an array, "display" (None is that) or "linear"; an `Image` knows its own.
 
     Raises:
@@ -97,7 +113,8 @@ def save_animation(
 
     A GIF repeats for ever. All its frames share one palette of 256 colours without dithering,
     so still parts do not flicker and the file is small. It counts time in hundredths of a
-    second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264)
+    second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264) is
+    converted by BT.709, and says so; it
     has even sides: the last row or column of an odd size is repeated once, nothing is scaled.
     Display values are written as they are, linear ones encoded first. Values that are clipped by
     more than rounding are warned of, once. A folder that is not there is made.
@@ -151,20 +168,17 @@ def png(path: Path, values: np.ndarray) -> bytes:
     return _imageio().imwrite("<bytes>", _eight_bit(values), extension=".png", plugin="pillow")
 
 
-def read_pixels(source: Path | bytes) -> np.ndarray:
+def read_pixels(source: Path | bytes, *, upright: bool = False) -> np.ndarray:
     """A picture, of a file or its bytes, as floats `[H, W, C]`; see `load_image`."""
     name = f"of {len(source)} bytes" if isinstance(source, bytes) else str(source)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"no picture file {source}")
-    imageio = _imageio()
     try:
-        pixels = np.asarray(imageio.imread(source, index=0, plugin="pillow"))
+        return decode_picture(source, upright=upright)
+    except (MissingPackageError, MemoryError):
+        raise
     except Exception as error:
         raise ValueError(f"cannot read the picture {name}: {error}") from error
-    if pixels.dtype == np.int32:  # how pillow hands over 16-bit grey
-        pixels = pixels.astype(np.uint16)
-    values = unit_colors(pixels)
-    return values[..., None] if values.ndim == 2 else values
 
 
 def read_rgb(source: Path | bytes) -> np.ndarray:
@@ -174,7 +188,7 @@ def read_rgb(source: Path | bytes) -> np.ndarray:
 
 
 def _imageio() -> Any:
-    return optional("imageio.v3", package="imageio", purpose="Reading or writing pictures")
+    return optional("imageio.v3", package="imageio", purpose="Writing pictures")
 
 
 def _unknown(path: Path, known: tuple[str, ...], hint: str) -> str:
@@ -260,6 +274,12 @@ def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:
     # Hand the raw frames to ffmpeg, one at a time.
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-"]
     video = ["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+
+    # Convert by BT.709 and say so: without, ffmpeg converts by BT.601, and players guess by size.
+    video += ["-vf", "scale=in_range=pc:out_range=tv:out_color_matrix=bt709"]
+    for name in ("-colorspace", "-color_primaries", "-color_trc"):
+        video += [name, "bt709"]
+    video += ["-color_range", "tv"]
     command = [program.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *video, str(path.absolute())]
     with tempfile.TemporaryFile() as log:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log) as process:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender.ops.pytrees import static, struct, variant
 
+LEAST_ALPHA = 1e-3  # by which `Image.to_rgba` divides
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
 
 
@@ -305,3 +307,39 @@ class Image:
     alpha: jax.Array  # [H, W]
     depth: jax.Array  # [H, W]
     encoding: Encoding = static(default="display")
+
+    def to_rgba(self, background: ArrayLike = 0.0) -> jax.Array:
+        """Colour and straight alpha, to be put on another background, or written as a PNG.
+
+        `rgb` is mixed with the background by coverage: over black it is premultiplied by alpha.
+        Here that is undone: `(rgb - (1 - alpha) background) / alpha`, as picture files and
+        programs that compose pictures want it. Pixels with alpha below 1 / 1000 are darker.
+
+        A soft picture weighs colours otherwise than alpha, so this is near, not exact, at its
+        edges.
+
+        Gradient: exact.
+
+        Args:
+            background: what the picture was drawn on: a number, `[C]` or `[H, W, C]`.
+
+        Returns:
+            `[H, W, C + 1]`, in the encoding of `rgb`.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxrender as jr
+            >>> half = jnp.full((1, 1), 0.5)
+            >>> jr.Image(jnp.full((1, 1, 3), 0.5), half, half).to_rgba().tolist()
+            [[[1.0, 1.0, 1.0, 0.5]]]
+        """
+        alpha = self.alpha[..., None]
+        background = jnp.asarray(background, self.rgb.dtype)
+        shape = self.rgb.shape
+        if background.ndim and background.shape not in (shape[-1:], shape[-3:], shape):
+            raise ValueError(
+                f"`background` must be a number, [{shape[-1]}] or {list(shape)}, got "
+                f"{list(background.shape)}."
+            )
+        beside = (1 - alpha) * jnp.broadcast_to(background, shape)
+        color = (self.rgb - beside) / jnp.maximum(alpha, LEAST_ALPHA)
+        return jnp.concatenate([color, alpha], axis=-1)

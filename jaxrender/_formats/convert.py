@@ -166,8 +166,8 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
         several = f"{name} of several texels per face"
         raise ValueError(
             "`mesh.texture`: no mesh file stores "
-            f"{several if isinstance(texture, FaceTexels | FaceCubes) else name}. Keep its arrays "
-            "with numpy.savez, or drop it with dataclasses.replace(mesh, texture=None)."
+            f"{several if isinstance(texture, FaceTexels | FaceCubes) else name}. Keep it "
+            "with jaxrender.io.save, or drop it with dataclasses.replace(mesh, texture=None)."
         )
     return raw
 
