@@ -54,7 +54,7 @@ def parser(info: Command, render: Command) -> argparse.ArgumentParser:
     made = _Parser(prog="jaxrender", description="Renders triangle meshes.")
     made.add_argument("--version", action="version", version=f"jaxrender {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    mesh = f"a mesh file (OBJ, PLY, STL, OFF, GLB) or one of {', '.join(SHAPES)}"
+    mesh = f"a mesh file (OBJ, PLY, STL, OFF, GLB, glTF) or one of {', '.join(SHAPES)}"
 
     facts = commands.add_parser("info", help="say what is in a mesh")
     facts.add_argument("mesh", metavar="MESH", help=mesh)
