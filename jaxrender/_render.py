@@ -24,6 +24,7 @@ from jaxrender._checks import (
     check_depth_range,
     check_faces,
     check_image_size,
+    check_normals,
     check_positive,
     is_concrete,
     warn_out_of_range,
@@ -134,12 +135,13 @@ def render(
         mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
     )
     check_choice("shading", shading, SHADINGS)
+    normals = check_normals("mesh", mesh, vertices, faces)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
     if shading != "none" and faces.shape[0]:
         check_lit(texture)
     background = check_background(background, channels(texture), view.image_size, vertices.dtype)
     return _render(
-        Mesh(vertices, faces, texture),
+        Mesh(vertices, faces, texture, *normals),
         camera,
         None if lights is None else check_lights(lights),
         background,

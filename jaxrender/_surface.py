@@ -56,6 +56,8 @@ def edges(vertices: np.ndarray, faces: np.ndarray) -> Edges:
 def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     """Gives faces that meet at more than an angle vertices of their own, so that it looks sharp.
 
+    A mesh with normals of its own looks as these say already, and stays as it is.
+
     Corners stay one vertex where a chain of faces joined by smooth edges leads from one to the
     other; vertices at the same place are joined where the surface is smooth.
 
@@ -66,6 +68,8 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    if mesh.normals is not None:
+        return mesh
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     corners = vertices[faces].astype(np.float64)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -105,7 +109,8 @@ def orient_faces(mesh: Mesh) -> Mesh:
     front outside as well; light that is `two_sided` does not mind.
 
     A face is turned by exchanging its first two corners; its texture turns with it (one of your
-    own needs a method `turned`, see `Texture`). Faces keep their order, vertices are untouched.
+    own needs a method `turned`, see `Texture`). Faces keep their order; vertices, and normals
+    of the mesh's own, are untouched.
 
     Args:
         mesh: with known vertices and faces; the texture may be traced.
@@ -134,7 +139,10 @@ def orient_faces(mesh: Mesh) -> Mesh:
     with jax.ensure_compile_time_eval():
         wound = jnp.asarray(_turn(faces, turned), jnp.int32)
     texture = None if texture is None else texture.turned(turned)
-    return dataclasses.replace(mesh, faces=wound, texture=texture)
+    own = mesh.normal_faces
+    if own is not None:
+        own = jnp.where(turned[:, None], own[:, np.array([1, 0, 2])], own)
+    return dataclasses.replace(mesh, faces=wound, texture=texture, normal_faces=own)
 
 
 def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:

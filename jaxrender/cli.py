@@ -6,7 +6,6 @@ Errors are one line on stderr; the exit code is 2 for a wrong option and 1 for a
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import sys
 import warnings
@@ -302,8 +301,7 @@ def _render(options: argparse.Namespace) -> None:
                 stacklevel=2,
             )
     if options.up == "z":
-        x, y, z = mesh.vertices.T
-        mesh = dataclasses.replace(mesh, vertices=jnp.stack([x, z, -y], axis=-1))
+        mesh = mesh.transformed([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
     framing = frame_mesh(
         mesh,
         options.size,

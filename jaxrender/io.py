@@ -26,6 +26,7 @@ from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
+    normals_of,
     raw_mesh,
     texture_of,
     uv_texture,
@@ -82,6 +83,9 @@ def load_mesh(
     and bent by their skeletons as the file has them, or as an animation has them at `time`. Factors
     and colours of vertices, which are linear there, multiply its pictures in linear light. What is
     not drawn (alpha, light of its own, maps of normals...) or not known is warned of by name.
+
+    Normals in the file become those of the mesh, with their own faces where the corners of a vertex
+    differ; corners without get `vertex_normals`. Change the vertices with `Mesh.with_vertices`.
 
     The images of several materials become pages of one `UVTexture`. As in NMR and SoftRas an
     image replaces its material's plain colour. Where a texture file is missing, or a face has
@@ -174,7 +178,13 @@ def load_mesh(
     kind = None if texture == "none" else _texture(path, raw, texture, image_size)
     for note in raw.notes:
         warnings.warn(note, stacklevel=2)
-    mesh = dataclasses.replace(mesh, texture=kind)
+    normals, own = normals_of(raw)
+    mesh = dataclasses.replace(
+        mesh,
+        texture=kind,
+        normals=None if normals is None else floats(normals),
+        normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
+    )
     if texture == "cubes":
         return bake_cubes(mesh, texture_size)
     return bake_texels(mesh, texture_size) if texture == "texels" else mesh
@@ -200,6 +210,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ stores any of these: a `UVTexture` (beside it an MTL file and a PNG for each page),
     `VertexColors` (behind the coordinates of each vertex) and `FaceTexels` of one texel (as
     materials). PLY and OFF store colours of vertices and of faces, GLB of vertices, STL none.
+    Normals of the mesh's own go into OBJ, and those of vertices into PLY.
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
     text of OBJ and MTL, and not rounded there and in GLB. Each is written as its format defines it,
     whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
@@ -234,6 +245,9 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
                 f"{path}: {extension} cannot store {kind}. Write {' or '.join(known)}, or drop the "
                 "texture with dataclasses.replace(mesh, texture=None)."
             )
+    if raw.normals is not None and (extension != ".obj" and not _stores_normals(extension, raw)):
+        what = "its normals" if raw.normal_faces is None else "normals of corners"
+        warnings.warn(f"{path}: {extension} does not store {what}", stacklevel=2)
     if extension != ".obj":
         colors = (raw.vertex_colors, raw.face_colors)
         found = [clipped(values) for values in colors if values is not None]
@@ -245,6 +259,11 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     else:
         writers = {".off": off.write_off, ".glb": others.write_glb}
         writers.get(extension, others.write_trimesh)(path, raw)
+
+
+def _stores_normals(extension: str, raw: RawMesh) -> bool:
+    """Whether a format other than OBJ keeps the normals: those of vertices, in PLY."""
+    return extension == ".ply" and raw.normal_faces is None
 
 
 def normalize(mesh: Mesh) -> Mesh:

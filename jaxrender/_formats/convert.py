@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_faces
+from jaxrender._checks import check_array, check_faces, check_normals
 from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._textures import (
     FaceCubes,
@@ -78,6 +78,35 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         filter=raw.filter,
         encoding=raw.encoding,
     )
+
+
+def normals_of(raw: RawMesh) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The normals of a file `[N, 3]`, and their faces where these are not those of the vertices.
+
+    Corners without a normal get that of their vertex, as `vertex_normals` has it.
+    """
+    if raw.normals is None:
+        return None, None
+    normals = raw.normals
+    own = raw.faces if raw.normal_faces is None else raw.normal_faces
+    known = (normals != 0).any(axis=1)
+    bare = ~np.where(own < 0, False, known[own])
+    if bare.all():
+        return None, None
+    if not bare.any():
+        return normals, None if raw.normal_faces is None else own
+
+    # Put those of the vertices behind those of the file.
+    corners = raw.vertices[raw.faces].astype(np.float64)
+    areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = np.zeros((len(raw.vertices), 3))
+    for k in range(3):
+        np.add.at(sums, raw.faces[:, k], areas)
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    used, ids = np.unique(raw.faces[bare], return_inverse=True)
+    own = own.copy()
+    own[bare] = len(normals) + ids.reshape(-1)
+    return np.concatenate([normals, (sums / np.where(length > 0, length, 1))[used]]), own
 
 
 def blank_texture(path: Any, raw: RawMesh, image_size: tuple[int, int]) -> UVTexture:
@@ -146,6 +175,9 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
     if not len(faces):
         raise ValueError("`mesh` must have faces, got none. Pass at least one triangle.")
     raw = RawMesh(np.asarray(vertices), np.asarray(faces))
+    normals, own = check_normals("mesh", mesh, vertices, faces)
+    raw.normals = None if normals is None else np.asarray(normals)
+    raw.normal_faces = None if own is None else np.asarray(own)
     texture = check_texture(mesh.texture, mesh)
     if channels(texture) != 3:
         raise ValueError(

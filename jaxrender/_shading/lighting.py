@@ -15,7 +15,13 @@ import jax.numpy as jnp
 
 from jaxrender._choices import Shading
 from jaxrender._shading.lights import make_lights
-from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.normals import (
+    centroids,
+    corner_normals,
+    face_normals,
+    finite_or_zero,
+    front_normals,
+)
 from jaxrender._shading.reflection import is_behind, light_points, reflect
 from jaxrender._textures.base import columns_of
 from jaxrender._types import Lights, Mesh
@@ -37,11 +43,21 @@ def light_faces(
 def light_vertices(
     mesh: Mesh, lights: Lights, facing_eye: jax.Array | None, specular_eye: jax.Array | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
-    """The rows `[F, 3]` that corners read (backs `V` later), and the light `[V or 2 V, 3]`."""
+    """The rows `[F, 3]` that corners read, and the light of the rows, `[V, 3]` or more.
+
+    Each vertex has one, and where both sides are lit another `V` rows later; where a corner may
+    have any normal, each corner has its own.
+    """
     vertices, faces = mesh.vertices, mesh.faces
-    positions, normals, sides = finite_or_zero(vertices), vertex_normals(vertices, faces), faces
-    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
-    if back is not None:
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
+    positions, (normals, own), sides = finite_or_zero(vertices), corner_normals(mesh), faces
+    if mesh.normal_faces is not None:
+        positions, normals = gather(positions, faces), gather(normals, own)
+        if back is not None:
+            normals = jnp.where(back[:, None, None], -normals, normals)
+        sides = jnp.arange(faces.size, dtype=faces.dtype).reshape(faces.shape)
+        positions, normals = positions.reshape(-1, 3), normals.reshape(-1, 3)
+    elif back is not None:
         sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
         positions = jnp.concatenate([positions, positions])
         normals = jnp.concatenate([normals, -normals])
@@ -105,8 +121,8 @@ def lighting_of(
         return Lighting(jnp.concatenate(parts, axis=-1), none, _multiply_and_add)
 
     # Give each corner its normal, turned to the viewer, and its position if light depends on it.
-    normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
-    back = shows_back(mesh, face_normals(mesh.vertices, mesh.faces), facing_eye)
+    normals = gather(*corner_normals(mesh))
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
     layout = _PhongLayout(

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._checks import check_array, check_choice, check_faces, check_normals
 from jaxrender._choices import SHADINGS, Shading
 from jaxrender._shading.lighting import light_faces, light_vertices, shows_back
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
-from jaxrender._shading.normals import face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.normals import corner_normals, finite_or_zero, front_normals
 from jaxrender._shading.reflection import light_points
 from jaxrender._textures import VertexColors, check_texture, sample_texture
 from jaxrender._types import Fragments, Lights, Mesh
@@ -45,16 +45,19 @@ def shade(
     (`load_mesh(…, colors="linear")`). What is evaluated where:
 
         "flat"     light per face, at its centroid, with its own normal
-        "gouraud"  light per vertex, with `vertex_normals`, interpolated
-        "phong"    `vertex_normals` interpolated, light per pixel
+        "gouraud"  light per vertex, with its normal, interpolated
+        "phong"    normals interpolated, light per pixel
         "none"     no light: the texture alone, with any number of channels
 
-    With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
-    normal, as `face_normals` gives it, is flipped. Without, its own normal counts whatever
-    side is seen, as in NMR and SoftRas. Interpolated normals need faces that are wound alike: see
-    `orient_faces`.
+    The normals of "gouraud" and "phong" are the mesh's own, or without any `vertex_normals`, which
+    need faces that are wound alike: see `orient_faces`.
 
-    Gradient: exact to textures, lights, `eye`, the mesh's vertices (through normals and
+    With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
+    normal, as `face_normals` gives it, is flipped. Where the mesh has normals of its own, these
+    say which side is the front. Without, its own normal counts whatever side is seen, as in NMR
+    and SoftRas.
+
+    Gradient: exact to textures, lights, `eye`, the mesh's vertices and normals (through normals and
     positions) and barycentrics. Which face is seen, and from which side, has none.
 
     Args:
@@ -91,6 +94,7 @@ def shade(
     barycentrics = check_array("fragments.barycentrics", fragments.barycentrics, (*face.shape, 3))
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+    normals = check_normals("mesh", mesh, vertices, faces)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
     by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
@@ -106,7 +110,7 @@ def shade(
     diffuse, reflection = _light_seen(
         face,
         barycentrics,
-        Mesh(vertices, faces),
+        Mesh(vertices, faces, None, *normals),
         lights,
         shading,
         facing_eye=eye if two_sided else None,
@@ -152,10 +156,17 @@ def _light_seen(
         return diffuse, reflection
 
     # Interpolate positions and normals, and light every pixel.
-    surface = jnp.concatenate([finite_or_zero(vertices), vertex_normals(vertices, faces)], -1)
-    points = sample_texture(VertexColors(surface), faces, face, barycentrics).reshape(-1, 6)
+    positions, (normals, own) = finite_or_zero(vertices), corner_normals(mesh)
+    if mesh.normal_faces is None:
+        surface = jnp.concatenate([positions, normals], -1)
+        points = sample_texture(VertexColors(surface), faces, face, barycentrics)
+    else:
+        parts = (VertexColors(positions), faces), (VertexColors(normals), own)
+        points = [sample_texture(*part, face, barycentrics) for part in parts]
+        points = jnp.concatenate(points, -1)
+    points = points.reshape(-1, 6)
     positions, normals = points[:, :3], unit(points[:, 3:])
-    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
         normals = jnp.where(flipped[:, None], -normals, normals)
