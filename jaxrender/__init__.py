@@ -33,7 +33,7 @@ from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
-from jaxrender._surface import orient_faces
+from jaxrender._surface import orient_faces, weld
 from jaxrender._textures import (
     FaceCubes,
     FaceTexels,
@@ -125,6 +125,7 @@ __all__ = [
     "vertex_normals",
     "viewpoint",
     "voxelize",
+    "weld",
     "why_not_drawn",
 ]
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces, is_concrete
-from jaxrender._textures import check_texture
+from jaxrender._checks import check_array, check_faces, check_normals, is_concrete
+from jaxrender._textures import VertexColors, check_texture
 from jaxrender._types import Mesh
 
 
@@ -96,6 +96,103 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     )
 
 
+def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
+    """Joins vertices at the same place, which files split where texture or normals differ.
+
+    Losses on the shape of a mesh, and fits, then see one surface: at a seam that is split faces are
+    no neighbours, and tear apart. What the corners of faces had stays theirs: texture coordinates
+    and normals have faces of their own, and colours of vertices become a white `UVTexture` with a
+    `tint` where they differ at one place.
+
+    Of vertices that are joined the one of lowest index gives the position, and the order of those
+    that are left is that of the mesh. Faces stay, in their order, also where their corners have
+    become one: they have no area and are not drawn.
+
+    Gradient: exact to the vertices that are left.
+
+    Args:
+        mesh: with known vertices and faces; the texture may be traced.
+        tolerance: how far apart vertices at the same place may be, scene units; chains of near
+            vertices become one. 0 joins those that are exactly equal.
+
+    Returns:
+        The mesh with fewer vertices.
+
+    Raises:
+        ValueError: the mesh or the tolerance is not valid, or the mesh is traced by `jax.jit`,
+            `jax.grad` or `jax.vmap`: call this once, outside.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> cube = jr.shapes.cube()
+        >>> corners = jr.Mesh(cube.vertices[cube.faces].reshape(-1, 3), [[0, 1, 2], [3, 4, 5]])
+        >>> len(corners.vertices), len(jr.weld(corners).vertices)
+        (36, 8)
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
+        )
+    number = isinstance(tolerance, int | float | np.number) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < math.inf:
+        raise ValueError(f"`tolerance` must be a length from 0, got {tolerance!r}. Pass 1e-6.")
+    task = "weld a mesh", "weld(mesh)"
+    vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces, task)
+    with jax.ensure_compile_time_eval():
+        known_faces = jnp.asarray(faces, jnp.int32)
+    texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), known_faces))
+    normals, own = check_normals("mesh", mesh, jnp.asarray(vertices), known_faces)
+
+    # Number the places in the order of their first vertices.
+    place = _places(vertices, float(tolerance))
+    _, source, place = np.unique(place, return_index=True, return_inverse=True)
+    order = np.argsort(source)
+    source, rank = source[order], np.argsort(order)
+    place = rank[place.reshape(-1)]
+    if len(source) == len(vertices):
+        return mesh
+    with jax.ensure_compile_time_eval():
+        joined = jnp.asarray(place[faces], jnp.int32)
+
+    # Keep what corners have where it differs at one place.
+    if isinstance(texture, VertexColors) and _agree(texture.colors, source[place]):
+        texture = texture.of_vertices(source)
+    elif texture is not None:
+        texture = texture.welded(known_faces, source)
+    if normals is not None and own is None:
+        own = known_faces
+        if _agree(normals, source[place]):
+            normals, own = normals[source], None
+    return dataclasses.replace(
+        mesh,
+        vertices=jnp.asarray(mesh.vertices)[source],
+        faces=joined,
+        texture=texture,
+        normals=normals,
+        normal_faces=own,
+    )
+
+
+def _places(vertices: np.ndarray, tolerance: float) -> np.ndarray:
+    """A number for each vertex `[V]`, the same for those at the same place."""
+    if tolerance == 0:
+        _, place = np.unique(vertices + 0.0, axis=0, return_inverse=True)  # -0.0 is 0.0
+        return place.reshape(-1)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    one, other = cKDTree(vertices).query_pairs(tolerance, output_type="ndarray").T
+    shape = (len(vertices), len(vertices))
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=shape)
+    return connected_components(graph, directed=False)[1]
+
+
+def _agree(values: Any, source: np.ndarray) -> bool:
+    """Whether values of vertices `[V, C]` are known, and equal where they are joined."""
+    return is_concrete(values) and bool((np.asarray(values)[source] == np.asarray(values)).all())
+
+
 def orient_faces(mesh: Mesh) -> Mesh:
     """Turns faces so that neighbours agree about which side is the front.
 
@@ -155,7 +252,11 @@ def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:
 
 
 def _known(
-    vertices_name: str, faces_name: str, vertices: ArrayLike, faces: ArrayLike
+    vertices_name: str,
+    faces_name: str,
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    task: tuple[str, str] = ("orient faces", "orient_faces(mesh)"),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and faces as NumPy's, checked.
 
@@ -164,8 +265,8 @@ def _known(
     """
     if not is_concrete(vertices, faces):
         raise ValueError(
-            f"`{vertices_name}` and `{faces_name}` must be known to orient faces, got traced "
-            "values. Call orient_faces(mesh) once, outside of jax.jit, jax.grad and jax.vmap, and "
+            f"`{vertices_name}` and `{faces_name}` must be known to {task[0]}, got traced "
+            f"values. Call {task[1]} once, outside of jax.jit, jax.grad and jax.vmap, and "
             "go on with its faces."
         )
     with jax.ensure_compile_time_eval():

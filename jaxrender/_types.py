@@ -4,7 +4,8 @@ All are frozen dataclasses and pytrees, so `jax.jit`, `jax.grad` and `jax.vmap` 
 them. Each describes one scene and one view; a batch is `jax.vmap`. They check nothing when
 they are built, because JAX rebuilds them with placeholders; the public functions do.
 
-Shape legend: `V` vertices, `F` faces, `N` normals, `H, W` image, `D` directional and `P` point lights.
+Shape legend: `V` vertices, `F` faces, `N` normals, `H, W` image, `D` directional and `P` point
+lights.
 """
 
 from __future__ import annotations

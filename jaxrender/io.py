@@ -34,6 +34,7 @@ from jaxrender._formats.convert import (
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
+from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh, is_padding
 
@@ -68,6 +69,7 @@ def load_mesh(
     image_size: tuple[int, int] | None = None,
     centre: bool = False,
     origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
@@ -75,7 +77,8 @@ def load_mesh(
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
-    a texture (whose coordinates have their own face indices); polygons become fans, or, where they
+    a texture (whose coordinates have their own face indices), but where the file itself splits
+    them, as glTF does: `weld=True` joins them; polygons become fans, or, where they
     are concave or have holes, are cut ear by ear. An STL file, which repeats each face's corners,
     is welded where they are exactly equal.
 
@@ -117,6 +120,8 @@ def load_mesh(
         centre: whether the middle of the mesh's bounding box moves to the origin, in float64: what
             lies at (500000, 4200000) metres, say, would lose its last 25 centimetres in float32.
         origin: what to subtract from the vertices in float64, in place of that middle.
+        weld: whether vertices at the same place are joined, which files split where texture or
+            normals differ, see `weld`; a number is how far apart they may be, scene units.
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
@@ -147,6 +152,7 @@ def load_mesh(
         raise FileNotFoundError(f"no mesh file {path}")
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
+    _check_weld(weld)
     read_image = None if texture == "none" else read_pixels
 
     def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
@@ -186,8 +192,10 @@ def load_mesh(
         normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
     )
     if texture == "cubes":
-        return bake_cubes(mesh, texture_size)
-    return bake_texels(mesh, texture_size) if texture == "texels" else mesh
+        mesh = bake_cubes(mesh, texture_size)
+    elif texture == "texels":
+        mesh = bake_texels(mesh, texture_size)
+    return mesh if weld is False else weld_mesh(mesh, 0.0 if weld is True else float(weld))
 
 
 def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:
@@ -321,6 +329,13 @@ def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
             raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
     if asked["animation"] and time is None:
         raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
+
+
+def _check_weld(weld: Any) -> None:
+    """Rejects a tolerance that is none."""
+    number = isinstance(weld, numbers.Real) and 0 <= weld < math.inf
+    if not isinstance(weld, bool | np.bool_) and not number:
+        raise ValueError(f"`weld` must be True, False or a length from 0, got {weld!r}. Pass True.")
 
 
 def _check_place(texture: str, image_size: Any, centre: Any, origin: Any) -> None:

@@ -51,7 +51,7 @@ def shaded(mesh, eye=EYE):
 shade_quickly = jit(shaded)
 
 
-# --- what they say is drawn ------------------------------------------------------------------------
+# --- what they say is drawn ---------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -171,7 +171,7 @@ def test_both_rasterisers_draw_them():
         np.testing.assert_allclose(phong, flat, atol=2e-6)
 
 
-# --- they are carried, turned and dropped ---------------------------------------------------------
+# --- they are carried, turned and dropped ------------------------------------------------------
 
 
 def test_new_vertices_drop_them():
@@ -255,7 +255,7 @@ def test_bad_ones_are_rejected():
             jr.shade(seen_of(mesh), bad, shading="phong")
 
 
-# --- files -------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_obj_has_normals_of_corners(tmp_path):
@@ -296,7 +296,7 @@ def test_all_zero_is_none(tmp_path):
 
 def test_blenders_cube_is_sharp(cases):
     """Its GLB has six normals; smoothed, they are 54.7 degrees off."""
-    mesh, _ = load(cases.path("blender/instances.glb"))
+    mesh, _ = load(cases.path("blender/uvimage.glb"))
     normals = np.asarray(mesh.normals)
     assert normals.shape == mesh.vertices.shape
     assert mesh.normal_faces is None

@@ -79,6 +79,19 @@ class VertexColors(Texture):
         """Their colours."""
         return dataclasses.replace(self, colors=self.colors[source])
 
+    def welded(self, faces: jax.Array, source: np.ndarray) -> Texture:
+        """A white picture, times the colours, which so can differ at the corners of a vertex."""
+        tint = self.colors
+        return UVTexture(
+            image=jnp.ones((1, 1, tint.shape[1]), tint.dtype),
+            uv=jnp.zeros((len(tint), 2), tint.dtype),
+            faces=faces,
+            wrap="clamp",
+            filter="nearest",
+            tint=tint,
+            encoding=self.encoding,
+        )
+
 
 class FaceTexels(Texture):
     """SoftRas's surface texture: each face is cut into R² equal triangles of one colour each.
