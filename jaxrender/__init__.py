@@ -26,6 +26,7 @@ from jaxrender._camera import (
 )
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
+from jaxrender._join import join_meshes
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
@@ -89,6 +90,7 @@ __all__ = [
     "from_opencv",
     "from_opengl",
     "io",
+    "join_meshes",
     "load_mesh",
     "look",
     "look_at",

@@ -46,7 +46,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
         >>> cube.vertices.shape, cube.faces.shape
         ((42, 3), (80, 3))
     """
-    checked = [_checked(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
+    checked = [checked_mesh(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
     if not checked:
         raise ValueError("`meshes` must hold at least one mesh, got none.")
     checked = with_normals(checked)
@@ -88,7 +88,12 @@ def stack_meshes(meshes: Iterable[Mesh]) -> Mesh:
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *pad_meshes(meshes))
 
 
-def _checked(name: str, mesh: Any) -> Mesh:
+def checked_mesh(name: str, mesh: Any) -> Mesh:
+    """Returns a mesh with its arrays in the right shapes and dtypes.
+
+    Raises:
+        ValueError: it is none, or one of them is wrong.
+    """
     if not isinstance(mesh, Mesh):
         raise ValueError(f"`{name}` must be a Mesh, got {type(mesh).__name__}.")
     vertices = check_array(f"{name}.vertices", mesh.vertices, ("V", 3))

@@ -176,8 +176,11 @@ def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
 def _places(vertices: np.ndarray, tolerance: float) -> np.ndarray:
     """A number for each vertex `[V]`, the same for those at the same place."""
     if tolerance == 0:
-        _, place = np.unique(vertices + 0.0, axis=0, return_inverse=True)  # -0.0 is 0.0
-        return place.reshape(-1)
+        order = np.lexsort(vertices.T)
+        new = (vertices[order[1:]] != vertices[order[:-1]]).any(axis=1)
+        place = np.zeros(len(vertices), np.int64)
+        place[order[1:]] = np.cumsum(new)
+        return place
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

@@ -15,8 +15,9 @@ import numbers
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -60,6 +61,7 @@ MeshTexture = Literal["auto", "uv", "cubes", "texels", "none"]
 TEXTURES = get_args(MeshTexture)
 
 
+@overload
 def load_mesh(
     path: str | Path,
     *,
@@ -73,7 +75,43 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
-) -> Mesh:
+    objects: Literal[False] = False,
+) -> Mesh: ...
+
+
+@overload
+def load_mesh(
+    path: str | Path,
+    *,
+    texture: MeshTexture = "auto",
+    texture_size: int = 4,
+    colors: Encoding = "display",
+    image_size: tuple[int, int] | None = None,
+    centre: bool = False,
+    origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
+    objects: Literal[True],
+) -> tuple[Mesh, jax.Array, tuple[str, ...]]: ...
+
+
+def load_mesh(
+    path: str | Path,
+    *,
+    texture: MeshTexture = "auto",
+    texture_size: int = 4,
+    colors: Encoding = "display",
+    image_size: tuple[int, int] | None = None,
+    centre: bool = False,
+    origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
+    objects: bool = False,
+) -> Mesh | tuple[Mesh, jax.Array, tuple[str, ...]]:
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
@@ -127,9 +165,12 @@ def load_mesh(
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
         animation: of a glTF file, its number or name.
         scene: of a glTF file, its number or name; None is the one that the file shows.
+        objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
+            there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
 
     Returns:
-        the mesh, in JAX's default float type.
+        the mesh, in JAX's default float type; with `objects` also `[F]` int32 the object of each
+        face, and the names of the objects.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -153,6 +194,8 @@ def load_mesh(
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
     _check_weld(weld)
+    if not isinstance(objects, bool | np.bool_):
+        raise ValueError(f"`objects` must be True or False, got {objects!r}.")
     read_image = None if texture == "none" else read_pixels
 
     def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
@@ -195,7 +238,12 @@ def load_mesh(
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":
         mesh = bake_texels(mesh, texture_size)
-    return mesh if weld is False else weld_mesh(mesh, 0.0 if weld is True else float(weld))
+    if weld is not False:
+        mesh = weld_mesh(mesh, 0.0 if weld is True else float(weld))
+    if not objects:
+        return mesh
+    own = np.zeros(len(raw.faces), np.int32) if raw.face_object is None else raw.face_object
+    return mesh, jnp.asarray(own, jnp.int32), tuple(raw.objects or [""])
 
 
 def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:

@@ -64,7 +64,7 @@ FLATTEN_EPS = 1e-6  # keeps SoftRas's flatten loss smooth: a length², or the sq
 FEWEST_PIECES = 4  # of one or two faces each that a mesh may fall apart into without a word
 SEAMS = (
     "The mesh is split at seams: {} seem to lie at the same places. Losses see no fold there, "
-    "and fits tear it apart. Pass jaxrender.weld(mesh), or load it with weld=True; else ignore this."
+    "and fits tear it apart. Pass jaxrender.weld(mesh), or load it with weld=True."
 )
 UNION_EPS = 1e-6  # pixels that SoftRas adds to the union of two silhouettes
 

@@ -27,6 +27,7 @@ FLOORS = [
     {"_subdivide", "_surface"},
     {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
     {"_batch", "_shader"},
+    {"_join"},
     {"_soft", "_diagnose"},
     {"_render"},
     {"losses", "_formats"},

@@ -85,6 +85,7 @@ def _read(
         raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
     parts = read_scene(document, time=time, animation=animation, scene=scene)
     raw = _joined(parts, encoding).check()
+    _name_objects(raw, parts, document)
     if read_image is not None:
         _Painter(document, read_image, encoding).paint(raw, parts)
 
@@ -111,6 +112,16 @@ def _joined(parts: list[Primitive], encoding: Encoding) -> RawMesh:
             [np.zeros_like(p.vertices) if p.normals is None else p.normals for p in parts]
         )
     return raw
+
+
+def _name_objects(raw: RawMesh, parts: list[Primitive], document: Document) -> None:
+    """Takes each node that shows a mesh for an object; one without a name has its mesh's."""
+    numbers = {node: k for k, node in enumerate(dict.fromkeys(part.node for part in parts))}
+    for node in numbers:
+        described = document.item("nodes", node)
+        mesh = document.item("meshes", described["mesh"])
+        raw.objects.append(str(described.get("name") or mesh.get("name") or f"nodes[{node}]"))
+    raw.face_object = _by_face(parts, [numbers[part.node] for part in parts])
 
 
 @dataclasses.dataclass

@@ -32,6 +32,7 @@ class Primitive:
         colors: `[V, 4]` linear rgb and alpha, or None.
         joints: `[V, K]` indices into the joints of a skin; no column without a skin.
         weights: `[V, K]` theirs.
+        node: index of the node that shows it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Primitive:
     colors: np.ndarray | None
     joints: np.ndarray
     weights: np.ndarray
+    node: int = -1
 
 
 def read_primitive(

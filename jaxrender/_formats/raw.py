@@ -44,6 +44,8 @@ class RawMesh:
             are those of the vertices.
         materials: what the format says of surfaces, beyond colours.
         face_material: `[F]` index into `materials`, -1 for none.
+        objects: names of the objects in the file; none where it has no such thing.
+        face_object: `[F]` index into `objects`.
         encoding: of all colours, "display" or "linear".
         notes: what the reader has dropped or approximated and not yet warned of, in sentences.
     """
@@ -64,6 +66,8 @@ class RawMesh:
     normal_faces: np.ndarray | None = None
     materials: list[Any] = dataclasses.field(default_factory=list)
     face_material: np.ndarray | None = None
+    objects: list[str] = dataclasses.field(default_factory=list)
+    face_object: np.ndarray | None = None
     encoding: Encoding = "display"
     notes: list[str] = dataclasses.field(default_factory=list)
 

@@ -207,6 +207,15 @@ class Texture:
         """
         return self.of_vertices(source)
 
+    def joined(self: T, alike: Sequence[T], meshes: Sequence[Mesh]) -> T:
+        """The texture of several meshes as one, see `join_meshes`.
+
+        Args:
+            alike: the textures of all meshes, which this is the first of; all are of its kind.
+            meshes: that wear them.
+        """
+        lacks(self, "joined(self, alike, meshes)", "join_meshes")
+
     def baked(self, faces: jax.Array, points: jax.Array, *, wrap: str, bilinear: bool) -> jax.Array:
         """The colours `[F, N, C]` of all faces at barycentrics `[N, 3]`, see `io.bake_cubes`.
 
