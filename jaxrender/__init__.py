@@ -28,6 +28,7 @@ from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
 from jaxrender._join import join_meshes
 from jaxrender._lens import distort, undistort, undistorted_camera
+from jaxrender._material import Material
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
@@ -72,6 +73,7 @@ __all__ = [
     "Hard",
     "Image",
     "Lights",
+    "Material",
     "Mesh",
     "Orthographic",
     "Perspective",

@@ -38,6 +38,7 @@ class Mesh:
             with `with_vertices`, which drops them, or with `transformed`, which turns them.
         normal_faces: `[F, 3]` int32 indices into `normals`, one per corner of each face; or None:
             there is one normal for each vertex, and `faces` serve.
+        material: a `Material`, what surfaces do beyond colours, or None.
     """
 
     vertices: jax.Array  # [V, 3]
@@ -45,6 +46,7 @@ class Mesh:
     texture: Any = None
     normals: jax.Array | None = None  # [N, 3]
     normal_faces: jax.Array | None = None  # [F, 3]
+    material: Any = None
 
     def with_vertices(self, vertices: ArrayLike) -> Mesh:
         """The mesh with its vertices elsewhere, as in a fit, and without the normals that it had.

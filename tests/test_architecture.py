@@ -24,6 +24,7 @@ FLOORS = [
     {"rotations", "_distortion", "_vectors"},
     {"_camera", "_color", "_teapot", "_body", "_topology"},
     {"_textures", "shapes"},
+    {"_material"},
     {"_subdivide", "_surface"},
     {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
     {"_batch", "_shader"},

@@ -11,11 +11,19 @@ from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_choice, check_faces, check_normals
 from jaxrender._choices import SHADINGS, Shading
-from jaxrender._shading.lighting import light_faces, light_vertices, shows_back
+from jaxrender._material import check_material, surface_texture
+from jaxrender._shading.lighting import (
+    finish_surface,
+    gloss_of,
+    light_faces,
+    light_vertices,
+    shows_back,
+)
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
 from jaxrender._shading.normals import corner_normals, finite_or_zero, front_normals
 from jaxrender._shading.reflection import light_points
-from jaxrender._textures import VertexColors, check_texture, sample_texture
+from jaxrender._textures import VertexColors, check_texture, encoding_of, sample_texture
+from jaxrender._textures.base import columns_of
 from jaxrender._types import Fragments, Lights, Mesh
 from jaxrender._vectors import unit
 from jaxrender.ops.deterministic import gather
@@ -57,7 +65,11 @@ def shade(
     say which side is the front. Without, its own normal counts whatever side is seen, as in NMR
     and SoftRas.
 
-    Gradient: exact to textures, lights, `eye`, the mesh's vertices and normals (through normals and
+    A material of the mesh's own says what is reflected in place of the lights, what is unlit and
+    what is emitted; see `Material`. Where its surface is not there, the fragments should not be:
+    `render` sees to that, `rasterize_hard` knows of no material.
+
+    Gradient: exact to textures, materials, lights, `eye`, the mesh's vertices and normals (through normals and
     positions) and barycentrics. Which face is seen, and from which side, has none.
 
     Args:
@@ -96,30 +108,49 @@ def shade(
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     normals = check_normals("mesh", mesh, vertices, faces)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
     by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
     eye = check_eye(eye, None if by_default else lights.specular)
 
     # Read the texture.
-    colors = sample_texture(texture, faces, face, barycentrics)
-    if shading == "none" or faces.shape[0] == 0:
+    mesh = Mesh(vertices, faces, texture, *normals, material)
+    lit = shading != "none" and faces.shape[0] > 0
+    surface = surface_texture(mesh, lit=lit)
+    colors = sample_texture(surface, faces, face, barycentrics)
+    emitted = ()
+    if material is not None:
+        if lit and material.emissive is not None:
+            emitted = columns_of(colors[..., 3:6])
+        colors = colors[..., :3]
+    if not lit:
         return colors
-    check_lit(texture)
+    if material is None:
+        check_lit(texture)
 
     # Light it, and keep the reflection from where no face is.
     diffuse, reflection = _light_seen(
         face,
         barycentrics,
-        Mesh(vertices, faces, None, *normals),
+        mesh,
         lights,
         shading,
         facing_eye=eye if two_sided else None,
         specular_eye=None if by_default else eye,
     )
-    colors = colors * diffuse
+    own, colors = colors, colors * diffuse
     if reflection is not None:
         colors = colors + jnp.where((face >= 0)[..., None], reflection, 0)
-    return colors
+    if material is None or (material.unlit is None and not emitted):
+        return colors
+
+    # Add what is emitted, and leave what is unlit as it is.
+    unlit = None
+    if material.unlit is not None:
+        unlit = material.by_face("unlit", faces.shape[0])
+        unlit = jnp.take(unlit, jnp.maximum(face, 0), axis=0, mode="clip")
+    parts = columns_of(colors), columns_of(own), list(emitted)
+    return jnp.stack(finish_surface(*parts, unlit, encoding_of(texture)), axis=-1)
 
 
 def _light_seen(
@@ -170,6 +201,9 @@ def _light_seen(
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
         normals = jnp.where(flipped[:, None], -normals, normals)
-    light = light_points(positions, normals, lights, specular_eye)
+    gloss = gloss_of(mesh)
+    if gloss is not None:
+        gloss = gather(gloss, own_face.reshape(-1))
+    light = light_points(positions, normals, lights, specular_eye, gloss)
     diffuse, reflection = jax.tree.map(lambda part: part.reshape(*face.shape, 3), light)
     return diffuse, reflection
