@@ -13,6 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrender._checks import check_array, check_faces, check_normals
+from jaxrender._material import (
+    MAPS,
+    Material,
+    alike_materials,
+    check_material,
+    pad_material,
+)
 from jaxrender._shading import vertex_normals
 from jaxrender._textures import Texture, check_texture, encoding_of
 from jaxrender._textures.kinds import pad_rows
@@ -26,6 +33,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     Padding faces have the first corner of the first face three times: they have no area, so they
     are not drawn, take no block of the rasterisers, count in no mean (see also
     `losses.pad_topologies`), and their gradient is 0. The order of what is there does not change.
+    Materials are padded to the most, and what one does not say that others do gets its default.
     Normals of their own are padded too; where some meshes have such, the others get
     `vertex_normals`.
 
@@ -54,14 +62,16 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     faces = max(mesh.faces.shape[0] for mesh in checked)
     textures = _pad_textures([mesh.texture for mesh in checked], vertices, faces)
     normals = _pad_normals(checked, vertices, faces)
+    materials = _pad_materials(checked, vertices, faces)
     return [
         Mesh(
             pad_rows(mesh.vertices, vertices, repeat=True),
             _pad_faces(mesh.faces, faces),
             texture,
             *own,
+            material,
         )
-        for mesh, texture, own in zip(checked, textures, normals, strict=True)
+        for mesh, texture, own, material in zip(checked, textures, normals, materials, strict=True)
     ]
 
 
@@ -99,7 +109,9 @@ def checked_mesh(name: str, mesh: Any) -> Mesh:
     vertices = check_array(f"{name}.vertices", mesh.vertices, ("V", 3))
     faces = check_faces(f"{name}.faces", mesh.faces, vertices.shape[0])
     normals = check_normals(name, mesh, vertices, faces)
-    return Mesh(vertices, faces, check_texture(mesh.texture, Mesh(vertices, faces)), *normals)
+    texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
+    return Mesh(vertices, faces, texture, *normals, material)
 
 
 def with_normals(meshes: list[Mesh]) -> list[Mesh]:
@@ -135,6 +147,23 @@ def _pad_normals(
             own = _pad_faces(mesh.normal_faces, faces)
             found.append((pad_rows(mesh.normals, most), own))
     return found
+
+
+def _pad_materials(meshes: list[Mesh], vertices: int, faces: int) -> list[Material | None]:
+    """The padded materials of meshes; what some of them do not say gets its default."""
+    alike = alike_materials(meshes)
+    count = max(1 if material is None else material.count for material in alike)
+    padded = [pad_material(material, count, faces) for material in alike]
+    if padded[0] is None:
+        return padded
+    for name in MAPS:
+        textures = [getattr(material, name) for material in padded]
+        textures = _pad_textures(textures, vertices, faces)
+        padded = [
+            material if texture is None else dataclasses.replace(material, **{name: texture})
+            for material, texture in zip(padded, textures, strict=True)
+        ]
+    return padded
 
 
 def _pad_textures(

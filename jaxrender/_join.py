@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._batch import checked_mesh, with_normals
+from jaxrender._color import recode
+from jaxrender._material import MAPS, NUMBERS, Material, alike_materials, with_alpha
 from jaxrender._textures import (
     FaceTexels,
     Texture,
@@ -69,7 +72,42 @@ def join_meshes(meshes: Iterable[Mesh]) -> tuple[Mesh, jax.Array]:
             normals, own = chained(pairs)
     counts = [len(mesh.faces) for mesh in checked]
     objects = jnp.asarray(np.repeat(np.arange(len(checked)), counts), jnp.int32)
-    return Mesh(vertices, faces, texture, normals, own), objects
+    return Mesh(vertices, faces, texture, normals, own, _join_materials(checked)), objects
+
+
+def _join_materials(meshes: list[Mesh]) -> Material | None:
+    """One material for all faces, with the rows of all."""
+    alike = alike_materials(meshes)
+    if alike[0] is None:
+        return None
+    counts = [material.count for material in alike]
+    starts = np.cumsum([0, *counts])[:-1].tolist()
+    changes: dict[str, Any] = {}
+    for name in NUMBERS:
+        rows = [getattr(material, name) for material in alike]
+        if rows[0] is not None:
+            changes[name] = jnp.concatenate(rows)
+    if sum(counts) > 1:
+        groups = []
+        for material, mesh, start in zip(alike, meshes, starts, strict=True):
+            zeros = jnp.zeros(len(mesh.faces), jnp.int32)
+            groups.append((zeros if material.group is None else material.group) + start)
+        changes["group"] = jnp.concatenate(groups)
+    for name, none in MAPS.items():
+        textures = [getattr(material, name) for material in alike]
+        known = [texture for texture in textures if texture is not None]
+        if known:
+            color, held = np.array(none), encoding_of(known[0])
+            blank = jnp.asarray(recode(color, "linear", held) if name == "emissive" else color)
+            filled = []
+            for mesh, texture in zip(meshes, textures, strict=True):
+                texels = jnp.broadcast_to(
+                    blank.astype(mesh.vertices.dtype), (len(mesh.faces), 1, 1, 3)
+                )
+                own = FaceTexels(texels, held) if texture is None else texture
+                filled.append(dataclasses.replace(mesh, texture=own))
+            changes[name] = _join_textures(filled)
+    return Material(**changes)
 
 
 def _join_textures(meshes: list[Mesh]) -> Texture | None:
@@ -82,6 +120,13 @@ def _join_textures(meshes: list[Mesh]) -> Texture | None:
     dressed = [texture for texture in textures if texture is not None]
     if not dressed:
         return None
+    if any(mesh.material is not None for mesh in meshes):
+        # Where some have alpha, the others are opaque.
+        found = {channels(texture) for texture in textures}
+        if found == {3, 4}:
+            held = encoding_of(dressed[0])
+            meshes = [dataclasses.replace(mesh, texture=with_alpha(mesh, held)) for mesh in meshes]
+            textures = dressed = [mesh.texture for mesh in meshes]
     for name, found in (
         ("number of channels", {channels(texture) for texture in textures}),
         ("encoding", {encoding_of(texture) for texture in dressed}),

@@ -16,7 +16,17 @@ import numpy as np
 from jaxrender._checks import check_array, is_concrete
 from jaxrender._choices import Encoding
 from jaxrender._color import decode, encode
-from jaxrender._textures import Texture, as_texture, channels, check_texture, encoding_of
+from jaxrender._textures import (
+    FaceCubes,
+    FaceTexels,
+    Texture,
+    UVTexture,
+    VertexColors,
+    as_texture,
+    channels,
+    check_texture,
+    encoding_of,
+)
 from jaxrender._textures.base import Columns
 from jaxrender._textures.kinds import pad_rows
 from jaxrender._types import Mesh, static, struct
@@ -41,6 +51,13 @@ MAPS: dict[str, tuple[float, float, float]] = {
     "metallic_roughness_map": (1.0, 1.0, 1.0),
     "normal_map": (0.5, 0.5, 1.0),
     "occlusion_map": (1.0, 1.0, 1.0),
+}
+# The arrays that hold the colours of our kinds of texture.
+COLORS: dict[type, tuple[str, ...]] = {
+    VertexColors: ("colors",),
+    FaceTexels: ("texels",),
+    FaceCubes: ("cubes",),
+    UVTexture: ("image", "tint"),
 }
 SLACK = 1e-6  # by how much rounding may bring alpha below the cutoff
 
@@ -126,6 +143,12 @@ class Material:
         if numbers.ndim == 1:
             return gather(numbers[:, None], self.group)[:, 0]
         return gather(numbers, self.group)
+
+    def subdivided(self, faces: jax.Array, ends: np.ndarray) -> Material:
+        """The material of the quarters of faces, see `Texture.subdivided`."""
+        group = None if self.group is None else jnp.repeat(self.group, 4)
+        finer = self.with_maps(lambda texture: texture.subdivided(faces, ends))
+        return dataclasses.replace(finer, group=group)
 
     def with_maps(self, change: Callable[[Texture], Texture]) -> Material:
         """The material with each texture changed by a function."""
@@ -326,7 +349,9 @@ class SurfaceTexture(Texture):
         rgb, alpha = list(colors[:3]), colors[3] if len(colors) > 3 else 1.0
         if self.tinted:
             base, numbers = numbers[:3], numbers[3:]
-            rgb = [_times(own, factor, self.encoding) for own, factor in zip(rgb, base, strict=True)]
+            rgb = [
+                _times(own, factor, self.encoding) for own, factor in zip(rgb, base, strict=True)
+            ]
         margin = [alpha * numbers[0] - numbers[1] + SLACK] if self.masked else []
         return [*rgb, *(rest[0] if rest else []), *margin]
 
@@ -399,6 +424,43 @@ def _sizes(part: Texture, faces: jax.Array, dtype: Any) -> tuple[int, ...]:
         0 if table is None else table.shape[1],
         0 if table is None else table.shape[0],
     )
+
+
+def with_alpha(mesh: Mesh, encoding: Encoding) -> Texture:
+    """The texture of a mesh with a fourth channel, of 1 where it has none.
+
+    Without a texture it is white, in the encoding that is asked for.
+
+    Raises:
+        ValueError: it is of a kind that we do not know.
+    """
+    texture = mesh.texture
+    if texture is None:
+        ones = jnp.ones((len(mesh.faces), 1, 1, 4), mesh.vertices.dtype)
+        return FaceTexels(ones, encoding)
+    if channels(texture) == 4:
+        return texture
+    names = next((names for kind, names in COLORS.items() if type(texture) is kind), None)
+    if names is None:
+        raise ValueError(
+            f"`texture` of kind {type(texture).__name__} has no alpha, and others have. Give it a "
+            "fourth channel."
+        )
+    changes = {}
+    for name in names:
+        colors = getattr(texture, name)
+        if colors is not None:
+            ones = jnp.ones((*colors.shape[:-1], 1), colors.dtype)
+            changes[name] = jnp.concatenate([colors, ones], axis=-1)
+    return dataclasses.replace(texture, **changes)
+
+
+def without_alpha(texture: Texture | None) -> Texture | None:
+    """A texture of one of our kinds with its first three channels."""
+    names = COLORS.get(type(texture), ())
+    found = {name: getattr(texture, name) for name in names}
+    changes = {name: colors[..., :3] for name, colors in found.items() if colors is not None}
+    return dataclasses.replace(texture, **changes) if changes else texture
 
 
 # --- carried along --------------------------------------------------------------------------------

@@ -148,9 +148,7 @@ def render(
     if shading != "none" and faces.shape[0] and material is None:
         check_lit(texture)
     mesh = Mesh(vertices, faces, texture, *normals, material)
-    background = check_background(
-        background, drawn_channels(mesh), view.image_size, vertices.dtype
-    )
+    background = check_background(background, drawn_channels(mesh), view.image_size, vertices.dtype)
     return _render(
         mesh,
         camera,

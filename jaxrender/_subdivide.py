@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxrender._checks import check_array, check_known_faces, check_normals
+from jaxrender._material import check_material
 from jaxrender._textures import check_texture
 from jaxrender._textures.quarters import quarter, with_middles
 from jaxrender._types import Mesh
@@ -64,6 +65,7 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
     # Keep what is known of the texture known.
     with jax.ensure_compile_time_eval():
         texture = check_texture(mesh.texture, Mesh(vertices, faces))
+        material = check_material(mesh.material, Mesh(vertices, faces, texture))
     normals, own = check_normals("mesh", mesh, vertices, faces)
     if own is not None:
         own = check_known_faces("mesh.normal_faces", own, len(normals))
@@ -75,5 +77,7 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
         elif normals is not None:
             normals = with_middles(normals, ends)
         texture = None if texture is None else texture.subdivided(faces, ends)
+        if material is not None:
+            material = material.subdivided(faces, ends)
         vertices, faces = with_middles(vertices, ends), quarters
-    return Mesh(vertices, faces, texture, normals, own)
+    return Mesh(vertices, faces, texture, normals, own, material)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_faces, check_normals, is_concrete
-from jaxrender._textures import VertexColors, check_texture
+from jaxrender._material import check_material
+from jaxrender._textures import Texture, VertexColors, check_texture
 from jaxrender._types import Mesh
 
 
@@ -90,9 +91,12 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     _, first = np.unique(vertex, return_index=True)
     source = faces.reshape(-1)[first]
     texture = None if mesh.texture is None else mesh.texture.of_vertices(source)
+    material = mesh.material
+    if material is not None:
+        material = material.with_maps(lambda texture: texture.of_vertices(source))
     new_faces = jnp.asarray(vertex.reshape(-1, 3), mesh.faces.dtype)
     return dataclasses.replace(
-        mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture
+        mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture, material=material
     )
 
 
@@ -141,6 +145,7 @@ def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
     with jax.ensure_compile_time_eval():
         known_faces = jnp.asarray(faces, jnp.int32)
     texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), known_faces))
+    material = check_material(mesh.material, Mesh(jnp.asarray(vertices), known_faces, texture))
     normals, own = check_normals("mesh", mesh, jnp.asarray(vertices), known_faces)
 
     # Number the places in the order of their first vertices.
@@ -155,10 +160,13 @@ def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
         joined = jnp.asarray(place[faces], jnp.int32)
 
     # Keep what corners have where it differs at one place.
-    if isinstance(texture, VertexColors) and _agree(texture.colors, source[place]):
-        texture = texture.of_vertices(source)
-    elif texture is not None:
-        texture = texture.welded(known_faces, source)
+    def welded(texture: Texture) -> Texture:
+        if isinstance(texture, VertexColors) and _agree(texture.colors, source[place]):
+            return texture.of_vertices(source)
+        return texture.welded(known_faces, source)
+
+    texture = None if texture is None else welded(texture)
+    material = None if material is None else material.with_maps(welded)
     if normals is not None and own is None:
         own = known_faces
         if _agree(normals, source[place]):
@@ -170,6 +178,7 @@ def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
         texture=texture,
         normals=normals,
         normal_faces=own,
+        material=material,
     )
 
 
@@ -234,15 +243,20 @@ def orient_faces(mesh: Mesh) -> Mesh:
             f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
         )
     vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces)
-    texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), jnp.asarray(faces)))
+    plain = Mesh(jnp.asarray(vertices), jnp.asarray(faces))
+    texture = check_texture(mesh.texture, plain)
+    material = check_material(mesh.material, dataclasses.replace(plain, texture=texture))
     turned = turned_faces(vertices, faces)
     with jax.ensure_compile_time_eval():
         wound = jnp.asarray(_turn(faces, turned), jnp.int32)
     texture = None if texture is None else texture.turned(turned)
+    material = None if material is None else material.with_maps(lambda t: t.turned(turned))
     own = mesh.normal_faces
     if own is not None:
         own = jnp.where(turned[:, None], own[:, np.array([1, 0, 2])], own)
-    return dataclasses.replace(mesh, faces=wound, texture=texture, normal_faces=own)
+    return dataclasses.replace(
+        mesh, faces=wound, texture=texture, normal_faces=own, material=material
+    )
 
 
 def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:

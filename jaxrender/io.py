@@ -27,6 +27,7 @@ from jaxrender._formats import gltf, obj, obj_writer, off, others, ply, stl
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
+    material_of,
     normals_of,
     raw_mesh,
     texture_of,
@@ -34,7 +35,8 @@ from jaxrender._formats.convert import (
     warn_of_rounding,
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
-from jaxrender._images import load_image, read_pixels, read_rgb, save_animation, save_image
+from jaxrender._images import load_image, read_pixels, save_animation, save_image
+from jaxrender._material import Material
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh, is_padding
@@ -200,7 +202,7 @@ def load_mesh(
 
     def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
         options = {"time": time, "animation": animation, "scene": scene}
-        return gltf.read_gltf(file, read_image and read_rgb, encoding, **options)
+        return gltf.read_gltf(file, read_image, encoding, **options)
 
     readers: dict[str, Callable[[Path, Encoding], RawMesh]] = {
         ".obj": lambda file, encoding: obj.read_obj(file, read_image, encoding),
@@ -227,10 +229,12 @@ def load_mesh(
     kind = None if texture == "none" else _texture(path, raw, texture, image_size)
     for note in raw.notes:
         warnings.warn(note, stacklevel=2)
+    material = None if texture == "none" else material_of(raw)
     normals, own = normals_of(raw)
     mesh = dataclasses.replace(
         mesh,
         texture=kind,
+        material=material,
         normals=None if normals is None else floats(normals),
         normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
     )
@@ -309,12 +313,32 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
+    lost = [] if mesh.material is None else _not_stored(mesh.material)
+    if lost:
+        warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     if extension == ".obj":
         obj_writer.write_obj(path, raw, save_image)
     else:
         writers = {".off": off.write_off, ".glb": others.write_glb}
         writers.get(extension, others.write_trimesh)(path, raw)
+
+
+def _not_stored(material: Material) -> list[str]:
+    """What of a material is drawn, and lost in files."""
+    parts = {
+        "base_color": "base colours",
+        "alpha_cutoff": "alpha",
+        "blend": "alpha",
+        "emissive": "emissive light",
+        "unlit": "what is unlit",
+        "specular": "specular colours",
+        "normal_map": "maps",
+        "occlusion_map": "maps",
+        "metallic_roughness_map": "maps",
+    }
+    found = [what for name, what in parts.items() if getattr(material, name) is not None]
+    return list(dict.fromkeys(found))
 
 
 def _stores_normals(extension: str, raw: RawMesh) -> bool:

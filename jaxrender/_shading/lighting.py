@@ -156,7 +156,9 @@ def _lit_surface(lit: Callable, surface: _Surface) -> Callable:
         if surface.has_unlit:
             *varyings, unlit = varyings
         result = lit(own, varyings, uniforms)
-        return finish_surface(result, own, emitted if surface.emits else [], unlit, surface.encoding)
+        return finish_surface(
+            result, own, emitted if surface.emits else [], unlit, surface.encoding
+        )
 
     return lit_surface
 

@@ -69,8 +69,8 @@ def shade(
     what is emitted; see `Material`. Where its surface is not there, the fragments should not be:
     `render` sees to that, `rasterize_hard` knows of no material.
 
-    Gradient: exact to textures, materials, lights, `eye`, the mesh's vertices and normals (through normals and
-    positions) and barycentrics. Which face is seen, and from which side, has none.
+    Gradient: exact to textures, materials, lights, `eye`, the mesh's normals, its vertices (through
+    normals and positions) and barycentrics. Which face is seen, and from which side, has none.
 
     Args:
         fragments: what the rasteriser saw; `face` `[...]` and `barycentrics` `[..., 3]`.

@@ -68,9 +68,7 @@ def masked_fragments(
 
     start = first, nowhere, jnp.array(True)
     _, face, _ = lax.while_loop(lambda state: state[2], see_behind, start)
-    return face, *look_up(
-        vertices, faces, face, view.empty_depth, perspective=view.perspective
-    )
+    return face, *look_up(vertices, faces, face, view.empty_depth, perspective=view.perspective)
 
 
 def _draw_behind(
@@ -82,7 +80,9 @@ def _draw_behind(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What is seen behind a bound: reversed depth, key, face `[B, H, W]` and barycentrics."""
     views, face_count = batch_size(vertices, faces, view, depth_before), faces.shape[1]
-    corners, bounds, edges, wins_ties = set_up(vertices, faces, view, views=views, facing_first=True)
+    corners, bounds, edges, wins_ties = set_up(
+        vertices, faces, view, views=views, facing_first=True
+    )
     near, far = (jnp.broadcast_to(depth, (views,)) for depth in view.limits)
     reverse = jnp.reciprocal if view.perspective else jnp.negative
     reversed_far = reverse(far)
