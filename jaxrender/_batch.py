@@ -153,7 +153,7 @@ def _pad_materials(meshes: list[Mesh], vertices: int, faces: int) -> list[Materi
     """The padded materials of meshes; what some of them do not say gets its default."""
     alike = alike_materials(meshes)
     count = max(1 if material is None else material.count for material in alike)
-    padded = [pad_material(material, count, faces) for material in alike]
+    padded: list[Any] = [pad_material(material, count, faces) for material in alike]
     if padded[0] is None:
         return padded
     for name in MAPS:

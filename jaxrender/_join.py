@@ -65,7 +65,7 @@ def join_meshes(meshes: Iterable[Mesh]) -> tuple[Mesh, jax.Array]:
     vertices, faces = chained([(mesh.vertices, mesh.faces) for mesh in checked])
     normals = own = None
     if checked[0].normals is not None:
-        pairs = [(mesh.normals, mesh.normal_faces) for mesh in checked]
+        pairs: list[Any] = [(mesh.normals, mesh.normal_faces) for mesh in checked]
         if any(pair[1] is None for pair in pairs):
             normals = jnp.concatenate([pair[0] for pair in pairs])
         else:
@@ -77,7 +77,7 @@ def join_meshes(meshes: Iterable[Mesh]) -> tuple[Mesh, jax.Array]:
 
 def _join_materials(meshes: list[Mesh]) -> Material | None:
     """One material for all faces, with the rows of all."""
-    alike = alike_materials(meshes)
+    alike: list[Any] = alike_materials(meshes)
     if alike[0] is None:
         return None
     counts = [material.count for material in alike]

@@ -460,7 +460,8 @@ def without_alpha(texture: Texture | None) -> Texture | None:
     names = COLORS.get(type(texture), ())
     found = {name: getattr(texture, name) for name in names}
     changes = {name: colors[..., :3] for name, colors in found.items() if colors is not None}
-    return dataclasses.replace(texture, **changes) if changes else texture
+    whole: Any = texture  # a dataclass, as all kinds are
+    return dataclasses.replace(whole, **changes) if changes else texture
 
 
 # --- carried along --------------------------------------------------------------------------------

@@ -67,11 +67,11 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
         texture = check_texture(mesh.texture, Mesh(vertices, faces))
         material = check_material(mesh.material, Mesh(vertices, faces, texture))
     normals, own = check_normals("mesh", mesh, vertices, faces)
-    if own is not None:
+    if normals is not None and own is not None:
         own = check_known_faces("mesh.normal_faces", own, len(normals))
     for _ in range(times):
         ends, quarters = quarter(faces, vertices.shape[0])
-        if own is not None:
+        if normals is not None and own is not None:
             between, own_quarters = quarter(own, normals.shape[0])
             normals, own = with_middles(normals, between), own_quarters
         elif normals is not None:

@@ -192,9 +192,9 @@ def _places(vertices: np.ndarray, tolerance: float) -> np.ndarray:
         return place
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    one, other = cKDTree(vertices).query_pairs(tolerance, output_type="ndarray").T
+    one, other = KDTree(vertices).query_pairs(tolerance, output_type="ndarray").T
     shape = (len(vertices), len(vertices))
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=shape)
     return connected_components(graph, directed=False)[1]

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from numpy.typing import ArrayLike as NumPyArrayLike
 
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender.ops.pytrees import static, struct, variant
@@ -48,7 +49,7 @@ class Mesh:
     normal_faces: jax.Array | None = None  # [F, 3]
     material: Any = None
 
-    def with_vertices(self, vertices: ArrayLike) -> Mesh:
+    def with_vertices(self, vertices: NumPyArrayLike) -> Mesh:
         """The mesh with its vertices elsewhere, as in a fit, and without the normals that it had.
 
         Normals of a file belong to the shape in the file. Without them, light falls by
@@ -71,7 +72,7 @@ class Mesh:
         vertices = jnp.asarray(vertices)
         return dataclasses.replace(self, vertices=vertices, normals=None, normal_faces=None)
 
-    def transformed(self, matrix: ArrayLike) -> Mesh:
+    def transformed(self, matrix: NumPyArrayLike) -> Mesh:
         """The mesh moved as a whole, by an affine map: its normals turn with it.
 
         A vertex `v` goes to `A v + t`, a normal `n` to `± det(A) A⁻ᵀ n`, which keeps to the side of

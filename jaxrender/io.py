@@ -405,7 +405,7 @@ def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
 
 def _check_weld(weld: Any) -> None:
     """Rejects a tolerance that is none."""
-    number = isinstance(weld, numbers.Real) and 0 <= weld < math.inf
+    number = isinstance(weld, int | float | np.number) and 0 <= weld < math.inf
     if not isinstance(weld, bool | np.bool_) and not number:
         raise ValueError(f"`weld` must be True, False or a length from 0, got {weld!r}. Pass True.")
 

@@ -374,7 +374,7 @@ class _Painter:
         return _recoded(linear, "linear", self.encoding)
 
 
-def _recoded(colors: np.ndarray, held: Encoding, wanted: Encoding) -> np.ndarray:
+def _recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
     """Colours in another encoding; alpha stays as it is."""
     if held == wanted or colors.shape[-1] == 3:
         return recode(colors, held, wanted)

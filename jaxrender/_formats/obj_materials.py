@@ -110,7 +110,7 @@ class _Painter:
             faces = order[ends[number] : ends[number + 1]]
             if not len(faces):
                 continue
-            self._hide(number, material, textured[faces].all())
+            self._hide(number, material, bool(textured[faces].all()))
             if material.texture is None:
                 continue
             picture, problem = -1, "faces with material {} have no texture coordinates"

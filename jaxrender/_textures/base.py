@@ -198,7 +198,7 @@ class Texture:
         """The texture of a mesh whose vertices are those with the numbers `source` `[V']`."""
         lacks(self, "of_vertices(self, source)", "giving faces vertices of their own")
 
-    def welded(self: T, faces: jax.Array, source: np.ndarray) -> Texture:
+    def welded(self, faces: jax.Array, source: np.ndarray) -> Texture:
         """The texture of a mesh whose vertices were joined, see `weld`.
 
         Args:
@@ -207,7 +207,7 @@ class Texture:
         """
         return self.of_vertices(source)
 
-    def joined(self: T, alike: Sequence[T], meshes: Sequence[Mesh]) -> T:
+    def joined(self: T, alike: Sequence[Any], meshes: Sequence[Mesh]) -> T:
         """The texture of several meshes as one, see `join_meshes`.
 
         Args:

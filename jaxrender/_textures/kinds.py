@@ -93,7 +93,7 @@ class VertexColors(Texture):
             encoding=self.encoding,
         )
 
-    def joined(self, alike: Sequence[VertexColors], meshes: Sequence[Mesh]) -> VertexColors:
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> VertexColors:
         """The colours of all."""
         colors = jnp.concatenate([texture.colors for texture in alike])
         return dataclasses.replace(self, colors=colors)
@@ -158,7 +158,7 @@ class FaceTexels(Texture):
         """The same: texels belong to faces."""
         return self
 
-    def joined(self, alike: Sequence[FaceTexels], meshes: Sequence[Mesh]) -> FaceTexels:
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> FaceTexels:
         """The texels of all."""
         texels = jnp.concatenate([texture.texels for texture in alike])
         return dataclasses.replace(self, texels=texels)
@@ -220,7 +220,7 @@ class FaceCubes(Texture):
         """The same: texels belong to faces."""
         return self
 
-    def joined(self, alike: Sequence[FaceCubes], meshes: Sequence[Mesh]) -> FaceCubes:
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> FaceCubes:
         """The cubes of all.
 
         Raises:
@@ -348,7 +348,7 @@ class UVTexture(Texture):
         """The same: it has coordinates of its own."""
         return self
 
-    def joined(self, alike: Sequence[UVTexture], meshes: Sequence[Mesh]) -> UVTexture:
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> UVTexture:
         """The pictures of all, as pages."""
         return join_pictures(list(alike))
 

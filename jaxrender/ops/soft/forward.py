@@ -99,7 +99,7 @@ def _fold_nearest(
     edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
     t = scaled_distance(fragments, edges, settings)
     barycentrics = barycentrics_of(fragments, edges, settings)
-    t = without_holes(t, inputs, *barycentrics[:2], settings)
+    t = without_holes(t, inputs, barycentrics[0], barycentrics[1], settings)
     depth = depth_at(fragments, barycentrics, settings)
     drawn = is_covered(t, fragments, settings) & fragments.colored
     drawn &= in_range(fragments, depth, settings)
@@ -118,7 +118,7 @@ def _fold_total(
     if not settings.faithful:
         depth = depth_at(fragments, barycentrics, settings)
         t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
-    t = without_holes(t, inputs, *barycentrics[:2], settings)
+    t = without_holes(t, inputs, barycentrics[0], barycentrics[1], settings)
     return _add_generator(state, inputs, t, framebuffer, settings)
 
 
