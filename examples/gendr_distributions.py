@@ -11,7 +11,6 @@ References:
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -53,12 +52,12 @@ def main(steps: int, size: int, output: Path) -> jr.fitting.Fit:
 
     # Fit a sphere to the teapot's outline with the distribution of our own.
     sphere = jr.shapes.icosphere(3)
-    sphere = dataclasses.replace(sphere, vertices=0.4 * sphere.vertices)
+    sphere = sphere.with_vertices(0.4 * sphere.vertices)
     topology = jr.losses.mesh_topology(sphere.faces, len(sphere.vertices))
     target = (outline(teapot, distribution="uniform", aggregate_alpha="max") > 0.5).astype(float)
 
     def alpha(vertices: jax.Array) -> jax.Array:
-        mesh = dataclasses.replace(sphere, vertices=vertices)
+        mesh = sphere.with_vertices(vertices)
         return outline(mesh, distribution=half_cosine)
 
     def loss(vertices: jax.Array) -> jax.Array:

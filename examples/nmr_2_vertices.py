@@ -11,7 +11,6 @@ References:
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -31,12 +30,12 @@ def main(steps: int, size: int, output: Path) -> jr.fitting.Fit:
         return jr.look_at(jr.points_from_angles(2.732, 0.0, azimuth))
 
     def loss(vertices: jax.Array) -> jax.Array:
-        mesh = dataclasses.replace(teapot, vertices=vertices)
+        mesh = teapot.with_vertices(vertices)
         return jnp.sum((jr.silhouette(mesh, look(90.0), **seen) - rectangle) ** 2)
 
     @jax.jit
     def draw(vertices: jax.Array, azimuth: jax.Array | float = 90.0) -> jax.Array:
-        mesh = dataclasses.replace(teapot, vertices=vertices)
+        mesh = teapot.with_vertices(vertices)
         return jr.render(mesh, look(azimuth), **seen).rgb
 
     found = jr.fitting.fit(

@@ -25,7 +25,6 @@ References:
 """
 
 import argparse
-import dataclasses
 import functools
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +96,7 @@ def deform(template: jr.Mesh, by: Deformation) -> jr.Mesh:
     inner = side * jax.nn.sigmoid(jnp.log(size / (1 - size)) + by.displace)
     centre = jnp.tanh(by.centre)[None]
     vertices = centre + jax.nn.relu(inner) * (1 - centre) - jax.nn.relu(-inner) * (1 + centre)
-    return dataclasses.replace(template, vertices=vertices)
+    return template.with_vertices(vertices)
 
 
 def outline(mesh: jr.Mesh, eye: jax.Array, size: tuple[int, int], **how) -> jax.Array:
@@ -183,7 +182,7 @@ def main(
         known = read_views(silhouettes, cameras)
     elif truth is not None:
         truth = jr.normalize(truth)
-        truth = dataclasses.replace(truth, vertices=truth.vertices / 2)
+        truth = truth.with_vertices(truth.vertices / 2)
         known = views_of(truth)
     else:
         raise SystemExit("--silhouettes needs --cameras")

@@ -28,14 +28,16 @@ from jaxrender._camera import (
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
 from jaxrender._framing import camera_lights, depth_range, frame, turntable
+from jaxrender._join import join_meshes
 from jaxrender._lens import distort, undistort, undistorted_camera
+from jaxrender._material import Material
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
-from jaxrender._surface import orient_faces
+from jaxrender._surface import orient_faces, weld
 from jaxrender._textures import (
     FaceCubes,
     FaceTexels,
@@ -73,6 +75,7 @@ __all__ = [
     "Hard",
     "Image",
     "Lights",
+    "Material",
     "Mesh",
     "Orthographic",
     "Perspective",
@@ -95,6 +98,7 @@ __all__ = [
     "from_opencv",
     "from_opengl",
     "io",
+    "join_meshes",
     "load_mesh",
     "look",
     "look_at",
@@ -132,6 +136,7 @@ __all__ = [
     "vertex_normals",
     "viewpoint",
     "voxelize",
+    "weld",
     "why_not_drawn",
 ]
 

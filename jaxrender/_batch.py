@@ -12,7 +12,15 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxrender._checks import check_array, check_faces
+from jaxrender._checks import check_array, check_faces, check_normals
+from jaxrender._material import (
+    MAPS,
+    Material,
+    alike_materials,
+    check_material,
+    pad_material,
+)
+from jaxrender._shading import vertex_normals
 from jaxrender._textures import Texture, check_texture, encoding_of
 from jaxrender._textures.kinds import pad_rows
 from jaxrender._types import Mesh
@@ -25,6 +33,9 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
     Padding faces have the first corner of the first face three times: they have no area, so they
     are not drawn, take no block of the rasterisers, count in no mean (see also
     `losses.pad_topologies`), and their gradient is 0. The order of what is there does not change.
+    Materials are padded to the most, and what one does not say that others do gets its default.
+    Normals of their own are padded too; where some meshes have such, the others get
+    `vertex_normals`.
 
     Args:
         meshes: at least one; either none has a texture, or all have the same kind, with the same
@@ -43,15 +54,24 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
         >>> cube.vertices.shape, cube.faces.shape
         ((42, 3), (80, 3))
     """
-    checked = [_checked(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
+    checked = [checked_mesh(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
     if not checked:
         raise ValueError("`meshes` must hold at least one mesh, got none.")
+    checked = with_normals(checked)
     vertices = max(mesh.vertices.shape[0] for mesh in checked)
     faces = max(mesh.faces.shape[0] for mesh in checked)
     textures = _pad_textures([mesh.texture for mesh in checked], vertices, faces)
+    normals = _pad_normals(checked, vertices, faces)
+    materials = _pad_materials(checked, vertices, faces)
     return [
-        Mesh(pad_rows(mesh.vertices, vertices, repeat=True), _pad_faces(mesh.faces, faces), texture)
-        for mesh, texture in zip(checked, textures, strict=True)
+        Mesh(
+            pad_rows(mesh.vertices, vertices, repeat=True),
+            _pad_faces(mesh.faces, faces),
+            texture,
+            *own,
+            material,
+        )
+        for mesh, texture, own, material in zip(checked, textures, normals, materials, strict=True)
     ]
 
 
@@ -78,12 +98,72 @@ def stack_meshes(meshes: Iterable[Mesh]) -> Mesh:
     return jax.tree.map(lambda *arrays: jnp.stack(arrays), *pad_meshes(meshes))
 
 
-def _checked(name: str, mesh: Any) -> Mesh:
+def checked_mesh(name: str, mesh: Any) -> Mesh:
+    """Returns a mesh with its arrays in the right shapes and dtypes.
+
+    Raises:
+        ValueError: it is none, or one of them is wrong.
+    """
     if not isinstance(mesh, Mesh):
         raise ValueError(f"`{name}` must be a Mesh, got {type(mesh).__name__}.")
     vertices = check_array(f"{name}.vertices", mesh.vertices, ("V", 3))
     faces = check_faces(f"{name}.faces", mesh.faces, vertices.shape[0])
-    return Mesh(vertices, faces, check_texture(mesh.texture, Mesh(vertices, faces)))
+    normals = check_normals(name, mesh, vertices, faces)
+    texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
+    return Mesh(vertices, faces, texture, *normals, material)
+
+
+def with_normals(meshes: list[Mesh]) -> list[Mesh]:
+    """Meshes that all have normals, with their own faces, or none of which has any.
+
+    Where some have, the others get `vertex_normals`.
+    """
+    if all(mesh.normals is None for mesh in meshes):
+        return meshes
+    own = any(mesh.normal_faces is not None for mesh in meshes)
+    found = []
+    for mesh in meshes:
+        normals, faces = mesh.normals, mesh.normal_faces
+        if normals is None:
+            normals = vertex_normals(mesh.vertices, mesh.faces)
+        faces = mesh.faces if own and faces is None else faces
+        found.append(dataclasses.replace(mesh, normals=normals, normal_faces=faces))
+    return found
+
+
+def _pad_normals(
+    meshes: list[Mesh], vertices: int, faces: int
+) -> list[tuple[jax.Array | None, jax.Array | None]]:
+    """The padded normals of meshes, and their faces."""
+    found = []
+    most = max(0 if mesh.normals is None else len(mesh.normals) for mesh in meshes)
+    for mesh in meshes:
+        if mesh.normals is None:
+            found.append((None, None))
+        elif mesh.normal_faces is None:
+            found.append((pad_rows(mesh.normals, vertices), None))
+        else:
+            own = _pad_faces(mesh.normal_faces, faces)
+            found.append((pad_rows(mesh.normals, most), own))
+    return found
+
+
+def _pad_materials(meshes: list[Mesh], vertices: int, faces: int) -> list[Material | None]:
+    """The padded materials of meshes; what some of them do not say gets its default."""
+    alike = alike_materials(meshes)
+    count = max(1 if material is None else material.count for material in alike)
+    padded: list[Any] = [pad_material(material, count, faces) for material in alike]
+    if padded[0] is None:
+        return padded
+    for name in MAPS:
+        textures = [getattr(material, name) for material in padded]
+        textures = _pad_textures(textures, vertices, faces)
+        padded = [
+            material if texture is None else dataclasses.replace(material, **{name: texture})
+            for material, texture in zip(padded, textures, strict=True)
+        ]
+    return padded
 
 
 def _pad_textures(

@@ -106,6 +106,42 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
     return array.astype(jnp.int32)
 
 
+def check_normals(
+    name: str, mesh: Any, vertices: jax.Array, faces: jax.Array
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """Returns the normals of a mesh and their faces, in the dtype of its vertices.
+
+    Args:
+        name: of the mesh.
+        mesh: with `normals` and `normal_faces`.
+        vertices: of the mesh, checked.
+        faces: likewise.
+
+    Raises:
+        ValueError: a shape, dtype or index is wrong, or a known value is not finite.
+    """
+    if mesh.normals is None:
+        if mesh.normal_faces is not None:
+            raise ValueError(f"`{name}.normal_faces` must be None without `{name}.normals`.")
+        return None, None
+    normals = check_array(f"{name}.normals", mesh.normals, ("N", 3), finite=True)
+    count = normals.shape[0]
+    if mesh.normal_faces is None:
+        if count != vertices.shape[0]:
+            raise ValueError(
+                f"`{name}.normals` must have one row for each of the {vertices.shape[0]} vertices, "
+                f"got {count}. Pass `normal_faces` for normals of corners."
+            )
+        return normals.astype(vertices.dtype), None
+    own = check_faces(f"{name}.normal_faces", mesh.normal_faces, count)
+    if own.shape[0] != faces.shape[0]:
+        raise ValueError(
+            f"`{name}.normal_faces` must have one row for each of the {faces.shape[0]} faces, got "
+            f"{own.shape[0]}. Pass the normals of each face's corners."
+        )
+    return normals.astype(vertices.dtype), own
+
+
 def check_known_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
     """Returns faces with values, also where the surroundings are being traced.
 

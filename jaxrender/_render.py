@@ -24,11 +24,18 @@ from jaxrender._checks import (
     check_depth_range,
     check_faces,
     check_image_size,
+    check_normals,
     check_positive,
     is_concrete,
     warn_out_of_range,
 )
 from jaxrender._choices import CULLS, SHADINGS, Cull, Shading
+from jaxrender._material import (
+    check_material,
+    drawn_channels,
+    is_masked,
+    surface_texture,
+)
 from jaxrender._nmr import NMR
 from jaxrender._rasterize import draw_hard
 from jaxrender._shading import (
@@ -39,7 +46,7 @@ from jaxrender._shading import (
     shade,
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
-from jaxrender._textures import channels, check_texture, encoding_of
+from jaxrender._textures import check_texture, encoding_of, sample_texture
 from jaxrender._types import (
     Camera,
     Fragments,
@@ -51,6 +58,7 @@ from jaxrender._types import (
     Soft,
     VisibilityGradient,
 )
+from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.pytrees import is_named
 from jaxrender.ops.view import View
 
@@ -134,12 +142,15 @@ def render(
         mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
     )
     check_choice("shading", shading, SHADINGS)
+    normals = check_normals("mesh", mesh, vertices, faces)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
-    if shading != "none" and faces.shape[0]:
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
+    if shading != "none" and faces.shape[0] and material is None:
         check_lit(texture)
-    background = check_background(background, channels(texture), view.image_size, vertices.dtype)
+    mesh = Mesh(vertices, faces, texture, *normals, material)
+    background = check_background(background, drawn_channels(mesh), view.image_size, vertices.dtype)
     return _render(
-        Mesh(vertices, faces, texture),
+        mesh,
         camera,
         None if lights is None else check_lights(lights),
         background,
@@ -203,7 +214,12 @@ def silhouette(
         cull,
         rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
     )
-    return _silhouette(vertices, faces, camera, view, **options)
+    outline = Mesh(vertices, faces)
+    if is_masked(mesh):
+        texture = check_texture(mesh.texture, outline)
+        material = check_material(mesh.material, Mesh(vertices, faces, texture))
+        outline = Mesh(vertices, faces, texture, material=material)
+    return _silhouette(outline, camera, view, **options)
 
 
 def _check_scene(
@@ -313,7 +329,8 @@ def _render(
         with jax.named_scope("shade"):
             light = _lighting(mesh, lights, camera, shading, two_sided)
         with jax.named_scope("rasterize"):
-            image, drawn = draw_soft(screen, mesh.texture, light, background, rasterizer, samples)
+            surface = surface_texture(mesh, lit=light is not None)
+            image, drawn = draw_soft(screen, surface, light, background, rasterizer, samples)
         return Image(
             rgb=_pool(image.rgb, anti_aliasing),
             alpha=_pool(image.alpha, anti_aliasing),
@@ -321,7 +338,7 @@ def _render(
             encoding=image.encoding,
         )
 
-    fragments = draw_hard(screen, samples)
+    fragments = _fragments(screen, mesh, samples)
     with jax.named_scope("shade"):
         barycentrics = fragments.barycentrics
         if not rasterizer.interpolation_gradient:
@@ -351,8 +368,7 @@ def _render(
 
 @functools.partial(jax.jit, static_argnames=("anti_aliasing",))
 def _silhouette(
-    vertices: jax.Array,
-    faces: jax.Array,
+    mesh: Mesh,
     camera: Camera,
     view: View,
     *,
@@ -360,11 +376,12 @@ def _silhouette(
     anti_aliasing: int,
 ) -> jax.Array:
     samples = _supersample(view, anti_aliasing)
-    screen = _project(vertices, faces, camera, view)
+    screen = _project(mesh.vertices, mesh.faces, camera, view)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("rasterize"):
-            return _pool(soft_silhouette(screen, rasterizer, samples), anti_aliasing)
-    fragments = draw_hard(screen, samples)
+            surface = surface_texture(mesh, lit=False) if is_masked(mesh) else None
+            return _pool(soft_silhouette(screen, surface, rasterizer, samples), anti_aliasing)
+    fragments = _fragments(screen, mesh, samples)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
@@ -374,6 +391,21 @@ def _project(vertices: jax.Array, faces: jax.Array, camera: Camera, view: View) 
     with jax.named_scope("project"):
         positions = project(vertices, camera, image_size=view.image_size)
         return ScreenMesh(positions, faces, view.perspective)
+
+
+def _fragments(screen: ScreenMesh, mesh: Mesh, view: View) -> Fragments:
+    """What the z-buffer sees, of what is there: see `Material`."""
+    if not is_masked(mesh) or mesh.faces.shape[0] == 0:
+        return draw_hard(screen, view)
+    surface = surface_texture(jax.lax.stop_gradient(mesh), lit=False)
+
+    def is_hole(face: jax.Array, barycentrics: jax.Array) -> jax.Array:
+        values = sample_texture(surface, mesh.faces, face, barycentrics)
+        return (face >= 0) & (values[..., -1] < 0)
+
+    with jax.named_scope("rasterize"):
+        view = view.astype(screen.vertices.dtype)
+        return Fragments(*masked_fragments(screen.vertices, screen.faces, view, is_hole))
 
 
 def _supersample(view: View, anti_aliasing: int) -> View:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxrender._material import SurfaceTexture
 from jaxrender._shading import Lighting
 from jaxrender._textures import Texture, as_texture
 from jaxrender._textures.base import columns_of
@@ -29,6 +30,7 @@ class Surface(NamedTuple):
     uniforms: jax.Array  # [U]
     table: jax.Array  # [R, T] what is read
     indices: jax.Array  # [F, I] int32 what of it each face reads
+    mask: Shader | None = None  # of one channel, below 0 where there is nothing
 
 
 def surface_of(
@@ -49,7 +51,10 @@ def surface_of(
         at_corners: whether colours of corners may be lit there, and interpolated.
     """
     kind = as_texture(texture)
-    channels, constant = kind.channels(), kind.constant_per_face
+    channels, constant, mask = kind.channels(), kind.constant_per_face, None
+    drawn = channels
+    if isinstance(kind, SurfaceTexture):
+        drawn, channels = 3, 3 if kind.emissive is None else 6
 
     # Light the colours of the corners, where that is all.
     colors = kind.corner_colors(faces)
@@ -65,16 +70,19 @@ def surface_of(
         program = None
     else:
         program, constant = program_of(kind), False
-    shader = Shader(channels, constant_per_face=constant)
+    shader = Shader(drawn, constant_per_face=constant)
     if program is not None or lighting is not None:
         steps = _Steps(
             program,
             inputs.varyings.shape[-1],
             inputs.uniforms.size,
+            channels,
             None if lighting is None else lighting.lit,
         )
-        reads = inputs.table is not None
-        shader = Shader(channels, _taps(steps) if reads else None, _color(steps))
+        reads = _taps(steps) if inputs.table is not None else None
+        shader = Shader(drawn, reads, _color(steps))
+        if isinstance(kind, SurfaceTexture) and kind.masked:
+            mask = Shader(1, reads, _margin(steps))
     varyings, uniforms = [inputs.varyings], [inputs.uniforms]
     if lighting is not None:
         varyings, uniforms = [*varyings, lighting.varyings], [*uniforms, lighting.uniforms]
@@ -84,6 +92,7 @@ def surface_of(
         jnp.concatenate([part.astype(dtype) for part in uniforms]),
         jnp.zeros((1, 1), dtype) if inputs.table is None else inputs.table.astype(dtype),
         inputs.indices,
+        mask,
     )
 
 
@@ -116,6 +125,7 @@ class _Steps(NamedTuple):
     texture: TextureProgram | None  # None: the first varyings are colours
     varying_count: int  # those of the texture come first
     uniform_count: int  # likewise
+    channels: int  # of the colours that it has; others come behind
     lit: Callable | None  # see `Lighting`
 
 
@@ -139,7 +149,20 @@ def _color(steps: _Steps) -> Callable:
         colors, light = varyings[: steps.varying_count], varyings[steps.varying_count :]
         own, lights = uniforms[: steps.uniform_count], uniforms[steps.uniform_count :]
         if steps.texture is not None:
-            colors = steps.texture.color(texel, colors, own)
+            colors = steps.texture.color(texel, colors, own)[: steps.channels]
         return colors if steps.lit is None else steps.lit(colors, light, lights)
 
     return color
+
+
+@functools.lru_cache(maxsize=256)
+def _margin(steps: _Steps) -> Callable:
+    """`Shader.color` of a mask: the last channel of a `SurfaceTexture`."""
+    assert steps.texture is not None
+    program = steps.texture
+
+    def margin(texel: list, varyings: list, uniforms: list) -> list:
+        own = varyings[: steps.varying_count], uniforms[: steps.uniform_count]
+        return program.color(texel, *own)[-1:]
+
+    return margin

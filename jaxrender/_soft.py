@@ -36,6 +36,7 @@ from jaxrender._choices import (
     Distance,
     Distribution,
 )
+from jaxrender._material import SurfaceTexture
 from jaxrender._shader import surface_of
 from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
@@ -43,6 +44,7 @@ from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
 from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.clip import ClippedTriangles, clip_faces, unclipped_faces
 from jaxrender.ops.hard import hard_fragments
+from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.soft import soft_blend
 from jaxrender.ops.soft.scan import reached_pixels
 from jaxrender.ops.soft.structs import (
@@ -297,15 +299,18 @@ def blend_scene(
     count = draw_mode.size
     shader, texels, index = None, jnp.zeros((1, 1), dtype), jnp.zeros((count, 0), jnp.int32)
     varyings, shader_uniforms = jnp.zeros((count, 3, 0), dtype), jnp.zeros(0, dtype)
-    if soft.aggregate_rgb == "softmax":
+    mask, colored = None, soft.aggregate_rgb == "softmax"
+    if colored or (isinstance(texture, SurfaceTexture) and texture.masked):
         at_corners = soft.faithful or (light is not None and light.constant)
-        shader, varyings, shader_uniforms, texels, index = surface_of(
+        light = light if colored else None
+        shader, varyings, shader_uniforms, texels, index, mask = surface_of(
             texture, faces, light, dtype, at_corners=at_corners
         )
         constant = shader.constant_per_face
         varyings, index = _of_triangles(
             triangles, varyings, index, whole=soft.faithful, constant=constant
         )
+    shader = shader if colored else None
 
     # Scale depths; distances are in pixels from here on.
     settings = Settings(
@@ -319,6 +324,7 @@ def blend_scene(
         shader=shader,
         perspective=view.perspective,
         faithful=soft.faithful,
+        mask=mask,
     )
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
     radius_sq = _blur_radius_sq(soft, distribution, cutoff)
@@ -377,9 +383,10 @@ def draw_soft(
     Also what share of each pixel's colour and depth `[H, W]` is not the background's.
     """
     image_size = view.image_size
+    count = 3 if isinstance(texture, SurfaceTexture) else channels(texture)
     nothing = jnp.asarray(view.empty_depth, screen.vertices.dtype)
     if _is_empty(screen):
-        dtype, size = screen.vertices.dtype, (*image_size, channels(texture))
+        dtype, size = screen.vertices.dtype, (*image_size, count)
         image = Image(
             rgb=jnp.broadcast_to(background.astype(dtype), size),
             alpha=jnp.zeros(image_size, dtype),
@@ -394,7 +401,7 @@ def draw_soft(
         drawn = 1 - share
     elif soft.aggregate_rgb is None:
         share, drawn = jnp.ones_like(alpha), jnp.zeros_like(alpha)
-        rgb = jnp.zeros((*image_size, channels(texture)), alpha.dtype)
+        rgb = jnp.zeros((*image_size, count), alpha.dtype)
         depth = jnp.broadcast_to(nothing, image_size)
     else:
         rgb, share, drawn = blend.rgb, blend.background_weight, blend.foreground_weight
@@ -419,12 +426,14 @@ def _is_empty(screen: ScreenMesh) -> bool:
     return screen.vertices.shape[0] == 0 or screen.faces.shape[0] == 0
 
 
-def soft_silhouette(screen: ScreenMesh, soft: Soft, view: View) -> jax.Array:
-    """The alpha `[H, W]` of `draw_soft`, with nothing coloured."""
+def soft_silhouette(
+    screen: ScreenMesh, surface: Texture | None, soft: Soft, view: View
+) -> jax.Array:
+    """The alpha `[H, W]` of `draw_soft`, with nothing coloured; `surface` says where holes are."""
     if _is_empty(screen):
         return jnp.zeros(view.image_size, screen.vertices.dtype)
     uncolored = dataclasses.replace(soft, aggregate_rgb=None)
-    blend = blend_scene(screen, None, None, uncolored, view)
+    blend = blend_scene(screen, surface, None, uncolored, view)
     return _alpha(blend.total, soft, screen.faces)
 
 
@@ -448,11 +457,21 @@ def _nearest_colors(
         )
         face, barycentrics, depth = hard_fragments(flat, faces, flat_view, facing_first=False)
         depth = -1 / depth
+    elif isinstance(texture, SurfaceTexture) and texture.masked:
+
+        def is_hole(face: jax.Array, barycentrics: jax.Array) -> jax.Array:
+            values = sample_texture(jax.lax.stop_gradient(texture), faces, face, barycentrics)
+            return (face >= 0) & (values[..., -1] < 0)
+
+        face, barycentrics, depth = masked_fragments(vertices, faces, view, is_hole)
     else:
         face, barycentrics, depth = hard_fragments(vertices, faces, view)
     rgb = sample_texture(texture, faces, face, barycentrics)
+    if isinstance(texture, SurfaceTexture):
+        rgb = rgb[..., : 3 if texture.emissive is None else 6]
     if light is not None:
-        rgb = jnp.where((face < 0)[..., None], rgb, lit_at(light, rgb, face, barycentrics))
+        lit = lit_at(light, rgb, face, barycentrics)
+        rgb = jnp.where((face < 0)[..., None], rgb[..., :3], lit)
     return rgb, (face < 0).astype(rgb.dtype), depth
 
 

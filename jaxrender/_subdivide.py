@@ -8,7 +8,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxrender._checks import check_array, check_known_faces
+from jaxrender._checks import check_array, check_known_faces, check_normals
+from jaxrender._material import check_material
 from jaxrender._textures import check_texture
 from jaxrender._textures.quarters import quarter, with_middles
 from jaxrender._types import Mesh
@@ -27,6 +28,8 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
     vertices. The texels of `FaceTexels` and `FaceCubes` are cut up between the quarters, each side
     in two if that is possible (R even, or T odd), else at twice the resolution: R or T then stay,
     and the texture is 4 times as large.
+
+    Normals of the mesh's own are interpolated: at a new vertex they have the mean of both ends.
 
     Lens distortion bends edges that are drawn straight; on a finer mesh they are shorter. Light
     per face or vertex also gets finer: shading "flat" and "gouraud" change where it varies.
@@ -62,8 +65,19 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
     # Keep what is known of the texture known.
     with jax.ensure_compile_time_eval():
         texture = check_texture(mesh.texture, Mesh(vertices, faces))
+        material = check_material(mesh.material, Mesh(vertices, faces, texture))
+    normals, own = check_normals("mesh", mesh, vertices, faces)
+    if normals is not None and own is not None:
+        own = check_known_faces("mesh.normal_faces", own, len(normals))
     for _ in range(times):
         ends, quarters = quarter(faces, vertices.shape[0])
+        if normals is not None and own is not None:
+            between, own_quarters = quarter(own, normals.shape[0])
+            normals, own = with_middles(normals, between), own_quarters
+        elif normals is not None:
+            normals = with_middles(normals, ends)
         texture = None if texture is None else texture.subdivided(faces, ends)
+        if material is not None:
+            material = material.subdivided(faces, ends)
         vertices, faces = with_middles(vertices, ends), quarters
-    return Mesh(vertices, faces, texture)
+    return Mesh(vertices, faces, texture, normals, own, material)

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces, is_concrete
-from jaxrender._textures import check_texture
+from jaxrender._checks import check_array, check_faces, check_normals, is_concrete
+from jaxrender._material import check_material
+from jaxrender._textures import Texture, VertexColors, check_texture
 from jaxrender._types import Mesh
 
 
@@ -56,6 +57,8 @@ def edges(vertices: np.ndarray, faces: np.ndarray) -> Edges:
 def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     """Gives faces that meet at more than an angle vertices of their own, so that it looks sharp.
 
+    A mesh with normals of its own looks as these say already, and stays as it is.
+
     Corners stay one vertex where a chain of faces joined by smooth edges leads from one to the
     other; vertices at the same place are joined where the surface is smooth.
 
@@ -66,6 +69,8 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    if mesh.normals is not None:
+        return mesh
     vertices, faces = np.asarray(mesh.vertices), np.asarray(mesh.faces)
     corners = vertices[faces].astype(np.float64)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -86,10 +91,118 @@ def split_creases(mesh: Mesh, degrees: float) -> Mesh:
     _, first = np.unique(vertex, return_index=True)
     source = faces.reshape(-1)[first]
     texture = None if mesh.texture is None else mesh.texture.of_vertices(source)
+    material = mesh.material
+    if material is not None:
+        material = material.with_maps(lambda texture: texture.of_vertices(source))
     new_faces = jnp.asarray(vertex.reshape(-1, 3), mesh.faces.dtype)
     return dataclasses.replace(
-        mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture
+        mesh, vertices=mesh.vertices[source], faces=new_faces, texture=texture, material=material
     )
+
+
+def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
+    """Joins vertices at the same place, which files split where texture or normals differ.
+
+    Losses on the shape of a mesh, and fits, then see one surface: at a seam that is split faces are
+    no neighbours, and tear apart. What the corners of faces had stays theirs: texture coordinates
+    and normals have faces of their own, and colours of vertices become a white `UVTexture` with a
+    `tint` where they differ at one place.
+
+    Of vertices that are joined the one of lowest index gives the position, and the order of those
+    that are left is that of the mesh. Faces stay, in their order, also where their corners have
+    become one: they have no area and are not drawn.
+
+    Gradient: exact to the vertices that are left.
+
+    Args:
+        mesh: with known vertices and faces; the texture may be traced.
+        tolerance: how far apart vertices at the same place may be, scene units; chains of near
+            vertices become one. 0 joins those that are exactly equal.
+
+    Returns:
+        The mesh with fewer vertices.
+
+    Raises:
+        ValueError: the mesh or the tolerance is not valid, or the mesh is traced by `jax.jit`,
+            `jax.grad` or `jax.vmap`: call this once, outside.
+
+    Example:
+        >>> import jaxrender as jr
+        >>> cube = jr.shapes.cube()
+        >>> corners = jr.Mesh(cube.vertices[cube.faces].reshape(-1, 3), [[0, 1, 2], [3, 4, 5]])
+        >>> len(corners.vertices), len(jr.weld(corners).vertices)
+        (36, 8)
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
+        )
+    number = isinstance(tolerance, int | float | np.number) and not isinstance(tolerance, bool)
+    if not number or not 0 <= tolerance < math.inf:
+        raise ValueError(f"`tolerance` must be a length from 0, got {tolerance!r}. Pass 1e-6.")
+    task = "weld a mesh", "weld(mesh)"
+    vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces, task)
+    with jax.ensure_compile_time_eval():
+        known_faces = jnp.asarray(faces, jnp.int32)
+    texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), known_faces))
+    material = check_material(mesh.material, Mesh(jnp.asarray(vertices), known_faces, texture))
+    normals, own = check_normals("mesh", mesh, jnp.asarray(vertices), known_faces)
+
+    # Number the places in the order of their first vertices.
+    place = _places(vertices, float(tolerance))
+    _, source, place = np.unique(place, return_index=True, return_inverse=True)
+    order = np.argsort(source)
+    source, rank = source[order], np.argsort(order)
+    place = rank[place.reshape(-1)]
+    if len(source) == len(vertices):
+        return mesh
+    with jax.ensure_compile_time_eval():
+        joined = jnp.asarray(place[faces], jnp.int32)
+
+    # Keep what corners have where it differs at one place.
+    def welded(texture: Texture) -> Texture:
+        if isinstance(texture, VertexColors) and _agree(texture.colors, source[place]):
+            return texture.of_vertices(source)
+        return texture.welded(known_faces, source)
+
+    texture = None if texture is None else welded(texture)
+    material = None if material is None else material.with_maps(welded)
+    if normals is not None and own is None:
+        own = known_faces
+        if _agree(normals, source[place]):
+            normals, own = normals[source], None
+    return dataclasses.replace(
+        mesh,
+        vertices=jnp.asarray(mesh.vertices)[source],
+        faces=joined,
+        texture=texture,
+        normals=normals,
+        normal_faces=own,
+        material=material,
+    )
+
+
+def _places(vertices: np.ndarray, tolerance: float) -> np.ndarray:
+    """A number for each vertex `[V]`, the same for those at the same place."""
+    if tolerance == 0:
+        order = np.lexsort(vertices.T)
+        new = (vertices[order[1:]] != vertices[order[:-1]]).any(axis=1)
+        place = np.zeros(len(vertices), np.int64)
+        place[order[1:]] = np.cumsum(new)
+        return place
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import KDTree
+
+    one, other = KDTree(vertices).query_pairs(tolerance, output_type="ndarray").T
+    shape = (len(vertices), len(vertices))
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=shape)
+    return connected_components(graph, directed=False)[1]
+
+
+def _agree(values: Any, source: np.ndarray) -> bool:
+    """Whether values of vertices `[V, C]` are known, and equal where they are joined."""
+    return is_concrete(values) and bool((np.asarray(values)[source] == np.asarray(values)).all())
 
 
 def orient_faces(mesh: Mesh) -> Mesh:
@@ -105,7 +218,8 @@ def orient_faces(mesh: Mesh) -> Mesh:
     front outside as well; light that is `two_sided` does not mind.
 
     A face is turned by exchanging its first two corners; its texture turns with it (one of your
-    own needs a method `turned`, see `Texture`). Faces keep their order, vertices are untouched.
+    own needs a method `turned`, see `Texture`). Faces keep their order; vertices, and normals
+    of the mesh's own, are untouched.
 
     Args:
         mesh: with known vertices and faces; the texture may be traced.
@@ -129,12 +243,20 @@ def orient_faces(mesh: Mesh) -> Mesh:
             f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
         )
     vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces)
-    texture = check_texture(mesh.texture, Mesh(jnp.asarray(vertices), jnp.asarray(faces)))
+    plain = Mesh(jnp.asarray(vertices), jnp.asarray(faces))
+    texture = check_texture(mesh.texture, plain)
+    material = check_material(mesh.material, dataclasses.replace(plain, texture=texture))
     turned = turned_faces(vertices, faces)
     with jax.ensure_compile_time_eval():
         wound = jnp.asarray(_turn(faces, turned), jnp.int32)
     texture = None if texture is None else texture.turned(turned)
-    return dataclasses.replace(mesh, faces=wound, texture=texture)
+    material = None if material is None else material.with_maps(lambda t: t.turned(turned))
+    own = mesh.normal_faces
+    if own is not None:
+        own = jnp.where(turned[:, None], own[:, np.array([1, 0, 2])], own)
+    return dataclasses.replace(
+        mesh, faces=wound, texture=texture, normal_faces=own, material=material
+    )
 
 
 def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:
@@ -147,7 +269,11 @@ def outward_signs(vertices: ArrayLike, faces: ArrayLike) -> np.ndarray:
 
 
 def _known(
-    vertices_name: str, faces_name: str, vertices: ArrayLike, faces: ArrayLike
+    vertices_name: str,
+    faces_name: str,
+    vertices: ArrayLike,
+    faces: ArrayLike,
+    task: tuple[str, str] = ("orient faces", "orient_faces(mesh)"),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vertices and faces as NumPy's, checked.
 
@@ -156,8 +282,8 @@ def _known(
     """
     if not is_concrete(vertices, faces):
         raise ValueError(
-            f"`{vertices_name}` and `{faces_name}` must be known to orient faces, got traced "
-            "values. Call orient_faces(mesh) once, outside of jax.jit, jax.grad and jax.vmap, and "
+            f"`{vertices_name}` and `{faces_name}` must be known to {task[0]}, got traced "
+            f"values. Call {task[1]} once, outside of jax.jit, jax.grad and jax.vmap, and "
             "go on with its faces."
         )
     with jax.ensure_compile_time_eval():

@@ -18,7 +18,7 @@ import numpy as np
 from jaxrender._choices import Cull, Shading
 from jaxrender._framing import UpAxis, camera_lights, depth_range, frame
 from jaxrender._render import render
-from jaxrender._shading import face_normals, vertex_normals
+from jaxrender._shading import corner_normals, face_normals
 from jaxrender._textures import FaceTexels, VertexColors
 from jaxrender._types import Hard, Lights, Mesh, Soft, static, struct
 
@@ -108,8 +108,14 @@ def show_normals(mesh: Mesh, shading: Shading) -> Mesh:
     """The mesh with normals for colours: per face where the shading is flat, else smooth."""
     if shading == "flat":
         texture: Any = FaceTexels((face_normals(mesh.vertices, mesh.faces)[:, None, None] + 1) / 2)
+    elif mesh.normal_faces is None:
+        texture = VertexColors((corner_normals(mesh)[0] + 1) / 2)
     else:
-        texture = VertexColors((vertex_normals(mesh.vertices, mesh.faces) + 1) / 2)
+        # Give each corner a vertex of its own.
+        normals, own = corner_normals(mesh)
+        corners = jnp.arange(mesh.faces.size, dtype=mesh.faces.dtype).reshape(mesh.faces.shape)
+        texture = VertexColors((normals[own].reshape(-1, 3) + 1) / 2)
+        mesh = Mesh(mesh.vertices[mesh.faces].reshape(-1, 3), corners)
     return dataclasses.replace(mesh, texture=texture)
 
 

@@ -4,7 +4,8 @@ All are frozen dataclasses and pytrees, so `jax.jit`, `jax.grad` and `jax.vmap` 
 them. Each describes one scene and one view; a batch is `jax.vmap`. They check nothing when
 they are built, because JAX rebuilds them with placeholders; the public functions do.
 
-Shape legend: `V` vertices, `F` faces, `H, W` image, `D` directional and `P` point lights.
+Shape legend: `V` vertices, `F` faces, `N` normals, `H, W` image, `D` directional and `P` point
+lights.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from numpy.typing import ArrayLike as NumPyArrayLike
 
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender.ops.pytrees import static, struct, variant
@@ -33,11 +35,83 @@ class Mesh:
         faces: `[F, 3]` int32 vertex indices; counter-clockwise on screen is the front.
         texture: `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, a `Texture` of your own, or
             None for white.
+        normals: `[N, 3]` normals of any length but 0, which "gouraud" and "phong" shading take in
+            place of `vertex_normals`; or None. They are those of a shape: change the vertices
+            with `with_vertices`, which drops them, or with `transformed`, which turns them.
+        normal_faces: `[F, 3]` int32 indices into `normals`, one per corner of each face; or None:
+            there is one normal for each vertex, and `faces` serve.
+        material: a `Material`, what surfaces do beyond colours, or None.
     """
 
     vertices: jax.Array  # [V, 3]
     faces: jax.Array  # [F, 3]
     texture: Any = None
+    normals: jax.Array | None = None  # [N, 3]
+    normal_faces: jax.Array | None = None  # [F, 3]
+    material: Any = None
+
+    def with_vertices(self, vertices: NumPyArrayLike) -> Mesh:
+        """The mesh with its vertices elsewhere, as in a fit, and without the normals that it had.
+
+        Normals of a file belong to the shape in the file. Without them, light falls by
+        `vertex_normals`, which follow the vertices.
+
+        Gradient: passes through.
+
+        Args:
+            vertices: `[V, 3]` scene units; what draws the mesh checks them.
+
+        Returns:
+            The mesh, with the same faces and texture.
+
+        Example:
+            >>> import jaxrender as jr
+            >>> ball = jr.shapes.icosphere(1)
+            >>> ball.with_vertices(2 * ball.vertices).faces is ball.faces
+            True
+        """
+        vertices = jnp.asarray(vertices)
+        return dataclasses.replace(self, vertices=vertices, normals=None, normal_faces=None)
+
+    def transformed(self, matrix: NumPyArrayLike) -> Mesh:
+        """The mesh moved as a whole, by an affine map: its normals turn with it.
+
+        A vertex `v` goes to `A v + t`, a normal `n` to `± det(A) A⁻ᵀ n`, which keeps to the side of
+        the surface that it was on; faces keep their corners, so a map that mirrors turns their
+        fronts to the inside.
+
+        Gradient: exact to the matrix, vertices and normals.
+
+        Args:
+            matrix: `[4, 4]`, or its upper three rows `[3, 4]`: `A` and behind it `t`.
+
+        Returns:
+            The mesh, with the same faces and texture.
+
+        Raises:
+            ValueError: the matrix has another shape.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxrender as jr
+            >>> up = jnp.eye(4).at[1, 3].set(2.0)
+            >>> jr.shapes.cube(2.0).transformed(up).vertices[0].tolist()
+            [-1.0, 1.0, -1.0]
+        """
+        vertices = jnp.asarray(self.vertices)
+        matrix = jnp.asarray(matrix, vertices.dtype)
+        if matrix.shape not in ((4, 4), (3, 4)):
+            raise ValueError(
+                f"`matrix` must be an affine map [4, 4] or [3, 4], got {list(matrix.shape)}. "
+                "Pass one; use jax.vmap for several."
+            )
+        linear, shift = matrix[:3, :3], matrix[:3, 3]
+        vertices = vertices @ linear.T + shift[None]
+        normals = self.normals
+        if normals is not None:
+            cofactors = jnp.stack([jnp.cross(linear[k - 2], linear[k - 1]) for k in range(3)])
+            sign = jnp.where((cofactors[0] * linear[0]).sum() < 0, -1, 1).astype(matrix.dtype)
+            normals = jnp.asarray(normals, matrix.dtype) @ (sign * cofactors).T
+        return dataclasses.replace(self, vertices=vertices, normals=normals)
 
 
 def is_padding(faces: jax.Array) -> jax.Array:

@@ -15,8 +15,9 @@ import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, overload
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,6 +29,8 @@ from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, 
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
+    material_of,
+    normals_of,
     raw_mesh,
     texture_of,
     uv_texture,
@@ -35,7 +38,9 @@ from jaxrender._formats.convert import (
 )
 from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
 from jaxrender._framing import bounding_box
-from jaxrender._images import load_image, png, read_pixels, read_rgb, save_animation, save_image
+from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
+from jaxrender._material import Material
+from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
 
@@ -71,6 +76,7 @@ class _Format(NamedTuple):
     tint: bool = False
     vertex_colors: bool = False
     face_colors: bool = False
+    normals: Literal["any", "vertices"] | None = None  # of corners too, or of vertices alone
 
 
 class _Reading(NamedTuple):
@@ -81,7 +87,7 @@ class _Reading(NamedTuple):
 
 
 def _read_gltf(path: Path, encoding: Encoding, how: _Reading) -> RawMesh:
-    return gltf.read_gltf(path, read_rgb if how.colors else None, encoding, **how.motion)
+    return gltf.read_gltf(path, read_pixels if how.colors else None, encoding, **how.motion)
 
 
 def _write_gltf(path: Path, raw: RawMesh) -> None:
@@ -89,7 +95,13 @@ def _write_gltf(path: Path, raw: RawMesh) -> None:
 
 
 _GLTF = _Format(
-    _read_gltf, _write_gltf, pictures=True, tint=True, vertex_colors=True, face_colors=True
+    _read_gltf,
+    _write_gltf,
+    pictures=True,
+    tint=True,
+    vertex_colors=True,
+    face_colors=True,
+    normals="any",
 )
 FORMATS = {
     ".obj": _Format(
@@ -100,6 +112,7 @@ FORMATS = {
         pictures=True,
         vertex_colors=True,
         face_colors=True,
+        normals="any",
     ),
     ".ply": _Format(
         lambda path, encoding, how: ply.read_ply(
@@ -108,6 +121,7 @@ FORMATS = {
         others.write_trimesh,
         vertex_colors=True,
         face_colors=True,
+        normals="vertices",
     ),
     ".stl": _Format(lambda path, encoding, how: stl.read_stl(path, encoding), others.write_trimesh),
     ".off": _Format(
@@ -123,6 +137,7 @@ MeshTexture = Literal["auto", "uv", "cubes", "texels", "none"]
 TEXTURES = get_args(MeshTexture)
 
 
+@overload
 def load_mesh(
     path: str | Path,
     *,
@@ -132,14 +147,52 @@ def load_mesh(
     image_size: tuple[int, int] | None = None,
     centre: bool = False,
     origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
-) -> Mesh:
+    objects: Literal[False] = False,
+) -> Mesh: ...
+
+
+@overload
+def load_mesh(
+    path: str | Path,
+    *,
+    texture: MeshTexture = "auto",
+    texture_size: int = 4,
+    colors: Encoding = "display",
+    image_size: tuple[int, int] | None = None,
+    centre: bool = False,
+    origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
+    objects: Literal[True],
+) -> tuple[Mesh, jax.Array, tuple[str, ...]]: ...
+
+
+def load_mesh(
+    path: str | Path,
+    *,
+    texture: MeshTexture = "auto",
+    texture_size: int = 4,
+    colors: Encoding = "display",
+    image_size: tuple[int, int] | None = None,
+    centre: bool = False,
+    origin: tuple[float, float, float] | None = None,
+    weld: bool | float = False,
+    time: float | None = None,
+    animation: int | str = 0,
+    scene: int | str | None = None,
+    objects: bool = False,
+) -> Mesh | tuple[Mesh, jax.Array, tuple[str, ...]]:
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
-    a texture (whose coordinates have their own face indices); polygons become fans, or, where they
+    a texture (whose coordinates have their own face indices), but where the file itself splits
+    them, as glTF does: `weld=True` joins them; polygons become fans, or, where they
     are concave or have holes, are cut ear by ear. An STL file, which repeats each face's corners,
     is welded where they are exactly equal.
 
@@ -147,6 +200,9 @@ def load_mesh(
     and bent by their skeletons as the file has them, or as an animation has them at `time`. Factors
     and colours of vertices, which are linear there, multiply its pictures in linear light. What is
     not drawn (alpha, light of its own, maps of normals...) or not known is warned of by name.
+
+    Normals in the file become those of the mesh, with their own faces where the corners of a vertex
+    differ; corners without get `vertex_normals`. Change the vertices with `Mesh.with_vertices`.
 
     The images of several materials become pages of one `UVTexture`. As in NMR and SoftRas an
     image replaces its material's plain colour. Where a texture file is missing, or a face has
@@ -178,14 +234,19 @@ def load_mesh(
         centre: whether the middle of the mesh's bounding box moves to the origin, in float64: what
             lies at (500000, 4200000) metres, say, would lose its last 25 centimetres in float32.
         origin: what to subtract from the vertices in float64, in place of that middle.
+        weld: whether vertices at the same place are joined, which files split where texture or
+            normals differ, see `weld`; a number is how far apart they may be, scene units.
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
         animation: of a glTF file, its number or name.
         scene: of a glTF file, its number or name; None is the one that the file shows.
+        objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
+            there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
 
     Returns:
-        the mesh, in JAX's default float type.
+        the mesh, in JAX's default float type; with `objects` also `[F]` int32 the object of each
+        face, and the names of the objects.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -208,6 +269,9 @@ def load_mesh(
         raise FileNotFoundError(f"no mesh file {path}")
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
+    _check_weld(weld)
+    if not isinstance(objects, bool | np.bool_):
+        raise ValueError(f"`objects` must be True or False, got {objects!r}.")
     motion = {"time": time, "animation": animation, "scene": scene}
     try:
         raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
@@ -226,10 +290,25 @@ def load_mesh(
     kind = None if texture == "none" else _texture(path, raw, texture, image_size)
     for note in raw.notes:
         warnings.warn(note, stacklevel=2)
-    mesh = dataclasses.replace(mesh, texture=kind)
+    material = None if texture == "none" else material_of(raw)
+    normals, own = normals_of(raw)
+    mesh = dataclasses.replace(
+        mesh,
+        texture=kind,
+        material=material,
+        normals=None if normals is None else floats(normals),
+        normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
+    )
     if texture == "cubes":
-        return bake_cubes(mesh, texture_size)
-    return bake_texels(mesh, texture_size) if texture == "texels" else mesh
+        mesh = bake_cubes(mesh, texture_size)
+    elif texture == "texels":
+        mesh = bake_texels(mesh, texture_size)
+    if weld is not False:
+        mesh = weld_mesh(mesh, 0.0 if weld is True else float(weld))
+    if not objects:
+        return mesh
+    own = np.zeros(len(raw.faces), np.int32) if raw.face_object is None else raw.face_object
+    return mesh, jnp.asarray(own, jnp.int32), tuple(raw.objects or [""])
 
 
 def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:
@@ -252,6 +331,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
     page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of
     one texel (as materials). PLY and OFF store colours of vertices and of faces, STL none.
+    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY.
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
     text of OBJ and MTL, and not rounded there and in glTF. Each is written as its format defines
     it, whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
@@ -293,6 +373,10 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
                 f"{path}: {extension} cannot store {what}. Write {' or '.join(known)}, or drop the "
                 "texture with dataclasses.replace(mesh, texture=None)."
             )
+    stored = FORMATS[extension].normals
+    if raw.normals is not None and not (stored == "any" or (stored and raw.normal_faces is None)):
+        what = "its normals" if raw.normal_faces is None else "normals of corners"
+        warnings.warn(f"{path}: {extension} does not store {what}", stacklevel=2)
     if extension != ".obj":
         plain = raw.face_colors
         if plain is not None and raw.face_image is not None:
@@ -301,8 +385,28 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
+    lost = [] if mesh.material is None else _not_stored(mesh.material)
+    if lost:
+        warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     FORMATS[extension].write(path, raw)
+
+
+def _not_stored(material: Material) -> list[str]:
+    """What of a material is drawn, and lost in files."""
+    parts = {
+        "base_color": "base colours",
+        "alpha_cutoff": "alpha",
+        "blend": "alpha",
+        "emissive": "emissive light",
+        "unlit": "what is unlit",
+        "specular": "specular colours",
+        "normal_map": "maps",
+        "occlusion_map": "maps",
+        "metallic_roughness_map": "maps",
+    }
+    found = [what for name, what in parts.items() if getattr(material, name) is not None]
+    return list(dict.fromkeys(found))
 
 
 def normalize(mesh: Mesh) -> Mesh:
@@ -425,6 +529,13 @@ def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
             raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
     if asked["animation"] and time is None:
         raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
+
+
+def _check_weld(weld: Any) -> None:
+    """Rejects a tolerance that is none."""
+    number = isinstance(weld, int | float | np.number) and 0 <= weld < math.inf
+    if not isinstance(weld, bool | np.bool_) and not number:
+        raise ValueError(f"`weld` must be True, False or a length from 0, got {weld!r}. Pass True.")
 
 
 def _check_place(texture: str, image_size: Any, centre: Any, origin: Any) -> None:

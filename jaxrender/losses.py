@@ -26,6 +26,7 @@ Shape legend: `N` meshes, `V` vertices, `F` faces, `E` edges, `K` hinges, `H, W`
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +61,11 @@ def __dir__() -> list[str]:
 
 
 FLATTEN_EPS = 1e-6  # keeps SoftRas's flatten loss smooth: a length², or the square of a sine
+FEWEST_PIECES = 4  # of one or two faces each that a mesh may fall apart into without a word
+SEAMS = (
+    "The mesh is split at seams: {} seem to lie at the same places. Losses see no fold there, "
+    "and fits tear it apart. Pass jaxrender.weld(mesh), or load it with weld=True."
+)
 UNION_EPS = 1e-6  # pixels that SoftRas adds to the union of two silhouettes
 
 
@@ -98,7 +104,8 @@ def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
         vertex_count: V; may be more than the faces use, as that of a padded mesh is.
 
     Returns:
-        The topology.
+        The topology. A warning says if the mesh falls apart into pieces of one or two faces, as
+        files have it that split vertices at seams: `weld` joins them.
 
     Raises:
         ValueError: a shape, dtype or index is wrong, or `faces` is traced by `jax.jit`.
@@ -125,6 +132,7 @@ def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
     with jax.ensure_compile_time_eval():
         corners = np.asarray(check_faces("faces", faces, int(vertex_count))).astype(np.int64)
     corners = corners[(corners != np.roll(corners, 1, axis=1)).all(1)]
+    _warn_of_pieces(corners)
 
     # Name each side of each face by its two ends, the lower first.
     start, end, apex = (np.roll(corners, -k, axis=1).ravel() for k in range(3))
@@ -504,7 +512,44 @@ def _check_mesh(vertices: ArrayLike, topology: Any) -> tuple[jax.Array, MeshTopo
     _check_topology("topology", topology)
     shape = (*topology.valence.shape, 3)
     hint = "One row per vertex of the topology; for a batch use jax.vmap."
-    return check_array("vertices", vertices, shape, finite=True, hint=hint), topology
+    checked = check_array("vertices", vertices, shape, finite=True, hint=hint)
+    if is_concrete(vertices, topology):
+        _warn_of_seams(np.asarray(vertices, checked.dtype), topology)
+    return checked, topology
+
+
+def _warn_of_seams(vertices: np.ndarray, topology: MeshTopology) -> None:
+    """Warns where all edges of a mesh's boundary lie on others: it is closed, but for seams."""
+    edges, hinges = np.asarray(topology.edges), np.asarray(topology.hinges)
+    if len(edges) <= len(hinges):
+        return
+    count = len(vertices)
+    inner = np.isin(edges @ [count, 1], hinges[:, :2] @ [count, 1])
+    border = edges[~inner & (edges[:, 0] != edges[:, 1])]
+
+    # Name the edges by where they end.
+    _, place = np.unique(vertices[border].reshape(-1, 3) + 0.0, axis=0, return_inverse=True)
+    _, copies = np.unique(np.sort(place.reshape(-1, 2), axis=1), axis=0, return_counts=True)
+    if len(border) and copies.min() > 1:
+        what = f"the vertices of all {len(border)} edges on its boundary"
+        warnings.warn(SEAMS.format(what), stacklevel=4)
+
+
+def _warn_of_pieces(corners: np.ndarray) -> None:
+    """Warns where a mesh `[F, 3]` falls apart into many pieces of one or two faces each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if len(corners) < FEWEST_PIECES:
+        return
+    count = int(corners.max()) + 1
+    start, end = corners.ravel(), np.roll(corners, -1, axis=1).ravel()
+    graph = coo_array((np.ones(len(start), bool), (start, end)), shape=(count, count))
+    pieces = connected_components(graph, directed=False)[0]
+    pieces -= count - len(np.unique(corners))  # vertices of no face
+    if pieces >= FEWEST_PIECES and len(corners) <= 2 * pieces:
+        what = f"its {len(corners)} faces make {pieces} pieces, whose vertices"
+        warnings.warn(SEAMS.format(what), stacklevel=3)
 
 
 def _check_topology(name: str, topology: Any) -> None:

@@ -321,6 +321,41 @@ def stages(floats, indices):
             vertices,
             mesh.texture,
         ),
+        "weld": (lambda t: (t, jr.weld(jr.Mesh(vertices, faces, t), 0.1)), mesh.texture),
+        "join_meshes": (lambda *m: jr.join_meshes(m)[0], mesh, other),
+        "Mesh.transformed": (lambda m, t: m.transformed(t), mesh, np.eye(4, dtype=floats)),
+        "Material": (
+            lambda m, base: jr.render(
+                dataclasses.replace(m, material=jr.Material(base_color=base)),
+                camera,
+                image_size=SIZE,
+            ),
+            mesh,
+            np.full((1, 4), 0.5, floats),
+        ),
+        "Material ": (
+            lambda m, gloss: jr.render(
+                dataclasses.replace(
+                    m,
+                    normals=np.ones((4, 3), floats),
+                    normal_faces=faces,
+                    material=jr.Material(
+                        alpha_cutoff=gloss[:1],
+                        emissive=m.texture,
+                        specular=gloss[None],
+                        shininess=gloss[:1],
+                        unlit=gloss[:1],
+                    ),
+                ),
+                camera,
+                jr.make_lights(),
+                image_size=SIZE,
+                shading="phong",
+                rasterizer=jr.Soft(),
+            ),
+            mesh,
+            np.full(3, 0.5, floats),
+        ),
         "shade": (lambda *a: jr.shade(*a, eye=way, shading="phong"), seen, mesh, lights),
         "sample_texture": (
             lambda texture, b: jr.sample_texture(texture, faces, seen.face, b),

@@ -97,8 +97,10 @@ def _tint(raw: RawMesh, pictured: np.ndarray, path: Path, notes: Notes) -> None:
     if (colors[raw.faces[pictured]] != 1).any():
         notes.add(path, "ignores colours of vertices where there is a picture")
     count = len(raw.uv)
-    raw.tint = np.concatenate([np.ones((count, 3)), colors])
+    if raw.images and raw.images[0].shape[-1] == 4:
+        colors = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
+    raw.tint = np.concatenate([np.ones((count, colors.shape[1])), colors])
     raw.uv = np.concatenate([raw.uv, np.zeros((len(colors), 2))])
     raw.uv_faces = np.where(pictured[:, None], raw.uv_faces, raw.faces + count)
-    raw.face_colors = np.ones((len(raw.faces), 3))
+    raw.face_colors = np.ones((len(raw.faces), colors.shape[1]))
     raw.vertex_colors = None

@@ -5,6 +5,7 @@ Shapes: `V` vertices, `F` faces, `U` texture coordinates; all colours are rgb.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -12,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_faces
-from jaxrender._formats.raw import RawMesh, first_not_finite
+from jaxrender._checks import check_array, check_faces, check_normals
+from jaxrender._color import recode
+from jaxrender._formats.raw import RawMesh, Surface, first_not_finite
+from jaxrender._material import Material, check_material, without_alpha
 from jaxrender._textures import (
     FaceCubes,
     FaceTexels,
@@ -52,7 +55,8 @@ def uv_texture(raw: RawMesh) -> UVTexture:
     images = list(raw.images)
     plain = face_page < 0
     if plain.any():
-        colors = np.ones((count, 3)) if raw.face_colors is None else raw.face_colors
+        width = images[0].shape[-1] if images else 3
+        colors = np.ones((count, width)) if raw.face_colors is None else raw.face_colors
         colors, ids = np.unique(colors[plain], axis=0, return_inverse=True)
         face_page[plain] = len(images) + ids.reshape(-1)
         images += list(colors[:, None, None])
@@ -78,6 +82,71 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         filter=raw.filter,
         encoding=raw.encoding,
     )
+
+
+def material_of(raw: RawMesh) -> Material | None:
+    """The material of all faces, or None where the file says nothing of any."""
+    if raw.face_material is None or not raw.surfaces:
+        return None
+    surfaces, group = list(raw.surfaces), raw.face_material
+    if (group < 0).any():
+        group = np.where(group < 0, len(surfaces), group)
+        surfaces.append(Surface())
+
+    def rows(name: str) -> jax.Array:
+        return floats(np.array([getattr(surface, name) for surface in surfaces], np.float64))
+
+    changes: dict[str, Any] = {name: rows(name) for name in ("metallic", "roughness")}
+    if any(surface.alpha != 1 for surface in surfaces):
+        alphas = np.array([[1.0, 1.0, 1.0, surface.alpha] for surface in surfaces])
+        changes["base_color"] = floats(alphas)
+    if any(surface.cutoff is not None for surface in surfaces):
+        changes["alpha_cutoff"] = floats([surface.cutoff or 0.0 for surface in surfaces])
+    for name in ("blend", "unlit"):
+        if any(getattr(surface, name) for surface in surfaces):
+            changes[name] = rows(name)
+    if any(surface.specular is not None for surface in surfaces):
+        colors = np.array([surface.specular or (0.0, 0.0, 0.0) for surface in surfaces])
+        changes["specular"] = floats(recode(colors, "linear", raw.encoding))
+        changes["shininess"] = rows("shininess")
+    for name, layer in raw.layers.items():
+        changes[name] = uv_texture(layer) if layer.images else texture_of(layer)
+    if "normal_map" in changes:
+        changes["normal_scale"] = rows("normal_scale")
+    if "occlusion_map" in changes:
+        changes["occlusion_strength"] = rows("occlusion_strength")
+    if len(surfaces) > 1:
+        changes["group"] = jnp.asarray(group, jnp.int32)
+    return Material(**changes)
+
+
+def normals_of(raw: RawMesh) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The normals of a file `[N, 3]`, and their faces where these are not those of the vertices.
+
+    Corners without a normal get that of their vertex, as `vertex_normals` has it.
+    """
+    if raw.normals is None:
+        return None, None
+    normals = raw.normals
+    own = raw.faces if raw.normal_faces is None else raw.normal_faces
+    known = (normals != 0).any(axis=1)
+    bare = ~np.where(own < 0, False, known[own])
+    if bare.all():
+        return None, None
+    if not bare.any():
+        return normals, None if raw.normal_faces is None else own
+
+    # Put those of the vertices behind those of the file.
+    corners = raw.vertices[raw.faces].astype(np.float64)
+    areas = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sums = np.zeros((len(raw.vertices), 3))
+    for k in range(3):
+        np.add.at(sums, raw.faces[:, k], areas)
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    used, ids = np.unique(raw.faces[bare], return_inverse=True)
+    own = own.copy()
+    own[bare] = len(normals) + ids.reshape(-1)
+    return np.concatenate([normals, (sums / np.where(length > 0, length, 1))[used]]), own
 
 
 def blank_texture(path: Any, raw: RawMesh, image_size: tuple[int, int]) -> UVTexture:
@@ -146,7 +215,13 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
     if not len(faces):
         raise ValueError("`mesh` must have faces, got none. Pass at least one triangle.")
     raw = RawMesh(np.asarray(vertices), np.asarray(faces))
+    normals, own = check_normals("mesh", mesh, vertices, faces)
+    raw.normals = None if normals is None else np.asarray(normals)
+    raw.normal_faces = None if own is None else np.asarray(own)
     texture = check_texture(mesh.texture, mesh)
+    material = check_material(mesh.material, dataclasses.replace(mesh, texture=texture))
+    if material is not None and channels(texture) == 4:
+        texture = without_alpha(texture)
     if channels(texture) != 3:
         raise ValueError(
             f"`mesh.texture` must be rgb to be saved, got {channels(texture)} channels."

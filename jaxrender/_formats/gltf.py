@@ -31,6 +31,7 @@ KNOWN = {
     "KHR_mesh_quantization",
     materials.TRANSFORM,
     materials.UNLIT,
+    materials.EMISSIVE_STRENGTH,
     materials.GLOSSINESS,
     *materials.PICTURES,
     *MESHOPT,
@@ -52,8 +53,8 @@ def read_gltf(
 
     Args:
         path: the file, JSON or GLB, whatever its name.
-        read_image: a picture, of bytes or a file, as `[H, W, 3]` display values; None reads no
-            colours.
+        read_image: a picture, of bytes or a file, as `[H, W, C]` display values with 1 to 4
+            channels; None reads no colours.
         encoding: of the colours that are returned.
         time: of the animation, seconds; None is the pose that the nodes themselves have.
         animation: its number or name.
@@ -85,8 +86,9 @@ def _read(
         raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
     parts = read_scene(document, time=time, animation=animation, scene=scene)
     raw = _joined(parts, encoding).check()
+    _name_objects(raw, parts, document)
     if read_image is not None:
-        _Painter(document, read_image, encoding).paint(raw, parts)
+        _paint(document, read_image, raw, parts)
     _share_vertices(raw, parts)
 
     known = {*KNOWN, materials.BASISU}  # which is noted where it is the only picture
@@ -146,14 +148,24 @@ def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
     raw.vertex_colors = None if raw.vertex_colors is None else raw.vertex_colors[own]
 
 
+def _name_objects(raw: RawMesh, parts: list[Primitive], document: Document) -> None:
+    """Takes each node that shows a mesh for an object; one without a name has its mesh's."""
+    numbers = {node: k for k, node in enumerate(dict.fromkeys(part.node for part in parts))}
+    for node in numbers:
+        described = document.item("nodes", node)
+        mesh = document.item("meshes", described["mesh"])
+        raw.objects.append(str(described.get("name") or mesh.get("name") or f"nodes[{node}]"))
+    raw.face_object = _by_face(parts, [numbers[part.node] for part in parts])
+
+
 @dataclasses.dataclass
 class _Layers:
     """What multiplies to the colour of a part; colours are linear.
 
     Attributes:
         part: the part.
-        factor: `[3]` of its material, and of the colours of its vertices if these are alike.
-        colors: `[V, 3]` of its vertices, if they differ.
+        factor: `[3 or 4]` of its material, and of the colours of its vertices if these are alike.
+        colors: `[V, 3 or 4]` of its vertices, if they differ.
         use: how it reads its picture, if it has one.
         image: index of the picture times the factor, -1 without.
     """
@@ -165,34 +177,129 @@ class _Layers:
     image: int = -1
 
 
-class _Painter:
-    """Gives a mesh the colours of its parts."""
+# What of a material is read from pictures, by the names of `Material`: its linear factor, if its
+# pictures are colours, and its picture.
+LAYERS: dict[str, Callable[[Material], tuple[np.ndarray | None, TextureUse | None]]] = {
+    "emissive": lambda material: (material.emissive, material.emissive_texture),
+    "metallic_roughness_map": lambda material: (None, material.metallic_roughness_texture),
+    "normal_map": lambda material: (None, material.normal_texture),
+    "occlusion_map": lambda material: (None, material.occlusion_texture),
+}
+NO_MAP = {"normal_map": (0.5, 0.5, 1.0)}  # what stands for none; else white, which is a factor of 1
 
-    def __init__(self, document: Document, read_image: Callable, encoding: Encoding) -> None:
-        self.document = document
-        self.read_image = read_image
-        self.encoding = encoding
+
+def _paint(document: Document, read_image: Callable, raw: RawMesh, parts: list[Primitive]) -> None:
+    """Fills in all of a mesh that is about colours and materials."""
+    # Read the materials that are used, each once.
+    used = sorted({part.material for part in parts if part.material is not None})
+    found = {index: materials.read_material(document, index) for index in used}
+    raw.materials = list(found.values())
+    raw.surfaces = [material.surface() for material in raw.materials]
+    numbers = [-1 if part.material is None else used.index(part.material) for part in parts]
+    raw.face_material = _by_face(parts, numbers)
+    wear = [None if part.material is None else found[part.material] for part in parts]
+
+    # Read their colours, and what else they have.
+    pictures = _Pictures(document, read_image)
+    base = [
+        (np.ones(3), None) if material is None else (material.color[:3], material.texture)
+        for material in wear
+    ]
+    _Painter(document, pictures, raw.encoding).paint(raw, parts, base, wear)
+    for name, read in LAYERS.items():
+        told = [(None, None) if material is None else read(material) for material in wear]
+        lights = any(factor is not None and factor.any() for factor, _ in told)
+        if not lights and (name == "emissive" or all(use is None for _, use in told)):
+            continue
+        colored = name == "emissive"
+        layer = RawMesh(raw.vertices, raw.faces, encoding=raw.encoding if colored else "linear")
+        none = np.zeros(3) if colored else np.array(NO_MAP.get(name, (1.0, 1.0, 1.0)))
+        given = [
+            (
+                none
+                if factor is None and use is None
+                else np.ones(3)
+                if factor is None
+                else factor,
+                use,
+            )
+            for factor, use in told
+        ]
+        painter = _Painter(
+            document, pictures, layer.encoding, held="display" if colored else "linear"
+        )
+        painter.paint(layer, parts, given)
+        if layer.face_colors is not None or layer.images:
+            raw.layers[name] = layer
+
+
+class _Pictures:
+    """The pictures of a file, each read once."""
+
+    def __init__(self, document: Document, read_image: Callable) -> None:
+        self.document, self.read_image = document, read_image
+        self.found: dict[int, np.ndarray | None] = {}
+
+    def read(self, index: int) -> np.ndarray | None:
+        """A picture, or None if it cannot be read, which is noted."""
+        if index not in self.found:
+            try:
+                picture = materials.read_picture(self.document, index, self.read_image)
+            except ValueError as error:
+                self.document.note(f"a texture, whose plain colour serves instead: {error}")
+                picture = None
+            self.found[index] = picture
+        return self.found[index]
+
+
+class _Painter:
+    """Gives a mesh the colours of its parts, or what else they read from pictures."""
+
+    def __init__(
+        self,
+        document: Document,
+        pictures: _Pictures,
+        encoding: Encoding,
+        *,
+        held: Encoding = "display",
+    ) -> None:
+        self.document, self.pictures = document, pictures
+        self.encoding, self.held = encoding, held
         self.images: list[np.ndarray] = []
         self.numbers: dict[tuple, int] = {}  # of images, by picture and factor
-        self.pictures: dict[int, np.ndarray | None] = {}
+        self.alpha = False
 
-    def paint(self, raw: RawMesh, parts: list[Primitive]) -> None:
-        """Fills in all of a mesh that is about colours."""
-        # Read the materials that are used, each once.
-        used = sorted({part.material for part in parts if part.material is not None})
-        found = {index: materials.read_material(self.document, index) for index in used}
-        raw.materials = list(found.values())
-        numbers = [-1 if part.material is None else used.index(part.material) for part in parts]
-        raw.face_material = _by_face(parts, numbers)
+    def paint(
+        self,
+        raw: RawMesh,
+        parts: list[Primitive],
+        given: list[tuple[np.ndarray, TextureUse | None]],
+        wear: list[Material | None] | None = None,
+    ) -> None:
+        """Fills in colours.
+
+        Args:
+            raw: the mesh.
+            parts: of it.
+            given: linear factor and picture of each.
+            wear: their materials, where colours of vertices and alpha count.
+        """
+        opaque = [True] * len(parts)
+        if wear is not None:
+            opaque = [material is None or material.alpha_mode == "OPAQUE" for material in wear]
+        self.alpha = any(
+            not solid and self._has_alpha(part, use)
+            for part, solid, (_, use) in zip(parts, opaque, given, strict=True)
+        )
 
         # Choose the richest texture that any part has.
         layers = [
-            self._layers(part, None if part.material is None else found[part.material])
-            for part in parts
+            self._layers(part, factor, use, solid, colored=wear is not None)
+            for part, (factor, use), solid in zip(parts, given, opaque, strict=True)
         ]
         if self.images:
             self._paint_pictures(raw, parts, layers)
-        elif any(part.colors is not None for part in parts):
+        elif wear is not None and any(part.colors is not None for part in parts):
             colors = [
                 np.tile(layer.factor, (len(layer.part.vertices), 1))
                 if layer.colors is None
@@ -200,44 +307,59 @@ class _Painter:
                 for layer in layers
             ]
             raw.vertex_colors = self._encoded(np.concatenate(colors))
-        elif used:
+        elif wear is None or any(material is not None for material in wear):
             raw.face_colors = self._encoded(_by_face(parts, [layer.factor for layer in layers]))
 
-    def _layers(self, part: Primitive, material: Material | None) -> _Layers:
+    def _has_alpha(self, part: Primitive, use: TextureUse | None) -> bool:
+        """Whether a part is not as opaque all over as its material."""
+        if part.colors is not None and (part.colors[:, 3] != 1).any():
+            return True
+        picture = (
+            None if use is None or use.texcoord not in part.uv else self.pictures.read(use.image)
+        )
+        return picture is not None and picture.shape[-1] == 4 and bool((picture[..., 3] < 1).any())
+
+    def _layers(
+        self,
+        part: Primitive,
+        factor: np.ndarray,
+        use: TextureUse | None,
+        opaque: bool,
+        *,
+        colored: bool,
+    ) -> _Layers:
         """Takes the colour of a part apart."""
-        factor = np.ones(3) if material is None else material.color[:3]
-        use = None if material is None else material.texture
         if use is not None and use.texcoord not in part.uv:
             self.document.note(f"the texture of {part.name}, which has no TEXCOORD_{use.texcoord}")
             use = None
-        if use is not None and self._picture(use.image) is None:
+        if use is not None and self.pictures.read(use.image) is None:
             use = None
-        colors = None if part.colors is None else part.colors[:, :3]
+        colors = part.colors if colored else None
+        if self.alpha:
+            factor = np.append(factor, 1.0)
+        if colors is not None:
+            colors = colors[:, : len(factor)].copy()
+            if opaque:
+                colors[:, 3:] = 1.0
         if colors is not None and (colors == colors[0]).all():
             factor, colors = factor * colors[0], None
-        return _Layers(part, factor, colors, use, -1 if use is None else self._image(use, factor))
+        image = -1 if use is None else self._image(use, factor, opaque)
+        return _Layers(part, factor, colors, use, image)
 
-    def _picture(self, index: int) -> np.ndarray | None:
-        """A picture, or None if it cannot be read, which is noted."""
-        if index not in self.pictures:
-            try:
-                picture = materials.read_picture(self.document, index, self.read_image)
-            except ValueError as error:
-                self.document.note(f"a texture, whose plain colour serves instead: {error}")
-                picture = None
-            self.pictures[index] = picture
-        return self.pictures[index]
-
-    def _image(self, use: TextureUse, factor: np.ndarray) -> int:
+    def _image(self, use: TextureUse, factor: np.ndarray, opaque: bool) -> int:
         """The index of a picture times a factor."""
-        key = use.image, *factor.tolist()
+        key = use.image, self.alpha and opaque, *factor.tolist()
         if key not in self.numbers:
-            picture, held = self.pictures[use.image], "display"
+            picture, held = self.pictures.read(use.image), self.held
             assert picture is not None
+            width = len(factor)
+            if picture.shape[-1] < width or (width == 4 and opaque):
+                picture = np.concatenate([picture[..., :3], np.ones((*picture.shape[:2], 1))], -1)
+            picture = picture[..., :width]
             if (factor != 1).any():
-                picture, held = recode(picture, "display", "linear") * factor, "linear"
+                picture, held = _recoded(picture, held, "linear") * factor, "linear"
             self.numbers[key] = len(self.images)
-            self.images.append(recode(picture, held, self.encoding))
+            self.images.append(_recoded(picture, held, self.encoding))
         return self.numbers[key]
 
     def _paint_pictures(self, raw: RawMesh, parts: list[Primitive], layers: list[_Layers]) -> None:
@@ -258,7 +380,9 @@ class _Painter:
 
         # Give parts without a picture all their colour by vertex, where it differs.
         plain = [
-            layer.factor if layer.colors is None or layer.use is not None else np.ones(3)
+            layer.factor
+            if layer.colors is None or layer.use is not None
+            else np.ones_like(layer.factor)
             for layer in layers
         ]
         raw.face_colors = self._encoded(_by_face(parts, plain))
@@ -268,7 +392,7 @@ class _Painter:
     def _tint(self, layer: _Layers) -> np.ndarray:
         """What multiplies the picture of a part, `[V, 3]`."""
         if layer.colors is None:
-            return np.ones((len(layer.part.vertices), 3))
+            return np.ones((len(layer.part.vertices), len(layer.factor)))
         if layer.use is None:
             return self._encoded(layer.colors * layer.factor)
         if self.encoding != "linear":
@@ -280,7 +404,14 @@ class _Painter:
 
     def _encoded(self, linear: np.ndarray) -> np.ndarray:
         """The one place where colours get the encoding that is asked for."""
-        return recode(linear, "linear", self.encoding)
+        return _recoded(linear, "linear", self.encoding)
+
+
+def _recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
+    """Colours in another encoding; alpha stays as it is."""
+    if held == wanted or colors.shape[-1] == 3:
+        return recode(colors, held, wanted)
+    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
 
 
 def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxrender._choices import Filter, Wrap
 from jaxrender._formats.gltf_accessors import Document, numbers
+from jaxrender._formats.raw import Surface
 
 # Where else a texture may name its picture, the better format first.
 PICTURES = ("EXT_texture_webp", "EXT_texture_avif")
@@ -18,6 +19,9 @@ BASISU = "KHR_texture_basisu"
 TRANSFORM = "KHR_texture_transform"
 GLOSSINESS = "KHR_materials_pbrSpecularGlossiness"
 UNLIT = "KHR_materials_unlit"
+EMISSIVE_STRENGTH = "KHR_materials_emissive_strength"
+
+ROUGHNESS_FLOOR = 0.1  # of what is mirror-like: no light is a point
 
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
 WRAPS: dict[int, Wrap] = {REPEAT: "repeat", CLAMP: "clamp", MIRROR: "mirror"}
@@ -65,6 +69,8 @@ class Material:
         normal_scale: of their x and y.
         occlusion_texture: how much ambient light arrives, in its red.
         occlusion_strength: how much that counts.
+        specular: `[3]` colour that is reflected, of specular and glossy materials.
+        glossiness: 1 less their roughness.
     """
 
     name: str
@@ -83,6 +89,30 @@ class Material:
     normal_scale: float
     occlusion_texture: TextureUse | None
     occlusion_strength: float
+    specular: np.ndarray | None = None
+    glossiness: float = 1.0
+
+    def surface(self) -> Surface:
+        """The same, as all formats have it."""
+        surface = Surface(
+            self.name,
+            unlit=self.unlit,
+            metallic=self.metallic,
+            roughness=self.roughness,
+            normal_scale=self.normal_scale,
+            occlusion_strength=self.occlusion_strength,
+        )
+        if self.alpha_mode != "OPAQUE":
+            surface.alpha, surface.blend = float(self.color[3]), self.alpha_mode == "BLEND"
+        if self.alpha_mode == "MASK":
+            surface.cutoff = self.alpha_cutoff
+        if self.specular is not None:
+            # An exponent whose highlight is about as wide as that of GGX of this roughness.
+            roughness = max(1 - self.glossiness, ROUGHNESS_FLOOR)
+            surface.specular, surface.shininess = tuple(self.specular), 2 / roughness**4 - 2
+            surface.metallic = 0.0
+            surface.roughness = 1 - self.glossiness
+        return surface
 
 
 def read_material(document: Document, index: int) -> Material:
@@ -126,18 +156,23 @@ def read_material(document: Document, index: int) -> Material:
         occlusion_texture=use("occlusionTexture", described),
         occlusion_strength=number("strength", occlusion, 1.0),
     )
+    if gloss is not None:
+        given = gloss.get("specularFactor", [1] * 3)
+        material.specular = numbers(f"{name}.specularFactor", given, (3,))
+        material.glossiness = number("glossinessFactor", gloss, 1.0)
+    if EMISSIVE_STRENGTH in extensions:
+        strength = number("emissiveStrength", extensions[EMISSIVE_STRENGTH], 1.0)
+        material.emissive = material.emissive * strength
 
     # Say what is not drawn. Metal by default says nothing: most writers mean none by it.
     not_drawn = {
-        f"alphaMode {material.alpha_mode}": material.alpha_mode != "OPAQUE",
-        "emissive light": material.emissive.any(),
+        "alphaMode BLEND, which is drawn opaque": material.alpha_mode == "BLEND",
         "metallic surfaces": metal.get("metallicFactor", 0) > 0 and not material.unlit,
         "a metallic and roughness map": material.metallic_roughness_texture is not None,
         "a normal map": material.normal_texture is not None,
         "an occlusion map": material.occlusion_texture is not None,
-        "specular colour and glossiness": gloss is not None and len(gloss) > 0 and any(
-            key in gloss for key in ("specularFactor", "specularGlossinessTexture")
-        ),
+        "a map of specular colour and glossiness": gloss is not None
+        and "specularGlossinessTexture" in gloss,
     }  # fmt: skip
     for feature, there in not_drawn.items():
         if there:
@@ -182,7 +217,7 @@ def read_use(document: Document, name: str, described: dict[str, Any] | None) ->
 def read_picture(
     document: Document, index: int, read_image: Callable[[bytes | Path], np.ndarray]
 ) -> np.ndarray:
-    """A picture `[H, W, 3]` as it is encoded: grey is repeated, alpha left out.
+    """A picture `[H, W, 3 or 4]` as it is encoded: grey is repeated.
 
     Raises:
         ValueError: it is missing, or cannot be read.
@@ -194,6 +229,9 @@ def read_picture(
     else:
         source = bytes(document.view(described.get("bufferView"))[0])
     try:
-        return read_image(source)
+        pixels = read_image(source)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    if pixels.shape[-1] < 3:
+        return np.concatenate([np.repeat(pixels[..., :1], 3, axis=-1), pixels[..., 1:]], axis=-1)
+    return pixels

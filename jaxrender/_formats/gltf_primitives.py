@@ -33,6 +33,7 @@ class Primitive:
         joints: `[V, K]` indices into the joints of a skin; no column without a skin.
         weights: `[V, K]` theirs.
         places: index of the accessor of its vertices.
+        node: index of the node that shows it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Primitive:
     joints: np.ndarray
     weights: np.ndarray
     places: int = -1
+    node: int = -1
 
 
 def read_primitive(

@@ -54,6 +54,7 @@ def read_scene(
             extension = node["extensions"][INSTANCES]
             matrices = matrices @ _instances(document, f"nodes[{index}]", extension)
         for primitive in meshes[key]:
+            primitive = dataclasses.replace(primitive, node=index)
             if "skin" in node:
                 if len(matrices) > 1:
                     document.note(f"{INSTANCES} of a node with a skin")

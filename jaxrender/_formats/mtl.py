@@ -6,7 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
-from jaxrender._formats.raw import relative
+from jaxrender._formats.raw import Surface, relative
 from jaxrender._formats.text import Lines, Notes, read_bytes, shown
 
 WHITE = (1.0, 1.0, 1.0)
@@ -42,9 +42,7 @@ NOT_DRAWN = {
     "decal": "a decal",
     "refl": "a reflection map",
     "map_refl": "a reflection map",
-    "map_d": "a map of alpha",
     "map_tr": "a map of alpha",
-    "map_opacity": "a map of alpha",
     "map_ke": "a map of emissive light",
     "map_ks": "a map of specular colour",
     "map_ns": "a map of shininess",
@@ -86,7 +84,9 @@ class Material:
         emissive: `Ke`.
         metallic: `Pm`.
         roughness: `Pr`, or None.
+        glossy: whether what is specular is meant: by `illum` above 1, or without one by `Ns`.
         unlit: whether `illum` is 0.
+        mask: `map_d`, alpha below 0.5 of which hides the surface.
         maps: the file names of other maps, by their first word in lower case.
     """
 
@@ -100,8 +100,19 @@ class Material:
     emissive: tuple[float, ...] = (0.0, 0.0, 0.0)
     metallic: float = 0.0
     roughness: float | None = None
+    glossy: bool = False
     unlit: bool = False
+    mask: Map | None = None
     maps: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def surface(self) -> Surface:
+        """The same, as all formats have it; what `mask` hides aside."""
+        surface = Surface(self.name, self.alpha, blend=self.alpha < 1, unlit=self.unlit)
+        surface.metallic = self.metallic
+        surface.roughness = 1.0 if self.roughness is None else self.roughness
+        if self.glossy and any(self.specular):
+            surface.specular, surface.shininess = self.specular, max(self.shininess, 0.0)
+        return surface
 
 
 def read_libraries(
@@ -203,14 +214,18 @@ def _material(name: str, path: Path, statements: list[tuple[str, str]], notes: N
                 material.alpha = 1 - value
             elif keyword == "ns":
                 material.shininess = value
+                material.glossy |= all(other != "illum" for other, _ in statements)
             elif keyword == "pm":
                 material.metallic = value
             elif keyword == "pr":
                 material.roughness = value
             elif keyword == "illum":
-                material.unlit = value == 0
+                material.unlit, material.glossy = value == 0, value >= 2
         elif keyword in ("map_kd", "map_ka"):
             maps[keyword] = _map(path, rest, notes)
+        elif keyword in ("map_d", "map_opacity"):
+            material.mask = _map(path, rest, notes)
+            material.maps[keyword] = material.mask.name
         elif keyword in NOT_DRAWN:
             material.maps[keyword] = _map(path, rest, Notes()).name
             notes.add(path, f"ignores {NOT_DRAWN[keyword]}")
@@ -228,7 +243,6 @@ def _material(name: str, path: Path, statements: list[tuple[str, str]], notes: N
     material.emissive = colors.get("ke") or material.emissive
     for there, feature in (
         (material.alpha < 1, "alpha (d, Tr)"),
-        (any(material.emissive), "emissive light (Ke)"),
         (material.metallic > 0, "metallic surfaces (Pm)"),
     ):
         if there:

@@ -24,8 +24,8 @@ from jaxrender._formats.polygons import Triangles, cut
 from jaxrender._formats.raw import RawMesh, first_not_finite
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes, shown
 
-# Lines that change nothing here: groups, smoothing, and hints to programs of the eighties.
-SILENT = {"g", "s", "mg", "o", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
+# Lines that change nothing here: smoothing, and hints to programs of the eighties.
+SILENT = {"s", "mg", "bevel", "c_interp", "d_interp", "lod", "shadow_obj", "trace_obj"}
 LOOSE = {"l": "lines (l)", "p": "points (p)", "fo": "faces written as `fo`"}
 CURVED = {
     "bmat", "bsp", "bzp", "cdc", "con", "cstype", "curv", "curv2", "deg", "end", "hole", "parm",
@@ -40,10 +40,14 @@ class _Names:
     Attributes:
         libraries: what follows `mtllib`.
         materials: the lines of `usemtl`, and what follows.
+        objects: the lines of `o`, and what follows.
+        groups: the lines of `g`, likewise.
     """
 
     libraries: list[str] = dataclasses.field(default_factory=list)
     materials: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    objects: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+    groups: list[tuple[int, str]] = dataclasses.field(default_factory=list)
 
 
 def read_obj(
@@ -80,6 +84,7 @@ def read_obj(
     raw = RawMesh(places, np.zeros((0, 3), np.int64), encoding=encoding)
     triangles = _add_faces(raw, corners, coordinates, normals, notes)
     raw.need_faces()
+    _add_objects(raw, names.objects or names.groups, kinds["f"], triangles)
     known = _add_vertex_colors(raw, vertices, notes)
     if read_image is not None:
         before = np.searchsorted([line for line, _ in names.materials], kinds["f"])
@@ -104,6 +109,8 @@ def _read_names(lines: Lines, kinds: dict[str, np.ndarray], notes: Notes) -> _Na
         keyword = keyword.lower()
         if keyword == "usemtl":
             names.materials.append((line, rest.strip()))
+        elif keyword in ("o", "g"):
+            (names.objects if keyword == "o" else names.groups).append((line, rest.strip()))
         elif keyword == "mtllib":
             names.libraries.append(rest.strip())
         elif keyword in LOOSE:
@@ -139,6 +146,21 @@ def _add_faces(
         if raw.normal_faces.max(initial=-1) < 0:
             raw.normals = raw.normal_faces = None
     return triangles
+
+
+def _add_objects(
+    raw: RawMesh, lines: list[tuple[int, str]], faces: np.ndarray, triangles: Triangles
+) -> None:
+    """Numbers the objects that have faces, in the order of their first face."""
+    if not lines:
+        return
+    before = np.searchsorted([line for line, _ in lines], faces)
+    numbers: dict[str, int] = {}
+    for line in np.unique(before).tolist():
+        numbers.setdefault(lines[line - 1][1] if line else "", len(numbers))
+    told = np.array([numbers.get(name, -1) for name in ("", *(name for _, name in lines))])
+    raw.objects = list(numbers)
+    raw.face_object = triangles.of_polygons(told[before])
 
 
 def _whole(

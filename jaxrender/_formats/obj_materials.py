@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrender._color import recode
+from jaxrender._color import recode, recode_pixels
 from jaxrender._formats.mtl import Map, Material, find, match, read_libraries
 from jaxrender._formats.raw import RawMesh, rgb
 from jaxrender._formats.text import Notes, shown
 
+MASK_CUTOFF = 0.5
 UNNAMED = ("", "None", "(null)")  # what exporters write where there is no material
 
 
@@ -52,6 +53,7 @@ def paint(
         meant = match(name, materials, path, notes)
         numbers.append(-1 if meant is None else found.setdefault(meant, len(found)))
     raw.materials = [materials[name] for name in found]
+    raw.surfaces = [material.surface() for material in raw.materials]
     raw.face_material = np.array(numbers)[used]
     for line in np.unique(used[raw.face_material < 0]).tolist():
         name = names[line - 1] if line else ""
@@ -87,7 +89,7 @@ class _Painter:
         self, path: Path, raw: RawMesh, read_image: Callable[[Path], np.ndarray], notes: Notes
     ) -> None:
         self.path, self.raw, self.read_image, self.notes = path, raw, read_image, notes
-        self.pictures: dict[Path, int] = {}
+        self.pictures: dict[tuple[Path | None, Path | None], int] = {}
 
     def paint(self) -> None:
         """Paints all faces."""
@@ -106,7 +108,10 @@ class _Painter:
         clamps = np.zeros(len(raw.faces), bool)
         for number, material in enumerate(raw.materials):
             faces = order[ends[number] : ends[number + 1]]
-            if material.texture is None or not len(faces):
+            if not len(faces):
+                continue
+            self._hide(number, material, bool(textured[faces].all()))
+            if material.texture is None:
                 continue
             picture, problem = -1, "faces with material {} have no texture coordinates"
             shows = faces[textured[faces]]
@@ -124,6 +129,17 @@ class _Painter:
                 clamps[shows] = material.texture.clamp
                 self._move(shows, material.texture)
 
+        # Give plain colours alpha as well, and let faces send out light.
+        if any(image.shape[-1] == 4 for image in raw.images):
+            ones = np.ones((len(raw.face_colors), 1))
+            raw.face_colors = np.concatenate([raw.face_colors, ones], axis=1)
+            raw.images = [_with_alpha(image) for image in raw.images]
+        lights = np.array([material.emissive for material in raw.materials] + [(0.0, 0.0, 0.0)])
+        if lights.any():
+            layer = RawMesh(raw.vertices, raw.faces, encoding=raw.encoding)
+            layer.face_colors = recode(lights, "linear", raw.encoding)[raw.face_material]
+            raw.layers["emissive"] = layer
+
         # Say how pictures go on outside: all alike, or else face by face.
         pictured = raw.face_image >= 0
         if clamps.any() and clamps[pictured].all():
@@ -131,23 +147,49 @@ class _Painter:
         elif clamps.any():
             raw.samplers = np.stack([clamps, clamps, np.zeros_like(clamps)], -1).astype(np.int64)
 
+    def _hide(self, number: int, material: Material, textured: bool) -> None:
+        """Lets a map of alpha hide the faces of a material, where it can be read."""
+        if material.mask is None:
+            return
+        problem = None if textured else "faces that have no texture coordinates"
+        if problem is None and self._find(material, material.mask) is None:
+            problem = f"{shown(material.mask.name)}, which is missing"
+        if problem is None and material.texture is None:
+            problem = "a material without a picture"
+        if problem is not None:
+            self.notes.add(self.path, f"ignores a map of alpha of {problem}")
+            material.mask = None
+            return
+        self.raw.surfaces[number].cutoff = MASK_CUTOFF
+        self.notes.add(
+            self.path, f"takes a map of alpha for a mask: below {MASK_CUTOFF} is nothing"
+        )
+
+    def _find(self, material: Material, texture: Map) -> Path | None:
+        """The file of a picture: beside the library, or beside the mesh."""
+        found = find(material.path, texture.name, self.notes)
+        return found or find(self.path, texture.name, self.notes)
+
     def _picture(self, material: Material, texture: Map) -> int:
         """The number of a material's picture.
 
         Raises:
             ValueError: it is not there, or cannot be read.
         """
-        file = find(material.path, texture.name, self.notes)
-        file = file or find(self.path, texture.name, self.notes)
+        file = self._find(material, texture)
         if file is None:
             raise ValueError(f"texture file {shown(texture.name)} of material {{}} is missing")
-        if file not in self.pictures:
+        mask = None if material.mask is None else self._find(material, material.mask)
+        if (file, mask) not in self.pictures:
             pixels, clear = rgb(self.read_image(file))
-            if clear:
+            if mask is not None:
+                alpha = _alpha_of(self.read_image(mask), pixels.shape[:2])
+                pixels = np.concatenate([pixels, alpha[..., None]], axis=-1)
+            elif clear:
                 self.notes.add(self.path, f"ignores alpha of the picture {shown(file.name)}")
-            self.raw.images.append(recode(pixels, "display", self.raw.encoding))
-            self.pictures[file] = len(self.raw.images) - 1
-        return self.pictures[file]
+            self.raw.images.append(recode_pixels(pixels, "display", self.raw.encoding))
+            self.pictures[file, mask] = len(self.raw.images) - 1
+        return self.pictures[file, mask]
 
     def _move(self, faces: np.ndarray, texture: Map) -> None:
         """Scales and moves the texture coordinates of faces."""
@@ -160,3 +202,21 @@ class _Painter:
         moved = raw.uv[used] * texture.scale + np.array(texture.offset)
         raw.uv_faces[faces] = len(raw.uv) + ids.reshape(-1, 3)
         raw.uv = np.concatenate([raw.uv, moved])
+
+
+def _with_alpha(image: np.ndarray) -> np.ndarray:
+    """A picture with four channels."""
+    if image.shape[-1] == 4:
+        return image
+    return np.concatenate([image, np.ones((*image.shape[:2], 1))], axis=-1)
+
+
+def _alpha_of(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What a map of alpha says `[H, W]`: its own alpha if it has one, else its brightness."""
+    own = pixels.shape[-1] in (2, 4) and bool((pixels[..., -1] < 1).any())
+    alpha = pixels[..., -1] if own else pixels[..., 0]
+    rows, columns = (
+        (np.arange(count) + 0.5) * have // count
+        for count, have in zip(size, alpha.shape, strict=True)
+    )
+    return alpha[rows.astype(int)[:, None], columns.astype(int)]

@@ -24,7 +24,7 @@ def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray]
         library.write_text("\n".join(materials) + "\n", encoding="utf-8")
         lines.append(f"mtllib {library.name}")
 
-    # Write the vertices, with their colours where they have some, and texture coordinates.
+    # Write the vertices, with their colours where they have some, texture coordinates, normals.
     number = digits(raw.vertices)
     rows = raw.vertices
     if raw.vertex_colors is not None:
@@ -33,19 +33,22 @@ def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray]
     lines += [" ".join(["v", *(number % value for value in row)]) for row in rows.tolist()]
     if raw.uv is not None:
         lines += [f"vt {number % u} {number % v}" for u, v in raw.uv.tolist()]
+    if raw.normals is not None:
+        lines += [" ".join(["vn", *(number % x for x in row)]) for row in raw.normals.tolist()]
 
     # Write the faces in their order, and the material where it changes.
     current = None
-    corners = (
-        raw.faces[..., None]
-        if raw.uv_faces is None
-        else np.stack([raw.faces, raw.uv_faces], axis=-1)
-    )
-    for face, triangle in enumerate((corners + 1).tolist()):
+    parts, sign = [raw.faces], "/"
+    if raw.uv_faces is not None:
+        parts.append(raw.uv_faces)
+    if raw.normals is not None:
+        sign = "/" if len(parts) == 2 else "//"
+        parts.append(raw.faces if raw.normal_faces is None else raw.normal_faces)
+    for face, triangle in enumerate((np.stack(parts, axis=-1) + 1).tolist()):
         if names and names[face] != current:
             current = names[face]
             lines.append(f"usemtl {current}")
-        lines.append(" ".join(["f", *("/".join(map(str, corner)) for corner in triangle)]))
+        lines.append(" ".join(["f", *(sign.join(map(str, corner)) for corner in triangle)]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

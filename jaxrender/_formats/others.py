@@ -15,7 +15,14 @@ def write_trimesh(path: Path, raw: RawMesh) -> None:
         name: None if values is None else eight_bit(recode(values, raw.encoding, "display"))
         for name, values in (("vertex_colors", raw.vertex_colors), ("face_colors", raw.face_colors))
     }
-    _trimesh().Trimesh(raw.vertices, raw.faces, **colors, process=False).export(path)
+    normals = raw.normals if raw.normal_faces is None else None
+    mesh = _trimesh().Trimesh(
+        raw.vertices, raw.faces, vertex_normals=normals, **colors, process=False
+    )
+    if path.suffix.lower() == ".ply" and normals is not None:
+        mesh.export(path, vertex_normal=True)
+    else:
+        mesh.export(path)
 
 
 def _trimesh() -> Any:

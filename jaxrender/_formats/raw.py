@@ -23,13 +23,44 @@ CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
 
 @dataclasses.dataclass
+class Surface:
+    """What a file says of a surface beyond its colours, whatever the format; colours are linear.
+
+    Attributes:
+        name: of its material.
+        alpha: that multiplies that of textures.
+        cutoff: alpha below which nothing is there; None where alpha hides nothing.
+        blend: whether what is behind shines through.
+        unlit: whether light does not count.
+        specular: colour that is reflected, or None.
+        shininess: exponent of that.
+        metallic: how much of it is metal.
+        roughness: of it.
+        normal_scale: of the x and y of its normal map.
+        occlusion_strength: how much its occlusion map counts.
+    """
+
+    name: str = ""
+    alpha: float = 1.0
+    cutoff: float | None = None
+    blend: bool = False
+    unlit: bool = False
+    specular: tuple[float, ...] | None = None
+    shininess: float = 32.0
+    metallic: float = 0.0
+    roughness: float = 1.0
+    normal_scale: float = 1.0
+    occlusion_strength: float = 1.0
+
+
+@dataclasses.dataclass
 class RawMesh:
     """The content of a mesh file.
 
     Attributes:
         vertices: `[V, 3]` in file order; float64, or float32 where the file has no more.
         faces: `[F, 3]` in file order, larger polygons cut.
-        vertex_colors: `[V, 3]`, or None.
+        vertex_colors: `[V, 3]`, or None; all colours may have alpha as a fourth channel.
         face_colors: `[F, 3]` plain colours of the faces, or None.
         images: pictures `[H, W, 3]` that faces read.
         face_image: `[F]` index into `images`, -1 where a face has its plain colour.
@@ -44,6 +75,11 @@ class RawMesh:
             are those of the vertices.
         materials: what the format says of surfaces, beyond colours.
         face_material: `[F]` index into `materials`, -1 for none.
+        surfaces: the same for all formats, as many.
+        layers: what else there is to read at a point, by the names of `Material`'s textures: each
+            with the geometry and colours of its own.
+        objects: names of the objects in the file; none where it has no such thing.
+        face_object: `[F]` index into `objects`.
         encoding: of all colours, "display" or "linear".
         notes: what the reader has dropped or approximated and not yet warned of, in sentences.
     """
@@ -64,6 +100,10 @@ class RawMesh:
     normal_faces: np.ndarray | None = None
     materials: list[Any] = dataclasses.field(default_factory=list)
     face_material: np.ndarray | None = None
+    surfaces: list[Surface] = dataclasses.field(default_factory=list)
+    layers: dict[str, RawMesh] = dataclasses.field(default_factory=dict)
+    objects: list[str] = dataclasses.field(default_factory=list)
+    face_object: np.ndarray | None = None
     encoding: Encoding = "display"
     notes: list[str] = dataclasses.field(default_factory=list)
 

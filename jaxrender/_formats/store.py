@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxrender._camera import Orthographic, Perspective, Pinhole
 from jaxrender._checks import is_concrete
+from jaxrender._material import Material
 from jaxrender._nmr import NMR
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors
 from jaxrender._types import (
@@ -45,7 +46,7 @@ SUFFIXES = (".npz", ".json")
 KINDS: tuple[type, ...] = (
     *(Camera, Orthographic, Perspective, Pinhole),
     *(FaceCubes, FaceTexels, UVTexture, VertexColors),
-    *(Fragments, Hard, Image, Lights, Mesh, NMR, ScreenMesh, Soft),
+    *(Fragments, Hard, Image, Lights, Material, Mesh, NMR, ScreenMesh, Soft),
 )
 
 # The last axes of arrays; there may be others before, of a batch.

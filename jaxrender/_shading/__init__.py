@@ -6,7 +6,7 @@ applies it to what the hard rasteriser sees; `normals.py` and `lights.py` are wh
 
 from jaxrender._shading.lighting import Lighting, lighting_of, lit_at
 from jaxrender._shading.lights import check_lights, check_lit, make_lights
-from jaxrender._shading.normals import NO_AREA, face_normals, vertex_normals
+from jaxrender._shading.normals import NO_AREA, corner_normals, face_normals, vertex_normals
 from jaxrender._shading.shade import SHADINGS, shade
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Lighting",
     "check_lights",
     "check_lit",
+    "corner_normals",
     "face_normals",
     "lighting_of",
     "lit_at",

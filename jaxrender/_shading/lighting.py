@@ -5,6 +5,7 @@ Shape legend: `F` faces, `K` varyings, `U` uniforms, `...` any number of points.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -13,10 +14,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrender._choices import Shading
+from jaxrender._choices import Encoding, Shading
+from jaxrender._material import add_light
 from jaxrender._shading.lights import make_lights
-from jaxrender._shading.normals import centroids, face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.normals import (
+    centroids,
+    corner_normals,
+    face_normals,
+    finite_or_zero,
+    front_normals,
+)
 from jaxrender._shading.reflection import is_behind, light_points, reflect
+from jaxrender._textures import encoding_of
 from jaxrender._textures.base import columns_of
 from jaxrender._types import Lights, Mesh
 from jaxrender._vectors import unit3
@@ -31,21 +40,42 @@ def light_faces(
     back = shows_back(mesh, normals, facing_eye)
     if back is not None:
         normals = jnp.where(back[:, None], -normals, normals)
-    return light_points(centroids(mesh), normals, lights, specular_eye)
+    return light_points(centroids(mesh), normals, lights, specular_eye, gloss_of(mesh))
+
+
+def gloss_of(mesh: Mesh) -> jax.Array | None:
+    """Specular colour and shininess `[F, 4]` of the faces, if their material says any."""
+    material, count = mesh.material, mesh.faces.shape[0]
+    if material is None or material.specular is None:
+        return None
+    shininess = material.by_face("shininess", count)[:, None]
+    return jnp.concatenate([material.by_face("specular", count), shininess], axis=1)
 
 
 def light_vertices(
     mesh: Mesh, lights: Lights, facing_eye: jax.Array | None, specular_eye: jax.Array | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
-    """The rows `[F, 3]` that corners read (backs `V` later), and the light `[V or 2 V, 3]`."""
+    """The rows `[F, 3]` that corners read, and the light of the rows, `[V, 3]` or more.
+
+    Each vertex has one, and where both sides are lit another `V` rows later; where corners of a
+    vertex may differ, in normals or gloss, each corner has its own.
+    """
     vertices, faces = mesh.vertices, mesh.faces
-    positions, normals, sides = finite_or_zero(vertices), vertex_normals(vertices, faces), faces
-    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
-    if back is not None:
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
+    positions, (normals, own), sides = finite_or_zero(vertices), corner_normals(mesh), faces
+    gloss = gloss_of(mesh)
+    if mesh.normal_faces is not None or gloss is not None:
+        gloss = None if gloss is None else jnp.repeat(gloss, 3, axis=0)
+        positions, normals = gather(positions, faces), gather(normals, own)
+        if back is not None:
+            normals = jnp.where(back[:, None, None], -normals, normals)
+        sides = jnp.arange(faces.size, dtype=faces.dtype).reshape(faces.shape)
+        positions, normals = positions.reshape(-1, 3), normals.reshape(-1, 3)
+    elif back is not None:
         sides = jnp.where(back[:, None], faces + vertices.shape[0], faces)
         positions = jnp.concatenate([positions, positions])
         normals = jnp.concatenate([normals, -normals])
-    return sides, light_points(positions, normals, lights, specular_eye)
+    return sides, light_points(positions, normals, lights, specular_eye, gloss)
 
 
 def shows_back(mesh: Mesh, normals: jax.Array, facing_eye: jax.Array | None) -> jax.Array | None:
@@ -89,6 +119,70 @@ def lighting_of(
         shading: "flat", "gouraud" or "phong".
         two_sided: whether the back of a face is lit as a front.
     """
+    lighting = _plain_lighting(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
+    material = mesh.material
+    if material is None or (material.unlit is None and material.emissive is None):
+        return lighting
+
+    # Hand on which faces are unlit, behind all other varyings.
+    varyings = lighting.varyings
+    if material.unlit is not None:
+        unlit = material.by_face("unlit", mesh.faces.shape[0]).astype(varyings.dtype)
+        unlit = jnp.broadcast_to(unlit[:, None, None], (*varyings.shape[:2], 1))
+        varyings = jnp.concatenate([varyings, unlit], axis=-1)
+    surface = _Surface(
+        material.unlit is not None, material.emissive is not None, encoding_of(mesh.texture)
+    )
+    return lighting._replace(varyings=varyings, lit=_lit_surface(lighting.lit, surface))
+
+
+class _Surface(NamedTuple):
+    """What a material does beside reflecting."""
+
+    has_unlit: bool
+    emits: bool
+    encoding: Encoding
+
+
+@functools.lru_cache(maxsize=256)
+def _lit_surface(lit: Callable, surface: _Surface) -> Callable:
+    """`Lighting.lit` of a material; made once, for it is static.
+
+    Colours that are emitted come behind the others.
+    """
+
+    def lit_surface(colors: list, varyings: list, uniforms: list) -> list:
+        own, emitted, unlit = colors[:3], colors[3:6], None
+        if surface.has_unlit:
+            *varyings, unlit = varyings
+        result = lit(own, varyings, uniforms)
+        return finish_surface(
+            result, own, emitted if surface.emits else [], unlit, surface.encoding
+        )
+
+    return lit_surface
+
+
+def finish_surface(
+    lit: list, colors: list, emitted: list, unlit: jax.Array | None, encoding: Encoding
+) -> list:
+    """Colours in light and what they emit; those that are unlit as they are."""
+    if emitted:
+        lit = add_light(lit, emitted, encoding)
+    if unlit is not None:
+        lit = [jnp.where(unlit > 0.5, own, part) for own, part in zip(colors, lit, strict=True)]
+    return lit
+
+
+def _plain_lighting(
+    mesh: Mesh,
+    lights: Lights | None,
+    *,
+    eye: jax.Array,
+    shading: Shading,
+    two_sided: bool,
+) -> Lighting:
+    """`lighting_of` by what a material reflects alone."""
     by_default = lights is None
     lights = make_lights() if lights is None else lights
     facing_eye, specular_eye = eye if two_sided else None, None if by_default else eye
@@ -105,16 +199,23 @@ def lighting_of(
         return Lighting(jnp.concatenate(parts, axis=-1), none, _multiply_and_add)
 
     # Give each corner its normal, turned to the viewer, and its position if light depends on it.
-    normals = gather(vertex_normals(mesh.vertices, mesh.faces), mesh.faces)
-    back = shows_back(mesh, face_normals(mesh.vertices, mesh.faces), facing_eye)
+    normals = gather(*corner_normals(mesh))
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
+    gloss = None if by_default else gloss_of(mesh)
     layout = _PhongLayout(
-        lights.directions.shape[0], lights.positions.shape[0], not by_default, lights.reflection
+        lights.directions.shape[0],
+        lights.positions.shape[0],
+        not by_default,
+        lights.reflection,
+        gloss is not None,
     )
     varyings = [normals]
     if layout.has_positions:
         varyings.append(gather(finite_or_zero(mesh.vertices), mesh.faces))
+    if gloss is not None:
+        varyings.append(jnp.broadcast_to(gloss[:, None], (*mesh.faces.shape, 4)))
     return Lighting(
         jnp.concatenate(varyings, axis=-1),
         layout.pack(lights, eye).astype(normals.dtype),
@@ -152,6 +253,7 @@ class _PhongLayout(NamedTuple):
     point: int
     reflects: bool
     reflection: str | Callable
+    has_gloss: bool = False  # of its own at each point
 
     @property
     def has_positions(self) -> bool:
@@ -208,6 +310,9 @@ def _lit_phong(layout: _PhongLayout) -> Callable:
         lights, eye = layout.unpack(uniforms, varyings[0].ndim)
         normal = jnp.stack(unit3((varyings[0], varyings[1], varyings[2])))
         point = jnp.stack(varyings[3:6]) if layout.has_positions else jnp.zeros_like(normal)
+        if layout.has_gloss:
+            specular, shininess = jnp.stack(varyings[6:9]), varyings[9]
+            lights = dataclasses.replace(lights, specular=specular, shininess=shininess)
         diffuse, reflection = reflect(point[:, None], normal[:, None], lights, eye)
         return _apply(colors, diffuse, reflection)
 

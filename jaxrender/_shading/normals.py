@@ -1,6 +1,6 @@
 """Normals of faces and vertices, and which side of a face is seen.
 
-Shape legend: `V` vertices, `F` faces.
+Shape legend: `V` vertices, `F` faces, `N` normals.
 """
 
 from __future__ import annotations
@@ -84,6 +84,31 @@ def vertex_normals(vertices: ArrayLike, faces: ArrayLike, *, orient: bool = Fals
         areas = areas * jnp.asarray(signs, areas.dtype)[:, None]
     corners = jnp.broadcast_to(areas[:, None], (*faces.shape, 3))
     return unit(scatter_add(jnp.zeros_like(vertices), faces, corners), NO_AREA)
+
+
+def corner_normals(mesh: Mesh) -> tuple[jax.Array, jax.Array]:
+    """Unit normals `[N, 3]` of a mesh, and which of them its corners `[F, 3]` have.
+
+    Its own where it has some, else those of its vertices.
+    """
+    if mesh.normals is None:
+        return vertex_normals(mesh.vertices, mesh.faces), mesh.faces
+    faces = mesh.faces if mesh.normal_faces is None else mesh.normal_faces
+    return unit(finite_or_zero(mesh.normals)), faces
+
+
+def front_normals(mesh: Mesh) -> jax.Array:
+    """Unit normals `[F, 3]` of the faces, on the side that the mesh's own normals point to.
+
+    So the winding of a file that disagrees with its normals, as where an object was mirrored,
+    does not turn these around.
+    """
+    own = face_normals(mesh.vertices, mesh.faces)
+    if mesh.normals is None:
+        return own
+    normals, faces = corner_normals(mesh)
+    inside = (gather(normals, faces).sum(1) * own).sum(-1, keepdims=True) < 0
+    return jnp.where(inside, -own, own)
 
 
 def centroids(mesh: Mesh) -> jax.Array:

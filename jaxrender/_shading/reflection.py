@@ -7,6 +7,7 @@ Shape legend: `L` lights, `N` points, `...` any arrangement of points.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,10 +19,19 @@ from jaxrender._vectors import NO_LENGTH, Vector, unit3
 
 
 def light_points(
-    points: jax.Array, normals: jax.Array, lights: Lights, eye: jax.Array | None
+    points: jax.Array,
+    normals: jax.Array,
+    lights: Lights,
+    eye: jax.Array | None,
+    gloss: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Diffuse light `[N, 3]`, and with an eye the reflection `[N, 3]`."""
+    """Diffuse light `[N, 3]`, and with an eye the reflection `[N, 3]`.
+
+    `gloss` `[N, 4]` is specular colour and shininess of the points, in place of the lights'.
+    """
     spread = jax.tree.map(lambda numbers: numbers.T[..., None], lights)
+    if gloss is not None:
+        spread = dataclasses.replace(spread, specular=gloss[:, :3].T, shininess=gloss[:, 3])
     eye = None if eye is None else eye[:, None, None]
     diffuse, reflection = reflect(points.T[:, None], normals.T[:, None], spread, eye)
     return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)

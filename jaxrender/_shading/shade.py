@@ -9,13 +9,21 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._checks import check_array, check_choice, check_faces, check_normals
 from jaxrender._choices import SHADINGS, Shading
-from jaxrender._shading.lighting import light_faces, light_vertices, shows_back
+from jaxrender._material import check_material, surface_texture
+from jaxrender._shading.lighting import (
+    finish_surface,
+    gloss_of,
+    light_faces,
+    light_vertices,
+    shows_back,
+)
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
-from jaxrender._shading.normals import face_normals, finite_or_zero, vertex_normals
+from jaxrender._shading.normals import corner_normals, finite_or_zero, front_normals
 from jaxrender._shading.reflection import light_points
-from jaxrender._textures import VertexColors, check_texture, sample_texture
+from jaxrender._textures import VertexColors, check_texture, encoding_of, sample_texture
+from jaxrender._textures.base import columns_of
 from jaxrender._types import Fragments, Lights, Mesh
 from jaxrender._vectors import unit
 from jaxrender.ops.deterministic import gather
@@ -45,17 +53,24 @@ def shade(
     (`load_mesh(…, colors="linear")`). What is evaluated where:
 
         "flat"     light per face, at its centroid, with its own normal
-        "gouraud"  light per vertex, with `vertex_normals`, interpolated
-        "phong"    `vertex_normals` interpolated, light per pixel
+        "gouraud"  light per vertex, with its normal, interpolated
+        "phong"    normals interpolated, light per pixel
         "none"     no light: the texture alone, with any number of channels
 
-    With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
-    normal, as `face_normals` gives it, is flipped. Without, its own normal counts whatever
-    side is seen, as in NMR and SoftRas. Interpolated normals need faces that are wound alike: see
-    `orient_faces`.
+    The normals of "gouraud" and "phong" are the mesh's own, or without any `vertex_normals`, which
+    need faces that are wound alike: see `orient_faces`.
 
-    Gradient: exact to textures, lights, `eye`, the mesh's vertices (through normals and
-    positions) and barycentrics. Which face is seen, and from which side, has none.
+    With `two_sided` and an `eye`, a face seen from behind is lit on the side that is seen: its
+    normal, as `face_normals` gives it, is flipped. Where the mesh has normals of its own, these
+    say which side is the front. Without, its own normal counts whatever side is seen, as in NMR
+    and SoftRas.
+
+    A material of the mesh's own says what is reflected in place of the lights, what is unlit and
+    what is emitted; see `Material`. Where its surface is not there, the fragments should not be:
+    `render` sees to that, `rasterize_hard` knows of no material.
+
+    Gradient: exact to textures, materials, lights, `eye`, the mesh's normals, its vertices (through
+    normals and positions) and barycentrics. Which face is seen, and from which side, has none.
 
     Args:
         fragments: what the rasteriser saw; `face` `[...]` and `barycentrics` `[..., 3]`.
@@ -91,31 +106,51 @@ def shade(
     barycentrics = check_array("fragments.barycentrics", fragments.barycentrics, (*face.shape, 3))
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+    normals = check_normals("mesh", mesh, vertices, faces)
     texture = check_texture(mesh.texture, Mesh(vertices, faces))
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
     by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
     eye = check_eye(eye, None if by_default else lights.specular)
 
     # Read the texture.
-    colors = sample_texture(texture, faces, face, barycentrics)
-    if shading == "none" or faces.shape[0] == 0:
+    mesh = Mesh(vertices, faces, texture, *normals, material)
+    lit = shading != "none" and faces.shape[0] > 0
+    surface = surface_texture(mesh, lit=lit)
+    colors = sample_texture(surface, faces, face, barycentrics)
+    emitted = ()
+    if material is not None:
+        if lit and material.emissive is not None:
+            emitted = columns_of(colors[..., 3:6])
+        colors = colors[..., :3]
+    if not lit:
         return colors
-    check_lit(texture)
+    if material is None:
+        check_lit(texture)
 
     # Light it, and keep the reflection from where no face is.
     diffuse, reflection = _light_seen(
         face,
         barycentrics,
-        Mesh(vertices, faces),
+        mesh,
         lights,
         shading,
         facing_eye=eye if two_sided else None,
         specular_eye=None if by_default else eye,
     )
-    colors = colors * diffuse
+    own, colors = colors, colors * diffuse
     if reflection is not None:
         colors = colors + jnp.where((face >= 0)[..., None], reflection, 0)
-    return colors
+    if material is None or (material.unlit is None and not emitted):
+        return colors
+
+    # Add what is emitted, and leave what is unlit as it is.
+    unlit = None
+    if material.unlit is not None:
+        unlit = material.by_face("unlit", faces.shape[0])
+        unlit = jnp.take(unlit, jnp.maximum(face, 0), axis=0, mode="clip")
+    parts = columns_of(colors), columns_of(own), list(emitted)
+    return jnp.stack(finish_surface(*parts, unlit, encoding_of(texture)), axis=-1)
 
 
 def _light_seen(
@@ -152,13 +187,23 @@ def _light_seen(
         return diffuse, reflection
 
     # Interpolate positions and normals, and light every pixel.
-    surface = jnp.concatenate([finite_or_zero(vertices), vertex_normals(vertices, faces)], -1)
-    points = sample_texture(VertexColors(surface), faces, face, barycentrics).reshape(-1, 6)
+    positions, (normals, own) = finite_or_zero(vertices), corner_normals(mesh)
+    if mesh.normal_faces is None:
+        surface = jnp.concatenate([positions, normals], -1)
+        points = sample_texture(VertexColors(surface), faces, face, barycentrics)
+    else:
+        parts = (VertexColors(positions), faces), (VertexColors(normals), own)
+        points = [sample_texture(*part, face, barycentrics) for part in parts]
+        points = jnp.concatenate(points, -1)
+    points = points.reshape(-1, 6)
     positions, normals = points[:, :3], unit(points[:, 3:])
-    back = shows_back(mesh, face_normals(vertices, faces), facing_eye)
+    back = shows_back(mesh, front_normals(mesh), facing_eye)
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
         normals = jnp.where(flipped[:, None], -normals, normals)
-    light = light_points(positions, normals, lights, specular_eye)
+    gloss = gloss_of(mesh)
+    if gloss is not None:
+        gloss = gather(gloss, own_face.reshape(-1))
+    light = light_points(positions, normals, lights, specular_eye, gloss)
     diffuse, reflection = jax.tree.map(lambda part: part.reshape(*face.shape, 3), light)
     return diffuse, reflection

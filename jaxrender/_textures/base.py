@@ -198,6 +198,24 @@ class Texture:
         """The texture of a mesh whose vertices are those with the numbers `source` `[V']`."""
         lacks(self, "of_vertices(self, source)", "giving faces vertices of their own")
 
+    def welded(self, faces: jax.Array, source: np.ndarray) -> Texture:
+        """The texture of a mesh whose vertices were joined, see `weld`.
+
+        Args:
+            faces: `[F, 3]` of the mesh as it was.
+            source: `[V']` which vertex each vertex that is left was; those joined are alike.
+        """
+        return self.of_vertices(source)
+
+    def joined(self: T, alike: Sequence[Any], meshes: Sequence[Mesh]) -> T:
+        """The texture of several meshes as one, see `join_meshes`.
+
+        Args:
+            alike: the textures of all meshes, which this is the first of; all are of its kind.
+            meshes: that wear them.
+        """
+        lacks(self, "joined(self, alike, meshes)", "join_meshes")
+
     def baked(self, faces: jax.Array, points: jax.Array, *, wrap: str, bilinear: bool) -> jax.Array:
         """The colours `[F, N, C]` of all faces at barycentrics `[N, 3]`, see `io.bake_cubes`.
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxrender._checks import check_array, check_choice, check_faces, check_known_faces, is_concrete
 from jaxrender._choices import Encoding, Filter, Wrap
 from jaxrender._textures.base import Columns, Texture
+from jaxrender._textures.joining import join_pictures
 from jaxrender._textures.quarters import cut_cubes, cut_texels, quarter, with_middles
 from jaxrender._textures.reading import (
     FILTERS,
@@ -79,6 +80,24 @@ class VertexColors(Texture):
         """Their colours."""
         return dataclasses.replace(self, colors=self.colors[source])
 
+    def welded(self, faces: jax.Array, source: np.ndarray) -> Texture:
+        """A white picture, times the colours, which so can differ at the corners of a vertex."""
+        tint = self.colors
+        return UVTexture(
+            image=jnp.ones((1, 1, tint.shape[1]), tint.dtype),
+            uv=jnp.zeros((len(tint), 2), tint.dtype),
+            faces=faces,
+            wrap="clamp",
+            filter="nearest",
+            tint=tint,
+            encoding=self.encoding,
+        )
+
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> VertexColors:
+        """The colours of all."""
+        colors = jnp.concatenate([texture.colors for texture in alike])
+        return dataclasses.replace(self, colors=colors)
+
 
 class FaceTexels(Texture):
     """SoftRas's surface texture: each face is cut into R² equal triangles of one colour each.
@@ -139,6 +158,11 @@ class FaceTexels(Texture):
         """The same: texels belong to faces."""
         return self
 
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> FaceTexels:
+        """The texels of all."""
+        texels = jnp.concatenate([texture.texels for texture in alike])
+        return dataclasses.replace(self, texels=texels)
+
     def baked(self, faces: jax.Array, points: jax.Array, *, wrap: str, bilinear: bool) -> jax.Array:
         """The one texel of each face.
 
@@ -195,6 +219,20 @@ class FaceCubes(Texture):
     def of_vertices(self, source: np.ndarray) -> FaceCubes:
         """The same: texels belong to faces."""
         return self
+
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> FaceCubes:
+        """The cubes of all.
+
+        Raises:
+            ValueError: they differ in size.
+        """
+        sides = {texture.cubes.shape[1] for texture in alike}
+        if len(sides) > 1:
+            raise ValueError(
+                f"`meshes` must have FaceCubes of one number of texels, got {sorted(sides)}. Bake "
+                "all with the same size, or join them before they are baked."
+            )
+        return dataclasses.replace(self, cubes=jnp.concatenate([t.cubes for t in alike]))
 
     def baked(self, faces: jax.Array, points: jax.Array, *, wrap: str, bilinear: bool) -> jax.Array:
         """Nothing.
@@ -309,6 +347,10 @@ class UVTexture(Texture):
     def of_vertices(self, source: np.ndarray) -> UVTexture:
         """The same: it has coordinates of its own."""
         return self
+
+    def joined(self, alike: Sequence[Any], meshes: Sequence[Mesh]) -> UVTexture:
+        """The pictures of all, as pages."""
+        return join_pictures(list(alike))
 
     def baked(self, faces: jax.Array, points: jax.Array, *, wrap: str, bilinear: bool) -> jax.Array:
         """The image, read as the ancestors read it."""

@@ -23,8 +23,14 @@ BLOCK_SIZE = (4, 16)  # of the passes
 MAX_BLOCKS_PER_PASS = 1 << 17
 
 
-def draw_in_passes(scene: Scene, view: View) -> Drawn:
-    """Draws many pixel blocks at once."""
+def draw_in_passes(
+    scene: Scene, view: View, behind: tuple[jax.Array, jax.Array] | None = None
+) -> Drawn:
+    """Draws many pixel blocks at once.
+
+    With `behind`, reversed depth and key `[B, H, W]` of a face at each pixel, only what comes after
+    that there: what is farther, or as far and of a higher key.
+    """
     corners, bounds, edges, wins_ties, reversed_far, reversed_near = scene
     (height, width), views = view.image_size, reversed_far.shape[0]
     (_, total), padded = edges.x.shape, height + BLOCK_SIZE[0]
@@ -39,6 +45,13 @@ def draw_in_passes(scene: Scene, view: View) -> Drawn:
         x, y = pixel_centre(x, width, dtype), pixel_centre(y, height, dtype)
         reversed_depth = reversed_depth_at(these, x[None], y[None], *limits)
         keys = key_of(blocks.face, wins_ties[blocks.face])
+        if seen is not None:
+            rows, columns = block_pixels(blocks.row + of_view * padded, blocks.column, BLOCK_SIZE)
+            depth_before, key_before = (plane[rows, columns] for plane in seen)
+            after = (reversed_depth == depth_before) & (keys[:, None, None] > key_before)
+            reversed_depth = jnp.where(
+                (reversed_depth < depth_before) | after, reversed_depth, -jnp.inf
+            )
         return _merge_pixels(state, reversed_depth, keys, blocks, blocks.row + of_view * padded)
 
     # Draw the views one below the other, padded so that no block leaves the picture. One table
@@ -47,6 +60,10 @@ def draw_in_passes(scene: Scene, view: View) -> Drawn:
     planes, dtype = set_up_barycentrics(corners, perspective=view.perspective), edges.x.dtype
     table = jnp.concatenate([jnp.atleast_2d(rows) for rows in (*edges, *planes)])
     tall = (views * padded, width + BLOCK_SIZE[1])
+    seen = None
+    if behind is not None:
+        rest = ((0, 0), (0, BLOCK_SIZE[0]), (0, BLOCK_SIZE[1]))
+        seen = [jnp.pad(plane, rest).reshape(tall) for plane in behind]
     expected = expected_blocks(total // views, view.image_size, BLOCK_SIZE)
     buffers = scan_blocks(
         fold,

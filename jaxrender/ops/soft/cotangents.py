@@ -36,6 +36,7 @@ from jaxrender.ops.soft.shader import (
     corner_varyings,
     interpolate_varyings,
     shade_backward,
+    without_holes,
 )
 from jaxrender.ops.soft.structs import Schedule, Settings
 from jaxrender.ops.soft.triangle_setup import Edge, Triple, closest_point_barycentrics, interpolate
@@ -196,6 +197,7 @@ def _weigh(
     b0, b1, b2 = _corners(location.barycentrics)
     depth = depth_at(fragments, [b0, b1, b2], settings)
     t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
+    t = without_holes(t, inputs, b0, b1, settings)
     blended = _unpack_pixels(planes, settings).blended
     if blended is None:
         return t, None, depth

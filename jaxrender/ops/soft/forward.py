@@ -21,7 +21,7 @@ from jaxrender.ops.soft.fragments import (
     scaled_distance,
 )
 from jaxrender.ops.soft.scan import PassInputs, scan_scene, separate_call, set_up_scene
-from jaxrender.ops.soft.shader import interpolate_varyings, shade
+from jaxrender.ops.soft.shader import interpolate_varyings, shade, without_holes
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 NO_FACE_YET = jnp.iinfo(jnp.int32).max
@@ -98,7 +98,9 @@ def _fold_nearest(
     fragments = fragments_of(inputs, settings)
     edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
     t = scaled_distance(fragments, edges, settings)
-    depth = depth_at(fragments, barycentrics_of(fragments, edges, settings), settings)
+    barycentrics = barycentrics_of(fragments, edges, settings)
+    t = without_holes(t, inputs, barycentrics[0], barycentrics[1], settings)
+    depth = depth_at(fragments, barycentrics, settings)
     drawn = is_covered(t, fragments, settings) & fragments.colored
     drawn &= in_range(fragments, depth, settings)
     offer = jnp.where(drawn, -depth, -jnp.inf)
@@ -112,9 +114,11 @@ def _fold_total(
     fragments = fragments_of(inputs, settings)
     edges = fragments.triangle.edge_functions(fragments.x, fragments.y)
     t = scaled_distance(fragments, edges, settings)
+    barycentrics = barycentrics_of(fragments, edges, settings)
     if not settings.faithful:
-        depth = depth_at(fragments, barycentrics_of(fragments, edges, settings), settings)
+        depth = depth_at(fragments, barycentrics, settings)
         t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
+    t = without_holes(t, inputs, barycentrics[0], barycentrics[1], settings)
     return _add_generator(state, inputs, t, framebuffer, settings)
 
 
@@ -162,6 +166,7 @@ def _fold_blend(
         depth = depth_at(fragments, barycentrics, settings)
         t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
     b0, b1 = barycentrics[:2]
+    t = without_holes(t, inputs, b0, b1, settings)
 
     # Weigh the triangles, and shade them; hand `t` on as it is, so that it is computed once.
     def weigh(

@@ -45,6 +45,18 @@ def shade(
     return _colors(texel, varyings, uniforms, shader, shape)
 
 
+def without_holes(
+    t: jax.Array, inputs: PassInputs, b0: jax.Array, b1: jax.Array, settings: Settings
+) -> jax.Array:
+    """`t` of fragments, -inf where the triangle has a hole; which is where has no gradient."""
+    if settings.mask is None:
+        return t
+    inputs, b0, b1 = jax.lax.stop_gradient((inputs, b0, b1))
+    varyings = interpolate_varyings(inputs, b0, b1, settings.mask)
+    (margin,) = shade(inputs, varyings, settings.mask, b0.shape)
+    return jnp.where(margin < 0, -jnp.inf, t)
+
+
 def _uniforms(inputs: PassInputs) -> list[jax.Array]:
     """The uniforms of the shader, each `[P, 1]`."""
     return [inputs.shader_uniforms[k][:, None] for k in range(inputs.shader_uniforms.shape[0])]

@@ -92,6 +92,8 @@ class Settings(NamedTuple):
         shader: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
+        mask: a shader of one channel: where it is below 0 a triangle has a hole, and covers
+            nothing. None: none has any.
         needed: what to differentiate.
         block_size: `(h, w)`, which the scans take from their schedule.
     """
@@ -106,6 +108,7 @@ class Settings(NamedTuple):
     shader: Shader | None
     perspective: bool
     faithful: bool
+    mask: Shader | None = None
     needed: Needed = Needed()
     block_size: tuple[int, int] = (0, 0)
 
