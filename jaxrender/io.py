@@ -1,6 +1,6 @@
 """Meshes, pictures, depth and cameras, from files and to files.
 
-Needs the extra `io` (`pip install '.[io]'` in a checkout): trimesh for PLY and STL files, pillow and
+Needs the extra `io` (`pip install '.[io]'` in a checkout): trimesh to write PLY and STL, pillow and
 imageio for pictures; they are imported when a function first needs them.
 
 Colours are encoded in one of two ways, and textures and pictures say in which: "display", as in
