@@ -139,7 +139,8 @@ def _add_light_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_light,
         metavar="AZIMUTH,ELEVATION[,STRENGTH]",
-        help="a light that stands still, far away, at angles as of the camera; may be given "
+        help="a light that stands still, far away, at angles as of the camera (to the left, write "
+        "--light=-30,20); may be given "
         f"several times (default: two that go with the camera; of strength {STRENGTH})",
     )
     add("--ambient", type=_share, default=0.25, metavar="N", help="light from everywhere")

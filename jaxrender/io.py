@@ -1,7 +1,7 @@
-"""Meshes and pictures, from files and to files.
+"""Meshes, pictures, depth and cameras, from files and to files.
 
-Needs the extra `io` (`pip install '.[io]'` in a checkout): trimesh for meshes, imageio for
-pictures; they are imported when a function first needs them.
+Needs the extra `io` (`pip install '.[io]'` in a checkout): trimesh to write PLY and STL, pillow and
+imageio for pictures; they are imported when a function first needs them.
 
 Colours are encoded in one of two ways, and textures and pictures say in which: "display", as in
 picture files (sRGB), or "linear", in proportion to light. All colours of a mesh have the same.
