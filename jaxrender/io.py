@@ -34,7 +34,13 @@ from jaxrender._formats.convert import (
     uv_texture,
     warn_of_rounding,
 )
-from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
+from jaxrender._formats.raw import (
+    MissingPackageError,
+    RawMesh,
+    clipped,
+    keeping_to,
+    warn_of_clipping,
+)
 from jaxrender._images import load_image, read_pixels, save_animation, save_image
 from jaxrender._material import Material
 from jaxrender._surface import weld as weld_mesh
@@ -77,6 +83,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: Literal[False] = False,
 ) -> Mesh: ...
 
@@ -95,6 +102,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: Literal[True],
 ) -> tuple[Mesh, jax.Array, tuple[str, ...]]: ...
 
@@ -112,6 +120,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: bool = False,
 ) -> Mesh | tuple[Mesh, jax.Array, tuple[str, ...]]:
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
@@ -167,6 +176,8 @@ def load_mesh(
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
         animation: of a glTF file, its number or name.
         scene: of a glTF file, its number or name; None is the one that the file shows.
+        within_folder: whether to refuse what names a file outside of the mesh's own folder, as a
+            file of a stranger may: `mtllib ../../secret.mtl`. Links count where they lead.
         objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
             there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
 
@@ -178,7 +189,8 @@ def load_mesh(
         FileNotFoundError: there is no such file.
         ValueError: unknown format, unreadable file (of a text file the message names the line), no
             faces, vertices that are not finite in JAX's default float type, or `texture="uv"` for a
-            file that has neither colours of faces nor texture coordinates.
+            file that has neither colours of faces nor texture coordinates; a file that names
+            another outside of its folder, with `within_folder`.
         ImportError: imageio (texture images), or what a compressed glTF file needs (DracoPy or
             meshopt) is not installed.
 
@@ -196,8 +208,9 @@ def load_mesh(
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
     _check_weld(weld)
-    if not isinstance(objects, bool | np.bool_):
-        raise ValueError(f"`objects` must be True or False, got {objects!r}.")
+    for name, value in (("objects", objects), ("within_folder", within_folder)):
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"`{name}` must be True or False, got {value!r}.")
     read_image = None if texture == "none" else read_pixels
 
     def read_gltf(file: Path, encoding: Encoding) -> RawMesh:
@@ -213,7 +226,8 @@ def load_mesh(
         ".gltf": read_gltf,
     }
     try:
-        raw = readers[extension](path, colors)
+        with keeping_to(path.parent if within_folder else None):
+            raw = readers[extension](path, colors)
     except (MissingPackageError, MemoryError, Warning):
         raise  # these say more than that the file is bad
     except Exception as error:
