@@ -36,7 +36,13 @@ from jaxrender._formats.convert import (
     uv_texture,
     warn_of_rounding,
 )
-from jaxrender._formats.raw import MissingPackageError, RawMesh, clipped, warn_of_clipping
+from jaxrender._formats.raw import (
+    MissingPackageError,
+    RawMesh,
+    clipped,
+    keeping_to,
+    warn_of_clipping,
+)
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import Material
@@ -151,6 +157,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: Literal[False] = False,
 ) -> Mesh: ...
 
@@ -169,6 +176,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: Literal[True],
 ) -> tuple[Mesh, jax.Array, tuple[str, ...]]: ...
 
@@ -186,6 +194,7 @@ def load_mesh(
     time: float | None = None,
     animation: int | str = 0,
     scene: int | str | None = None,
+    within_folder: bool = False,
     objects: bool = False,
 ) -> Mesh | tuple[Mesh, jax.Array, tuple[str, ...]]:
     """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
@@ -241,6 +250,8 @@ def load_mesh(
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
         animation: of a glTF file, its number or name.
         scene: of a glTF file, its number or name; None is the one that the file shows.
+        within_folder: whether to refuse what names a file outside of the mesh's own folder, as a
+            file of a stranger may: `mtllib ../../secret.mtl`. Links count where they lead.
         objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
             there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
 
@@ -252,7 +263,8 @@ def load_mesh(
         FileNotFoundError: there is no such file.
         ValueError: unknown format, unreadable file (of a text file the message names the line), no
             faces, vertices that are not finite in JAX's default float type, or `texture="uv"` for a
-            file that has neither colours of faces nor texture coordinates.
+            file that has neither colours of faces nor texture coordinates; a file that names
+            another outside of its folder, with `within_folder`.
         ImportError: imageio (texture images), or what a compressed glTF file needs (DracoPy or
             meshopt) is not installed.
 
@@ -270,11 +282,13 @@ def load_mesh(
     _check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
     _check_weld(weld)
-    if not isinstance(objects, bool | np.bool_):
-        raise ValueError(f"`objects` must be True or False, got {objects!r}.")
+    for name, value in (("objects", objects), ("within_folder", within_folder)):
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"`{name}` must be True or False, got {value!r}.")
     motion = {"time": time, "animation": animation, "scene": scene}
     try:
-        raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
+        with keeping_to(path.parent if within_folder else None):
+            raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
     except (MissingPackageError, MemoryError, Warning):
         raise  # these say more than that the file is bad
     except Exception as error:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gltf_writer import Writer
 from jax.test_util import check_grads
 from mesh_files import page
 
@@ -433,3 +434,43 @@ def test_bake_under_jax(x64):
     images = jnp.stack([texture.image, 2 * texture.image])
     expected = [loss(image, mesh) for image in images]
     assert np.allclose(jax.vmap(loss, in_axes=(0, None))(images, mesh), expected)
+
+
+# --- files that name files ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["library", "picture", "link", "gltf"])
+def test_what_lies_outside_of_the_folder(tmp_path, way):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (tmp_path / "m.mtl").write_text("newmtl a\nKd 1 0 0\n")
+    io.save_image(tmp_path / "t.png", np.ones((2, 2, 3), np.float32))
+    text = "mtllib {}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl a\nf 1/1 2/1 3/1\n"
+    path = folder / "a.obj"
+    if way == "library":
+        path.write_text(text.format(tmp_path / "m.mtl"))
+    elif way == "picture":
+        (folder / "m.mtl").write_text("newmtl a\nmap_Kd ../t.png\n")
+        path.write_text(text.format("m.mtl"))
+    elif way == "link":
+        (folder / "m.mtl").symlink_to(tmp_path / "m.mtl")
+        path.write_text(text.format("m.mtl"))
+    else:
+        writer = Writer()
+        material = {"baseColorTexture": {"index": 0}}
+        writer.item("images", uri="../t.png")
+        writer.item("textures", source=0)
+        uv = writer.accessor(np.zeros((4, 2), np.float32))
+        number = writer.item("materials", pbrMetallicRoughness=material)
+        writer.draw(writer.mesh(attributes={"TEXCOORD_0": uv}, material=number))
+        path = writer.save(folder / "a.glb")
+    assert io.load_mesh(path).texture is not None
+    with pytest.raises(ValueError, match=r"(?s)cannot read the mesh .*lies outside of its folder"):
+        io.load_mesh(path, within_folder=True)
+    assert io.load_mesh(path, within_folder=True, texture="none").texture is None
+    # What lies beside it is read.
+    (folder / "own.mtl").write_text("newmtl a\nKd 1 0 0\n")
+    (folder / "b.obj").write_text(text.format("own.mtl"))
+    assert io.load_mesh(folder / "b.obj", within_folder=True).texture is not None
+    with pytest.raises(ValueError, match="`within_folder` must be True or False"):
+        io.load_mesh(path, within_folder=1)

@@ -351,3 +351,14 @@ def test_what_is_not_read_is_said(tmp_path):
     _, told = load(write(tmp_path / "a.ply", text(lines, *TRIANGLE, "3 0 1 2", "2 0 1", "0 1")))
     assert "ignores edges" in told
     assert "ignores 1 faces of less than three corners" in told
+
+
+def test_names_that_look_like_colours_are_said(tmp_path):
+    header = "ply\nformat ascii 1.0\nelement vertex 3\n"
+    names = ["float x", "float y", "float z", "uchar cr", "uchar cg", "uchar cb", "float quality"]
+    header += "".join(f"property {name}\n" for name in names)
+    header += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    rows = "0 0 0 1 2 3 4\n1 0 0 1 2 3 4\n0 1 0 1 2 3 4\n3 0 1 2\n"
+    mesh, said = load(write(tmp_path / "a.ply", header + rows))
+    assert mesh.texture is None
+    assert "ignores cr, cg, cb of vertices" in said

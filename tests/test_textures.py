@@ -358,3 +358,19 @@ def test_check_accepts_and_converts():
 def test_bad_input(texture, message):
     with pytest.raises(ValueError, match=message):
         check_texture(texture, Mesh(jnp.zeros((V, 3)), jnp.asarray(FACES)))
+
+
+def test_coordinates_that_are_not_finite():
+    """An error where they are known; inside jit they read a texel, and nothing becomes NaN."""
+    image = jnp.linspace(0, 1, 12).reshape(2, 2, 3)
+    faces = jnp.array([[0, 1, 2]])
+    point = jnp.array([0]), jnp.full((1, 3), 1 / 3)
+    bad = jnp.array([[jnp.nan, 0], [0, jnp.inf], [0, 0]])
+    with pytest.raises(ValueError, match=r"`texture.uv` must be finite"):
+        check_texture(UVTexture(image, bad, faces), Mesh(jnp.eye(3), faces))
+
+    def value(image, uv, barycentrics):
+        return sample_texture(UVTexture(image, uv, faces), faces, point[0], barycentrics).sum()
+
+    found = jax.jit(jax.grad(value, (0, 1, 2)))(image, bad, point[1])
+    assert all(np.isfinite(part).all() for part in found)

@@ -170,7 +170,7 @@ def _colors(
     """The colours of an element as floats."""
     names = next((c for c in COLORS if all(channel in table.columns for channel in c)), None)
     if names is None:
-        alike = [name for name in table.columns if name.endswith(("red", "green", "blue"))]
+        alike = _like_colors(list(table.columns))
         if alike:
             notes.add(path, f"ignores {', '.join(map(shown, alike))} of {what}, no three colours")
         return None
@@ -188,6 +188,16 @@ def _colors(
         if small or (values.dtype == np.uint16 and values.max(initial=0) > 255):
             return recode(unit_colors(values), "display", encoding)
     return recode(in_unit(values.astype(np.float64), path, notes, label), "display", encoding)
+
+
+def _like_colors(names: list[str]) -> list[str]:
+    """Those of some names that look like colours, though they are none that we know."""
+    alike = [name for name in names if name.endswith(("red", "green", "blue"))]
+    for name in names:
+        triple = [name[:-1] + channel for channel in "rgb"]
+        if len(name) > 1 and name.endswith("r") and set(triple) <= set(names):
+            alike += [one for one in triple if one not in alike]
+    return alike
 
 
 def _add_coordinates(

@@ -6,11 +6,12 @@ Shapes: `V` vertices, `F` faces, `U` texture coordinates.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import importlib
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from jaxrender._choices import Encoding, Filter, Wrap
 
 CODECS = ("latin-1", "cp1252", "gbk", "shift_jis")  # in which other systems write names
+_FOLDER: contextvars.ContextVar[Path | None] = contextvars.ContextVar("folder", default=None)
 CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
 
@@ -225,6 +227,35 @@ def needed_by(extension: str, module: str, *, package: str) -> Any:
         raise MissingPackageError(f"{extension} needs {package}: pip install {package}") from error
 
 
+@contextlib.contextmanager
+def keeping_to(folder: Path | None) -> Iterator[None]:
+    """Lets `relative` refuse files outside of a folder; None refuses none."""
+    token = _FOLDER.set(None if folder is None else folder.resolve())
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def _allowed(file: Path) -> Path:
+    """Returns a file that may be read.
+
+    Raises:
+        OutsideError: it lies outside of the folder that is kept to.
+    """
+    folder = _FOLDER.get()
+    if folder is not None and not file.resolve().is_relative_to(folder):
+        raise OutsideError(
+            f"it names the file {file}, which lies outside of its folder {folder}. Pass "
+            "within_folder=False if you trust it."
+        )
+    return file
+
+
+class OutsideError(Exception):
+    """A file names another that it must not lead to."""
+
+
 def relative(path: Path, name: str) -> Path | None:
     """The file that `name` means in the folder of `path`, or None where there is none.
 
@@ -246,10 +277,10 @@ def relative(path: Path, name: str) -> Path | None:
     for candidate in candidates:
         with contextlib.suppress(OSError, ValueError):  # as for a name that is too long
             if candidate.is_file():
-                return candidate
+                return _allowed(candidate)
     for candidate in candidates:
         with contextlib.suppress(OSError, ValueError):
             for other in candidate.parent.iterdir():
                 if other.name.lower() == candidate.name.lower() and other.is_file():
-                    return other
+                    return _allowed(other)
     return None

@@ -289,7 +289,9 @@ class UVTexture(Texture):
 
     def varyings(self, faces: jax.Array) -> jax.Array:
         """Texture coordinates, and the tint."""
-        coordinates = gather(self.uv, self.faces)
+        # What is not finite, as may be inside jit, reads a texel of the lower left.
+        uv = jnp.where(jnp.isfinite(self.uv), self.uv, 0)
+        coordinates = gather(uv, self.faces)
         if self.tint is None:
             return coordinates
         return jnp.concatenate([coordinates, gather(self.tint, self.faces)], axis=-1)
@@ -437,7 +439,7 @@ def _check_inside(pages: np.ndarray, height: int, width: int, hint: str) -> None
 
 def _check_uv(texture: UVTexture, face_count: int) -> UVTexture:
     image = _check_colors("image", texture.image, ("H", "W", "C"))
-    uv = check_array("texture.uv", texture.uv, ("U", 2))
+    uv = check_array("texture.uv", texture.uv, ("U", 2), finite=True)
     faces = check_faces("texture.faces", texture.faces, uv.shape[0])
     if faces.shape[0] != face_count:
         raise ValueError(
