@@ -83,6 +83,7 @@ class _Format(NamedTuple):
     vertex_colors: bool = False
     face_colors: bool = False
     normals: Literal["any", "vertices"] | None = None  # of corners too, or of vertices alone
+    materials: bool = False  # their numbers, and alpha
 
 
 class _Reading(NamedTuple):
@@ -108,6 +109,7 @@ _GLTF = _Format(
     vertex_colors=True,
     face_colors=True,
     normals="any",
+    materials=True,
 )
 FORMATS = {
     ".obj": _Format(
@@ -345,7 +347,8 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
     page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of
     one texel (as materials). PLY and OFF store colours of vertices and of faces, STL none.
-    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY.
+    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY; base colour,
+    alpha and its cutoff, metal, roughness and what is unlit of a `Material` into glTF.
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
     text of OBJ and MTL, and not rounded there and in glTF. Each is written as its format defines
     it, whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
@@ -374,7 +377,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     """
     path = Path(path)
     extension = _extension(path)
-    raw = raw_mesh(mesh)
+    raw = raw_mesh(mesh, materials=FORMATS[extension].materials)
     for what, stored, field in (
         ("texture images", bool(raw.images), "pictures"),
         ("a tint of its texture images", raw.tint is not None, "tint"),
@@ -399,15 +402,15 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
-    lost = [] if mesh.material is None else _not_stored(mesh.material)
+    lost = [] if mesh.material is None else _not_stored(mesh.material, raw)
     if lost:
         warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     FORMATS[extension].write(path, raw)
 
 
-def _not_stored(material: Material) -> list[str]:
-    """What of a material is drawn, and lost in files."""
+def _not_stored(material: Material, raw: RawMesh) -> list[str]:
+    """What of a material is drawn, and lost in a file."""
     parts = {
         "base_color": "base colours",
         "alpha_cutoff": "alpha",
@@ -419,7 +422,9 @@ def _not_stored(material: Material) -> list[str]:
         "occlusion_map": "maps",
         "metallic_roughness_map": "maps",
     }
-    found = [what for name, what in parts.items() if getattr(material, name) is not None]
+    stored = ("base_color", "alpha_cutoff", "blend", "unlit") if raw.surfaces else ()
+    lost = [name for name in parts if name not in stored]
+    found = [parts[name] for name in lost if getattr(material, name) is not None]
     return list(dict.fromkeys(found))
 
 

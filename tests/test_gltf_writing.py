@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -195,7 +196,7 @@ def test_layout(tmp_path):
     position = told["accessors"][used.pop()]
     assert (position["min"], position["max"]) == ([-0.5] * 3, [0.5] * 3)
     factors = [m["pbrMetallicRoughness"].get("baseColorFactor") for m in told["materials"]]
-    assert factors[:2] == [None, None]
+    assert factors[:2] == [None, None]  # which is white
     np.testing.assert_allclose(factors[2], [*decode(np.array([0.2, 0.4, 1])), 1], rtol=1e-6)
 
     # Vertices of no face stay, and many vertices need long indices.
@@ -244,3 +245,67 @@ def test_bright_colors_are_clipped_with_a_warning(tmp_path):
     mesh = textured(image=jnp.asarray(2 * PIXELS, jnp.float32))
     with pytest.warns(UserWarning, match=r"a\.glb: a picture: .* values are not in \[0, 1\]"):
         jr.save_mesh(tmp_path / "a.glb", mesh)
+
+
+def test_materials_and_alpha(tmp_path):
+    """Base colour, alpha and what hides by it, metal, roughness and what is unlit come back."""
+    pixels = np.concatenate([PIXELS, np.round(RNG.uniform(0, 1, (6, 5, 1)) * 255) / 255], -1)
+    material = jr.Material(
+        group=jnp.asarray(np.repeat([0, 1, 2], 4)),
+        base_color=jnp.asarray([[1, 1, 1, 1], [0.5, 0.25, 1, 0.75], [1, 0.5, 0, 0.5]], jnp.float32),
+        alpha_cutoff=jnp.asarray([0.0, 0.25, 0.0]),
+        blend=jnp.asarray([False, False, True]),
+        unlit=jnp.asarray([False, True, False]),
+        metallic=jnp.asarray([0.0, 0.25, 1.0]),
+        roughness=jnp.asarray([1.0, 0.5, 0.125]),
+    )
+    mesh = textured(image=jnp.asarray(pixels, jnp.float32))
+    mesh = dataclasses.replace(mesh, material=material)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, _ = load(tmp_path / "a.glb", colors="linear")
+    np.testing.assert_allclose(corners(again), corners(mesh), atol=2e-7)
+    found = again.material
+    for name in ("metallic", "roughness", "unlit", "alpha_cutoff", "blend"):
+        np.testing.assert_allclose(getattr(found, name), getattr(material, name), atol=1e-6)
+    np.testing.assert_allclose(found.base_color[:, 3], material.base_color[:, 3], atol=1e-6)
+
+    # Base colours are multiplied into the pictures, one for each; what is opaque has no alpha.
+    for face in (0, 4, 8):
+        row, height, width = np.asarray(again.texture.pages)[face]
+        picture = np.asarray(again.texture.image)[row : row + height, :width]
+        factor = np.asarray(material.base_color)[face // 4, :3]
+        np.testing.assert_allclose(picture[..., :3], decode(PIXELS) * factor, atol=1e-6)
+        alpha = pixels[..., 3] if face else 1.0
+        np.testing.assert_allclose(picture[..., 3], np.broadcast_to(alpha, (6, 5)), atol=1e-6)
+
+
+def test_base_color_alone(tmp_path):
+    """A mesh without a texture has the colour of its material."""
+    color = jnp.asarray([[0.5, 0.25, 1.0, 1.0]])
+    mesh = dataclasses.replace(CUBE, material=jr.Material(base_color=color))
+    jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, told = load(tmp_path / "a.glb", colors="linear")
+    assert told == ""
+    np.testing.assert_allclose(again.texture.texels[:, 0, 0], np.tile(color[:, :3], (12, 1)))
+    with pytest.warns(UserWarning, match="does not store base colours of the material"):
+        jr.save_mesh(tmp_path / "a.obj", mesh)
+    shiny = jr.Material(specular=jnp.ones((1, 3)), shininess=jnp.ones(1))
+    with pytest.warns(UserWarning, match="does not store specular colours of the material"):
+        jr.save_mesh(tmp_path / "a.glb", dataclasses.replace(CUBE, material=shiny))
+
+
+def test_normals_of_a_mesh_come_back(tmp_path):
+    sides = np.repeat(np.arange(6), 2)
+    normals = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)
+    own = jnp.asarray(np.repeat(sides[:, None], 3, axis=1))
+    mesh = dataclasses.replace(textured(), normals=jnp.asarray(normals), normal_faces=own)
+    jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, told = load(tmp_path / "a.glb")
+    assert told == ""
+    faces = again.faces if again.normal_faces is None else again.normal_faces
+    np.testing.assert_array_equal(
+        np.asarray(again.normals)[np.asarray(faces)], normals[sides][:, None].repeat(3, axis=1)
+    )
+    np.testing.assert_allclose(corners(again), corners(mesh), atol=2e-7)

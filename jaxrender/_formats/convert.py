@@ -203,8 +203,12 @@ def warn_of_rounding(path: Any, raw: RawMesh, dtype: Any) -> None:
         )
 
 
-def raw_mesh(mesh: Mesh) -> RawMesh:
+def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
     """The arrays of a mesh, checked, with its texture taken apart.
+
+    Args:
+        mesh: what is to be written.
+        materials: whether the numbers of its material are, and alpha of its texture.
 
     Raises:
         ValueError: wrong shapes, no faces, values that are not finite, or a texture that no mesh
@@ -220,9 +224,13 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
     raw.normal_faces = None if own is None else np.asarray(own)
     texture = check_texture(mesh.texture, mesh)
     material = check_material(mesh.material, dataclasses.replace(mesh, texture=texture))
-    if material is not None and channels(texture) == 4:
+    if material is not None and materials:
+        raw.surfaces = _surfaces(material)
+        group = np.zeros(len(faces), int) if material.group is None else material.group
+        raw.face_material = np.asarray(group)
+    elif material is not None and channels(texture) == 4:
         texture = without_alpha(texture)
-    if channels(texture) != 3:
+    if channels(texture) != 3 and not (channels(texture) == 4 and raw.surfaces):
         raise ValueError(
             f"`mesh.texture` must be rgb to be saved, got {channels(texture)} channels."
         )
@@ -245,6 +253,33 @@ def raw_mesh(mesh: Mesh) -> RawMesh:
             "with jaxrender.io.save, or drop it with dataclasses.replace(mesh, texture=None)."
         )
     return raw
+
+
+def _surfaces(material: Material) -> list[Surface]:
+    """The rows of a material; what it does not say is as in an empty one."""
+    count, found = material.count, {}
+    for name in ("base_color", "alpha_cutoff", "blend", "unlit", "metallic", "roughness"):
+        rows = getattr(material, name)
+        if rows is not None:
+            rows = np.asarray(rows, np.float64)
+            found[name] = np.broadcast_to(rows, (count, *rows.shape[1:])).tolist()
+    surfaces = []
+    for row in range(count):
+        told = {name: rows[row] for name, rows in found.items()}
+        *color, alpha = told.get("base_color", [1.0] * 4)
+        cutoff = told.get("alpha_cutoff", 0.0)
+        surfaces.append(
+            Surface(
+                color=tuple(color),
+                alpha=alpha,
+                cutoff=cutoff if cutoff > 0 else None,
+                blend=bool(told.get("blend", False)),
+                unlit=bool(told.get("unlit", False)),
+                metallic=told.get("metallic", 0.0),
+                roughness=told.get("roughness", 1.0),
+            )
+        )
+    return surfaces
 
 
 def _take_pages(raw: RawMesh, texture: UVTexture) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from jaxrender._color import recode
-from jaxrender._formats.gltf_materials import CLAMP, MIRROR, NEAREST, REPEAT
-from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.gltf_materials import CLAMP, MIRROR, NEAREST, REPEAT, UNLIT
+from jaxrender._formats.raw import RawMesh, Surface
 
 FLOAT, SHORT, LONG = 5126, 5123, 5125  # types of components
 ATTRIBUTE, INDEX = 34962, 34963  # what a view of the buffer is for
@@ -30,7 +30,7 @@ FILTERS = {"linear": LINEAR, "nearest": NEAREST}
 ALL_WRAPS, ALL_FILTERS = (REPEAT, CLAMP, MIRROR), (LINEAR, NEAREST)  # by `UVTexture.samplers`
 MOST_COLORS = 256  # of faces, beyond which they become a picture
 
-Encode = Callable[[np.ndarray], bytes]  # display values `[H, W, 3]` as PNG
+Encode = Callable[[np.ndarray], bytes]  # display values `[H, W, 3 or 4]` as PNG
 
 
 def write_gltf(path: Path, raw: RawMesh, encode: Encode) -> None:
@@ -78,13 +78,13 @@ def _with_palette(path: Path, raw: RawMesh) -> RawMesh:
         stacklevel=5,
     )
     side = int(np.ceil(np.sqrt(len(colors))))
-    picture = np.zeros((side * side, 3))
+    picture = np.zeros((side * side, colors.shape[1]))
     picture[: len(colors)] = colors
     row, column = np.divmod(np.arange(len(colors)), side)
     return RawMesh(
         raw.vertices,
         raw.faces,
-        images=[picture.reshape(side, side, 3)],
+        images=[picture.reshape(side, side, -1)],
         face_image=np.zeros(len(raw.faces), int),
         uv=np.stack([column + 0.5, side - row - 0.5], axis=-1) / side,
         uv_faces=np.repeat(which.reshape(-1, 1), 3, axis=1),
@@ -92,6 +92,8 @@ def _with_palette(path: Path, raw: RawMesh) -> RawMesh:
         filter="nearest",
         normals=raw.normals,
         normal_faces=raw.normal_faces,
+        surfaces=raw.surfaces,
+        face_material=raw.face_material,
         encoding=raw.encoding,
     )
 
@@ -138,7 +140,7 @@ def _attributes(file: _File, raw: RawMesh, columns: list[np.ndarray]) -> dict[st
     # Colours are floats: 8 bits of linear light would be too few.
     colors = raw.vertex_colors if raw.tint is None else raw.tint
     if colors is not None:
-        linear = recode(np.clip(colors, 0, 1), raw.encoding, "linear").astype(np.float32)
+        linear = _recoded(np.clip(colors, 0, 1), raw.encoding, "linear").astype(np.float32)
         own = place if raw.tint is None else coordinate
         attributes["COLOR_0"] = file.accessor(linear[own], ATTRIBUTE)
     return attributes
@@ -151,14 +153,17 @@ def _materials(file: _File, raw: RawMesh, encode: Encode) -> tuple[int, np.ndarr
     """
     count = len(raw.faces)
     image = np.full(count, -1) if raw.face_image is None else raw.face_image
-    if raw.vertex_colors is None and raw.face_colors is None and not raw.images:
+    if raw.vertex_colors is None and raw.face_colors is None and not (raw.images or raw.surfaces):
         return 0, np.zeros(count, int)
 
-    # Tell materials apart by picture and sampler, or by plain colour.
+    # Tell materials apart by surface, picture and sampler, or by plain colour.
+    surfaces = raw.surfaces or [Surface()]
+    surface = np.zeros(count, int) if raw.face_material is None else raw.face_material
     sampler = np.tile(_sampler(raw), (count, 1)) if raw.samplers is None else raw.samplers
-    plain = np.zeros((count, 3)) if raw.face_colors is None else raw.face_colors
-    plain = np.where(image[:, None] < 0, plain, 0)
-    kinds = np.concatenate([image[:, None], np.where(image[:, None] < 0, 0, sampler), plain], 1)
+    plain = np.ones((count, 3)) if raw.face_colors is None else raw.face_colors
+    pictured = image[:, None] >= 0
+    columns = surface[:, None], image[:, None], np.where(pictured, sampler, 0)
+    kinds = np.concatenate([*columns, np.where(pictured, 1, plain)], axis=1)
     unique, first, group = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
     by_first = np.argsort(first)  # in the order in which faces have them
     rank = np.empty_like(by_first)
@@ -166,21 +171,51 @@ def _materials(file: _File, raw: RawMesh, encode: Encode) -> tuple[int, np.ndarr
 
     images = [
         file.item("images", bufferView=file.view(encode(picture)), mimeType="image/png")
-        for picture in (recode(picture, raw.encoding, "display") for picture in raw.images)
+        for picture in (_recoded(picture, raw.encoding, "display") for picture in raw.images)
     ]
     textures: dict[tuple, int] = {}
     for kind in unique[by_first]:
-        surface: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 1}
-        if kind[0] >= 0:
-            key = tuple(kind[:4].astype(int).tolist())
+        number, picture, *how = kind[:5].astype(int).tolist()
+        texture = None
+        if picture >= 0:
+            key = (picture, *how)
             if key not in textures:
-                textures[key] = _texture(file, images[key[0]], key[1:])
-            surface["baseColorTexture"] = {"index": textures[key]}
-        elif raw.face_colors is not None:
-            color = recode(np.clip(kind[4:], 0, 1), raw.encoding, "linear")
-            surface["baseColorFactor"] = [*color.tolist(), 1.0]
-        file.item("materials", pbrMetallicRoughness=surface, doubleSided=True)
+                textures[key] = _texture(file, images[picture], key[1:])
+            texture = textures[key]
+        color = _recoded(np.clip(kind[5:], 0, 1), raw.encoding, "linear")
+        file.item("materials", **_material(file, surfaces[number], color, texture))
     return len(unique), rank[group.reshape(-1)]
+
+
+def _material(
+    file: _File, surface: Surface, color: np.ndarray, texture: int | None
+) -> dict[str, Any]:
+    """A material, with its linear colour `[3 or 4]` and its texture."""
+    factor = np.append(color[:3] * surface.color, surface.alpha * color[3:].prod())
+    metal: dict[str, Any] = {
+        "metallicFactor": surface.metallic,
+        "roughnessFactor": surface.roughness,
+    }
+    if (factor != 1).any():
+        metal["baseColorFactor"] = np.clip(factor, 0, 1).tolist()
+    if texture is not None:
+        metal["baseColorTexture"] = {"index": texture}
+    material: dict[str, Any] = {"pbrMetallicRoughness": metal, "doubleSided": True}
+    if surface.cutoff is not None:
+        material |= {"alphaMode": "MASK", "alphaCutoff": surface.cutoff}
+    elif surface.blend:
+        material["alphaMode"] = "BLEND"
+    if surface.unlit:
+        material["extensions"] = {UNLIT: {}}
+        file.json["extensionsUsed"] = [UNLIT]
+    return material
+
+
+def _recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
+    """Colours in another encoding; alpha, the fourth, stays as it is."""
+    if held == wanted or colors.shape[-1] == 3:
+        return recode(colors, held, wanted)
+    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
 
 
 def _sampler(raw: RawMesh) -> list[int]:
@@ -227,7 +262,7 @@ class _File:
     def accessor(self, values: np.ndarray, target: int, **described: Any) -> int:
         """Appends an array `[N]` or `[N, K]`."""
         kinds = {"f": FLOAT, "H": SHORT, "I": LONG}
-        types = {1: "SCALAR", 2: "VEC2", 3: "VEC3"}
+        types = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
         data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
         return self.item(
             "accessors",

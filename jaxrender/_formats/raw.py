@@ -40,6 +40,7 @@ class Surface:
         roughness: of it.
         normal_scale: of the x and y of its normal map.
         occlusion_strength: how much its occlusion map counts.
+        color: that multiplies those of textures where it is written; read, it is in them.
     """
 
     name: str = ""
@@ -53,6 +54,7 @@ class Surface:
     roughness: float = 1.0
     normal_scale: float = 1.0
     occlusion_strength: float = 1.0
+    color: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
 @dataclasses.dataclass
