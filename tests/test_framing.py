@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit
 
 import jaxrender as jr
 
@@ -101,6 +102,17 @@ def test_turntable_is_a_loop_over_frames():
 
 
 @pytest.mark.slow
+def test_frames_of_several_meshes():
+    """vmap over meshes is a loop."""
+    meshes = [jr.Mesh(scale * MESH.vertices, MESH.faces) for scale in (1.0, 3.0)]
+    many = jax.tree.map(lambda *leaves: jnp.stack(leaves), *meshes)
+    cameras = jax.vmap(lambda mesh: jr.frame(mesh, 40.0))(many)
+    for k, mesh in enumerate(meshes):
+        alone = jr.frame(mesh, 40.0)
+        np.testing.assert_allclose(cameras.translation[k], alone.translation, rtol=1e-5)
+
+
+@pytest.mark.slow
 def test_compiled_frame_and_range_are_the_same():
     def both(mesh, azimuth):
         camera = jr.frame(mesh, azimuth)
@@ -123,7 +135,7 @@ def test_gradients():
             return (eye * jnp.asarray([1.0, 0.7, -0.3])).sum() + near + 2 * far
 
         args = [jnp.asarray(POINTS), *(jnp.asarray(value) for value in (30.0, 20.0, 40.0))]
-        both = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3)))
+        both = jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3)))
         _, gradients = both(*args)
         for place, gradient in enumerate(gradients):
             way = jnp.asarray(RNG.normal(size=gradient.shape))
@@ -144,7 +156,7 @@ def test_a_mesh_without_extent_has_a_camera():
         camera = jr.frame(mesh, 0.0, 0.0)
         return jr.camera_position(camera)[2] + sum(jr.depth_range(mesh, camera))
 
-    value, gradient = jax.jit(jax.value_and_grad(far))(point.vertices)
+    value, gradient = jit(jax.value_and_grad(far))(point.vertices)
     half = 1 / np.sin(np.radians(20))
     assert float(value) == pytest.approx(2 + half + 2 * half, rel=1e-5)
     assert np.isfinite(gradient).all()

@@ -10,13 +10,13 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mesh_files import load
 
 import jaxrender as jr
 from jaxrender._color import decode
 from jaxrender._formats.gltf_writer import write_gltf
 from jaxrender._formats.raw import RawMesh
 from jaxrender._images import png
-from tests.mesh_files import load
 
 pytest.importorskip("imageio")
 
@@ -138,6 +138,7 @@ def test_faces_of_one_material_come_together(tmp_path):
     np.testing.assert_allclose(seen(again), seen(mesh)[order], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_many_colors_of_faces_become_a_picture(tmp_path):
     ball = jr.shapes.icosphere(2)
     colors = RNG.integers(0, 256, (320, 1, 1, 3)) / 255
