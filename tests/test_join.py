@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mesh_files import load, write
+from mesh_files import load, write, write_png
 from quick import jit
 
 import jaxrender as jr
@@ -21,6 +21,7 @@ def some(*shape):
 
 
 CUBE = jr.shapes.cube()
+UV_FACES = jnp.tile(jnp.array([[0, 1, 2]]), (3, 1))
 PICTURE = jr.UVTexture(some(4, 3, 3), some(8, 2), CUBE.faces, wrap="clamp")
 PAGES = jr.UVTexture(
     some(6, 4, 3),
@@ -146,6 +147,52 @@ def test_what_does_not_go_together():
     ):
         with pytest.raises(ValueError, match=message):
             jr.join_meshes(meshes)
+
+
+# --- pictures of very different sides -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_pictures_of_very_different_sides(tmp_path):
+    """They take the room that they have, not that of a rectangle around both."""
+    tall, wide = RNG.uniform(size=(60, 1, 3)), RNG.uniform(size=(1, 50, 3))
+    pictures = write_png(tmp_path / "t.png", tall), write_png(tmp_path / "w.png", wide)
+    (tmp_path / "m.mtl").write_text(
+        "newmtl t\nmap_Kd t.png\nnewmtl w\nmap_Kd w.png\nnewmtl p\nKd 1 0 0\n"
+    )
+    corners = "v 0 0 0\nv 1 0 0\nv 1 1 0\nvt .1 .05\nvt .9 .15\nvt .4 .85\n"
+    faces = "".join(f"usemtl {name}\nf 1/1 2/2 3/3\n" for name in "twp")
+    path = write(tmp_path / "a.obj", f"mtllib m.mtl\n{corners}{faces}")
+    mesh, said = load(path)
+    assert not said
+    assert mesh.texture.image.shape == (1, 60 + 50 + 1, 3)
+    assert mesh.texture.pages.tolist() == [[0, 60, 1, 1], [60, 1, 50, 50], [110, 1, 1, 1]]
+
+    # Each face looks as with its picture alone.
+    def alone(face, picture):
+        texture = jr.UVTexture(jnp.asarray(picture, jnp.float32), mesh.texture.uv, UV_FACES)
+        return colors_of(dataclasses.replace(mesh, texture=texture))[3 * face : 3 * face + 3]
+
+    plain = np.array([[[1.0, 0, 0]]])
+    want = np.concatenate([alone(k, part) for k, part in enumerate((*pictures, plain))])
+    np.testing.assert_allclose(colors_of(mesh), want, atol=1e-6)
+    baked = jit(lambda mesh: jr.io.bake_texels(mesh, 3))(mesh).texture.texels
+    flat = jr.UVTexture(jnp.asarray(pictures[1], jnp.float32), mesh.texture.uv, UV_FACES)
+    whole = jr.io.bake_texels(dataclasses.replace(mesh, texture=flat), 3).texture.texels
+    np.testing.assert_allclose(baked[1], whole[1], atol=1e-6)
+    both, _ = jr.join_meshes([mesh, mesh])
+    np.testing.assert_allclose(colors_of(both), np.concatenate([want, want]), atol=1e-6)
+    jr.save_mesh(tmp_path / "b.obj", mesh)
+    again, _ = load(tmp_path / "b.obj")
+    np.testing.assert_allclose(colors_of(again), want, atol=1e-6)
+    for pages, message in (
+        ([[0, 60, 1, 1], [61, 1, 51, 51], [0, 1, 1, 1]], "must lie within the image"),
+        ([[0, 1, 2, 1], [0, 1, 1, 1], [0, 1, 1, 1]], "must lie within the image"),
+        ([[0, 1], [0, 1], [0, 1]], r"texel, height, width, texels from row to row"),
+    ):
+        bad = dataclasses.replace(mesh.texture, pages=np.array(pages))
+        with pytest.raises(ValueError, match=message):
+            jr.pad_meshes([dataclasses.replace(mesh, texture=bad)])
 
 
 # --- objects of files ----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from jaxrender._textures import (
     check_texture,
     encoding_of,
 )
+from jaxrender._textures.joining import MOST_ROOM
 from jaxrender._types import Mesh
 
 MOST_LOSS = 0.01  # of an edge that rounding may take without a word
@@ -61,18 +62,27 @@ def uv_texture(raw: RawMesh) -> UVTexture:
         face_page[plain] = len(images) + ids.reshape(-1)
         images += list(colors[:, None, None])
 
-    # Pad all pages on the right to the widest.
+    # Pad all pages on the right to the widest, or where that takes far more room than the pictures
+    # themselves, let their texels follow each other.
     width = max(image.shape[1] for image in images)
-    padded = [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
     heights = [image.shape[0] for image in images]
-    firsts = np.cumsum([0, *heights[:-1]])
-    page = np.array([(a, h, i.shape[1]) for a, h, i in zip(firsts, heights, images, strict=True)])
+    sizes = [image.shape[0] * image.shape[1] for image in images]
+    if sum(heights) * width > MOST_ROOM * sum(sizes):
+        whole = np.concatenate([image.reshape(-1, image.shape[-1]) for image in images])[None]
+        firsts = np.cumsum([0, *sizes[:-1]])
+        parts = zip(firsts, images, strict=True)
+        page = np.array([(a, *i.shape[:2], i.shape[1]) for a, i in parts])
+    else:
+        padded = [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
+        whole = np.concatenate(padded)
+        firsts = np.cumsum([0, *heights[:-1]])
+        page = np.array([(a, *i.shape[:2]) for a, i in zip(firsts, images, strict=True)])
 
     # Let corners without coordinates, on pages of one pixel, read any.
     uv = np.zeros((1, 2)) if raw.uv is None else raw.uv
     faces = np.zeros((count, 3)) if raw.uv_faces is None else np.maximum(raw.uv_faces, 0)
     return UVTexture(
-        image=floats(np.concatenate(padded)),
+        image=floats(whole),
         uv=floats(uv),
         faces=jnp.asarray(faces, jnp.int32),
         pages=None if len(images) == 1 else jnp.asarray(page[face_page], jnp.int32),
@@ -297,7 +307,15 @@ def _take_pages(raw: RawMesh, texture: UVTexture) -> None:
         pages = np.asarray(texture.pages)
     unique, page = np.unique(pages, axis=0, return_inverse=True)
     page = page.reshape(-1)
-    images = [image[first : first + height, :width] for first, height, width in unique]
+    if unique.shape[1] == 4:
+        texels = image.reshape(-1, image.shape[2])
+        rows = [
+            first + stride * np.arange(height)[:, None] + np.arange(width)
+            for first, height, width, stride in unique
+        ]
+        images = [texels[row] for row in rows]
+    else:
+        images = [image[first : first + height, :width] for first, height, width in unique]
 
     # Keep pages of one pixel as images where there is nothing else.
     plain = np.array([picture.shape[:2] == (1, 1) for picture in images])

@@ -17,6 +17,8 @@ from jaxrender._textures.reading import FILTERS, WRAPS, wraps_of
 if TYPE_CHECKING:
     from jaxrender._textures.kinds import UVTexture
 
+MOST_ROOM = 4  # how many times their own room pictures may take one below the other
+
 
 def chained(parts: list) -> tuple[jax.Array, jax.Array]:
     """Rows and the faces that index them, of all parts, one part after the other."""
@@ -27,46 +29,75 @@ def chained(parts: list) -> tuple[jax.Array, jax.Array]:
 
 
 def join_pictures(textures: list[UVTexture]) -> UVTexture:
-    """Pictures one below the other, padded on the right, each face with its page."""
+    """All pictures in one, each face with its page.
+
+    They stand one below the other, padded on the right, unless that takes far more room than they
+    have: then their texels follow each other.
+    """
     images = [texture.image for texture in textures]
+    pages = [texture.pages for texture in textures]
     width = max(image.shape[1] for image in images)
-    starts = np.cumsum([0, *(image.shape[0] for image in images)])[:-1].tolist()
-    pages = []
-    for texture, start in zip(textures, starts, strict=True):
-        own = texture.pages
-        if own is None:
-            whole = np.array([[0, *texture.image.shape[:2]]], np.int32)
-            own = jnp.asarray(np.repeat(whole, len(texture.faces), axis=0))
-        pages.append(own + np.array([[start, 0, 0]], np.int32))
+    sizes = [image.shape[0] * image.shape[1] for image in images]
+    height = sum(image.shape[0] for image in images)
+    packed = any(own is not None and own.shape[1] == 4 for own in pages)
+    if packed or height * width > MOST_ROOM * sum(sizes):
+        image = jnp.concatenate([image.reshape(-1, image.shape[2]) for image in images])[None]
+        starts = np.cumsum([0, *sizes])[:-1].tolist()
+        moved = [
+            _texel_pages(texture) + np.array([[start, 0, 0, 0]], np.int32)
+            for texture, start in zip(textures, starts, strict=True)
+        ]
+    else:
+        padded = [jnp.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
+        image = jnp.concatenate(padded)
+        starts = np.cumsum([0, *(image.shape[0] for image in images)])[:-1].tolist()
+        moved = [
+            _row_pages(texture) + np.array([[start, 0, 0]], np.int32)
+            for texture, start in zip(textures, starts, strict=True)
+        ]
 
     # Say how pictures are read: all alike, or else face by face.
     first = textures[0]
-    samplers = [texture.samplers for texture in textures]
     ways = {(wraps_of(texture.wrap), texture.filter) for texture in textures}
-    together = None
-    if len(ways) > 1 or any(own is not None for own in samplers):
-        found = [_samplers(texture) for texture in textures]
-        together = jnp.concatenate(found)
-    tints = None
+    samplers = tints = None
+    if len(ways) > 1 or any(texture.samplers is not None for texture in textures):
+        samplers = jnp.concatenate([_samplers(texture) for texture in textures])
     if any(texture.tint is not None for texture in textures):
-        tints = jnp.concatenate(
-            [
-                jnp.ones((len(t.uv), t.image.shape[2]), t.image.dtype) if t.tint is None else t.tint
-                for t in textures
-            ]
-        )
+        tints = jnp.concatenate([_tint(texture) for texture in textures])
     uv, faces = chained([(texture.uv, texture.faces) for texture in textures])
     return dataclasses.replace(
         first,
-        image=jnp.concatenate(
-            [jnp.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
-        ),
+        image=image,
         uv=uv,
         faces=faces,
-        pages=jnp.concatenate(pages) if len(textures) > 1 else first.pages,
+        pages=jnp.concatenate(moved) if len(textures) > 1 else first.pages,
         tint=tints,
-        samplers=together,
+        samplers=samplers,
     )
+
+
+def _row_pages(texture: UVTexture) -> jax.Array:
+    """The page of each face `[F, 3]`."""
+    if texture.pages is not None:
+        return texture.pages
+    whole = np.array([[0, *texture.image.shape[:2]]], np.int32)
+    return jnp.asarray(np.repeat(whole, len(texture.faces), axis=0))
+
+
+def _texel_pages(texture: UVTexture) -> jax.Array:
+    """The same, counted in texels `[F, 4]`."""
+    pages, width = _row_pages(texture), texture.image.shape[1]
+    if pages.shape[1] == 4:
+        return pages
+    strides = jnp.full((len(pages), 1), width, pages.dtype)
+    return jnp.concatenate([pages[:, :1] * width, pages[:, 1:], strides], axis=1)
+
+
+def _tint(texture: UVTexture) -> jax.Array:
+    """What multiplies the picture at its coordinates."""
+    if texture.tint is not None:
+        return texture.tint
+    return jnp.ones((len(texture.uv), texture.image.shape[2]), texture.image.dtype)
 
 
 def _samplers(texture: UVTexture) -> jax.Array:

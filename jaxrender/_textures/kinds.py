@@ -257,7 +257,9 @@ class UVTexture(Texture):
         image: `[H, W, C]` colours or features; row 0 is the top.
         uv: `[U, 2]` texture coordinates, normally in [0, 1].
         faces: `[F, 3]` int32 indices into `uv`, one per corner of each face of the mesh.
-        pages: `[F, 3]` int32 (first row, height, width) in texels, or None: all of `image`.
+        pages: `[F, 3]` int32 (first row, height, width) in texels, or None: all of `image`. Or
+            `[F, 4]` (first texel, height, width, texels from row to row), counted through the rows
+            of `image`: pictures of very different sides then take no more room than their own.
         wrap: what lies outside [0, 1]: "repeat", "clamp" (the border texel), "mirror" (back and
             forth), or a pair of them for u and v; static.
         filter: "linear", between four texels, or "nearest"; static.
@@ -271,7 +273,7 @@ class UVTexture(Texture):
     image: jax.Array  # [H, W, C]
     uv: jax.Array  # [U, 2]
     faces: jax.Array  # [F, 3]
-    pages: jax.Array | None = None  # [F, 3]
+    pages: jax.Array | None = None  # [F, 3 or 4]
     wrap: Wrap | tuple[Wrap, Wrap] = static(default="repeat")
     filter: Filter = static(default="linear")
     tint: jax.Array | None = None  # [U, C]
@@ -299,10 +301,13 @@ class UVTexture(Texture):
     def taps(self, index: Columns, varyings: Columns, uniforms: Columns) -> tuple[list, list]:
         """The four texels around the coordinates, or the nearest."""
         height, width, _ = self.image.shape
-        page = [0, height, width] if self.pages is None else index[:3]
+        page = [0, height, width, width]
+        if self.pages is not None:
+            page = index[: self.pages.shape[1]]
+            page = page if len(page) == 4 else [page[0] * width, *page[1:], width]
         sampler = [] if self.samplers is None else index[-3:]
         u, v = varyings[:2]
-        return uv_taps(u, v, [*page, *sampler], width, self.wrap, self.filter)
+        return uv_taps(u, v, [*page, *sampler], self.wrap, self.filter)
 
     def color(self, texel: Columns, varyings: Columns, uniforms: Columns) -> list:
         """The texel, times the tint."""
@@ -426,9 +431,13 @@ def _check_side(name: str, array: jax.Array) -> None:
 
 def _check_inside(pages: np.ndarray, height: int, width: int, hint: str) -> None:
     """Rejects pages that reach out of the image."""
-    first, rows, columns = pages.T
+    first, rows, columns, *stride = pages.T.astype(np.int64)
     fits = (first >= 0) & (rows > 0) & (columns > 0)
-    fits &= (first + rows <= height) & (columns <= width)
+    if stride:
+        last = first + (rows - 1) * stride[0] + columns
+        fits &= (stride[0] >= columns) & (last <= height * width)
+    else:
+        fits &= (first + rows <= height) & (columns <= width)
     if not fits.all():
         face = int(np.argmin(fits))
         raise ValueError(
@@ -456,7 +465,12 @@ def _check_uv(texture: UVTexture, face_count: int) -> UVTexture:
     pages = texture.pages
     if pages is not None:
         hint = "Pass (first row, height, width) per face, in texels."
-        pages = check_array("texture.pages", pages, (face_count, 3), kind="int", hint=hint)
+        pages = check_array("texture.pages", pages, (face_count, "P"), kind="int", hint=hint)
+        if pages.shape[1] not in (3, 4):
+            raise ValueError(
+                f"`texture.pages` must be an integer array [{face_count}, 3], or [.., 4] of (first "
+                f"texel, height, width, texels from row to row), got {list(pages.shape)}. {hint}"
+            )
         if is_concrete(pages) and face_count:
             _check_inside(np.asarray(pages), image.shape[0], image.shape[1], hint)
         pages = pages.astype(jnp.int32)

@@ -59,7 +59,6 @@ def uv_taps(
     u: jax.Array,
     v: jax.Array,
     page: Sequence[Any],
-    width: int,
     wrap: str | tuple[str, str],
     filter: str,
 ) -> tuple[list, list]:
@@ -68,14 +67,14 @@ def uv_taps(
     Args:
         u: to the right.
         v: up.
-        page: first row, height and width of the rectangle that is read, and where samplers differ
-            also the sampler, as in `UVTexture.samplers`; numbers or arrays.
-        width: of the whole image.
+        page: first texel, height and width of the rectangle that is read, texels from row to row,
+            and where samplers differ also the sampler, as in `UVTexture.samplers`; numbers or
+            arrays.
         wrap: as in `UVTexture`, unless `page` has a sampler.
         filter: likewise.
     """
     # Find the neighbours on either side, right and down.
-    first, height, across, *sampler = page
+    first, height, across, stride, *sampler = page
     along_u, along_v = sampler[:2] or wraps_of(wrap)
     left, right, x = _wrapped_neighbours(u, across, along_u)
     upper, lower, y = _wrapped_neighbours(1 - v, height, along_v)
@@ -86,9 +85,9 @@ def uv_taps(
         x, y = (jnp.where(nearest, (way >= 0.5).astype(way.dtype), way) for way in (x, y))
     elif filter == "nearest":
         column, row = jnp.where(x < 0.5, left, right), jnp.where(y < 0.5, upper, lower)
-        return [(first + row) * width + column], [jnp.ones_like(u)]
+        return [first + row * stride + column], [jnp.ones_like(u)]
 
-    top, bottom = (first + upper) * width, (first + lower) * width
+    top, bottom = first + upper * stride, first + lower * stride
     rows = [top + left, top + right, bottom + left, bottom + right]
     return rows, [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y]
 
@@ -173,6 +172,11 @@ def bake_picture(
     if pages is None:
         pages = jnp.tile(jnp.array([[0, height, width]], jnp.int32), (corners.shape[0], 1))
     first, rows, columns = (pages[:, k, None] for k in range(3))
+    stride = width
+    if pages.shape[1] == 4:
+        stride = pages[:, 3, None]
+    else:
+        first = first * width
 
     # Wrap the corners or the samples.
     if wrap != "texture":
@@ -193,8 +197,8 @@ def bake_picture(
 
     def pixel(dx: int, dy: int) -> jax.Array:
         column = jnp.clip(x0 + dx, 0, columns - 1)
-        row = first + rows - 1 - jnp.clip(y0 + dy, 0, rows - 1)
-        return table[row * width + column]
+        row = rows - 1 - jnp.clip(y0 + dy, 0, rows - 1)
+        return table[first + row * stride + column]
 
     fx, fy = ((at - low.astype(at.dtype))[..., None] for at, low in ((x, x0), (y, y0)))
     below = pixel(0, 0) * (1 - fx) + pixel(1, 0) * fx
