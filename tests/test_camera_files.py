@@ -383,8 +383,8 @@ def test_blender_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_blender_camera_compiled_and_its_gradient():
-    points = jnp.asarray(POINTS, jnp.float32)
+def test_blender_camera_compiled_and_its_gradient(x64):
+    points = jnp.asarray(POINTS)
     eager = jr.from_blender(
         blender_world(0.1, 3.0, 2.0), image_size=(12, 16), lens=35.0, shift_x=0.1
     )
@@ -394,19 +394,18 @@ def test_blender_camera_compiled_and_its_gradient():
         camera = jr.from_blender(world, image_size=(12, 16), lens=lens, shift_x=shift)
         return jr.project(points, camera, image_size=(12, 16))[:, :2].sum()
 
-    with jax.enable_x64(True):
-        args = [jnp.asarray(blender_world(0.1, 3.0, 2.0)), jnp.asarray(35.0), jnp.asarray(0.1)]
-        both = jit(jax.value_and_grad(total, argnums=(0, 1, 2)))
-        value, gradients = both(*args)
-        assert float(value) == pytest.approx(float(wanted), rel=1e-5)
-        for k, gradient in enumerate(gradients):
-            way = jnp.asarray(np.random.default_rng(k).normal(size=gradient.shape))
-            ends = [
-                float(both(*args[:k], args[k] + step * way, *args[k + 1 :])[0])
-                for step in (1e-6, -1e-6)
-            ]
-            slope = (ends[0] - ends[1]) / 2e-6
-            assert float((gradient * way).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-7)
+    args = [jnp.asarray(blender_world(0.1, 3.0, 2.0)), jnp.asarray(35.0), jnp.asarray(0.1)]
+    both = jit(jax.value_and_grad(total, argnums=(0, 1, 2)))
+    value, gradients = both(*args)
+    assert float(value) == pytest.approx(float(wanted), rel=1e-5)
+    for k, gradient in enumerate(gradients):
+        way = jnp.asarray(np.random.default_rng(k).normal(size=gradient.shape))
+        ends = [
+            float(both(*args[:k], args[k] + step * way, *args[k + 1 :])[0])
+            for step in (1e-6, -1e-6)
+        ]
+        slope = (ends[0] - ends[1]) / 2e-6
+        assert float((gradient * way).sum()) == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -124,27 +124,25 @@ def test_compiled_frame_and_range_are_the_same():
 
 
 @pytest.mark.slow
-def test_gradients():
-    with jax.enable_x64(True):
+def test_gradients(x64):
+    def total(points, azimuth, elevation, fov):
+        mesh = jr.Mesh(points, MESH.faces)
+        camera = jr.frame(mesh, azimuth, elevation, fov=fov)
+        near, far = jr.depth_range(mesh, camera)
+        eye = jr.camera_position(camera)
+        return (eye * jnp.asarray([1.0, 0.7, -0.3])).sum() + near + 2 * far
 
-        def total(points, azimuth, elevation, fov):
-            mesh = jr.Mesh(points, MESH.faces)
-            camera = jr.frame(mesh, azimuth, elevation, fov=fov)
-            near, far = jr.depth_range(mesh, camera)
-            eye = jr.camera_position(camera)
-            return (eye * jnp.asarray([1.0, 0.7, -0.3])).sum() + near + 2 * far
-
-        args = [jnp.asarray(POINTS), *(jnp.asarray(value) for value in (30.0, 20.0, 40.0))]
-        both = jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3)))
-        _, gradients = both(*args)
-        for place, gradient in enumerate(gradients):
-            way = jnp.asarray(RNG.normal(size=gradient.shape))
-            moved = [
-                float(both(*args[:place], args[place] + step * way, *args[place + 1 :])[0])
-                for step in (1e-6, -1e-6)
-            ]
-            wanted = (moved[0] - moved[1]) / 2e-6
-            assert float((gradient * way).sum()) == pytest.approx(wanted, rel=1e-6, abs=1e-7)
+    args = [jnp.asarray(POINTS), *(jnp.asarray(value) for value in (30.0, 20.0, 40.0))]
+    both = jit(jax.value_and_grad(total, argnums=(0, 1, 2, 3)))
+    _, gradients = both(*args)
+    for place, gradient in enumerate(gradients):
+        way = jnp.asarray(RNG.normal(size=gradient.shape))
+        moved = [
+            float(both(*args[:place], args[place] + step * way, *args[place + 1 :])[0])
+            for step in (1e-6, -1e-6)
+        ]
+        wanted = (moved[0] - moved[1]) / 2e-6
+        assert float((gradient * way).sum()) == pytest.approx(wanted, rel=1e-6, abs=1e-7)
 
 
 @pytest.mark.slow
