@@ -24,12 +24,14 @@ from jaxrender._checks import (
     is_concrete,
 )
 from jaxrender._choices import CULLS, Cull
+from jaxrender._material import is_masked
 from jaxrender._types import Camera, Mesh, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
 from jaxrender.ops.hard.scene import reasons_not_drawn
 from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, Box, Reason
 from jaxrender.ops.view import View
 
+HOLES = " Where its material has holes (`alpha_cutoff`) was not looked at."
 LISTED = 3  # how many of the faces that hide another are named
 
 
@@ -50,7 +52,8 @@ def why_not_drawn(
     screen, lies before `near`, beyond `far` or off the picture, or turns its culled side to the
     camera. A face that is drawn may be seen nowhere: it is hidden behind others, or covers no pixel
     centre. Pass the same arguments as to `render` or `rasterize_hard`. It is the z-buffer's answer:
-    with `Soft(…)` faces that are hidden, small or just beside the picture take part as well.
+    with `Soft(…)` faces that are hidden, small or just beside the picture take part as well. Holes
+    that a `Material` cuts are not looked at.
 
     Gradient: none; it returns text.
 
@@ -81,6 +84,7 @@ def why_not_drawn(
     """
     screen, view = _check_scene(mesh, camera, face, image_size, near, far, cull, anti_aliasing)
     count = screen.faces.shape[0]
+    holes = HOLES if isinstance(mesh, Mesh) and is_masked(mesh) else ""
     if face is not None:
         index = int(face)
         if index != face or not 0 <= index < count:
@@ -88,8 +92,8 @@ def why_not_drawn(
                 f"`face` must be the index of one of {count} faces (0 to {count - 1}), got "
                 f"{face!r}. Pass None to ask about all faces."
             )
-        return _explain_face(_Picture(screen, view), index)
-    return _explain_mesh(_Picture(screen, view)) if count else "0 faces: nothing to draw."
+        return _explain_face(_Picture(screen, view), index) + holes
+    return _explain_mesh(_Picture(screen, view)) + holes if count else "0 faces: nothing to draw."
 
 
 def _check_scene(

@@ -138,8 +138,10 @@ def normals_of(raw: RawMesh) -> tuple[np.ndarray | None, np.ndarray | None]:
     if raw.normals is None:
         return None, None
     normals = raw.normals
+    known = (normals[:, 0] != 0) | (normals[:, 1] != 0) | (normals[:, 2] != 0)
+    if known.all() and (raw.normal_faces is None or raw.normal_faces.min(initial=0) >= 0):
+        return normals, raw.normal_faces
     own = raw.faces if raw.normal_faces is None else raw.normal_faces
-    known = (normals != 0).any(axis=1)
     bare = ~np.where(own < 0, False, known[own])
     if bare.all():
         return None, None

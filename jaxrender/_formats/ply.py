@@ -69,7 +69,9 @@ def read_ply(
     # Take what belongs to vertices, then what belongs to faces.
     if all(f"n{axis}" in vertex.columns for axis in "xyz"):
         normals = _columns(vertex, ("nx", "ny", "nz"))
-        raw.normals = np.where(np.isfinite(normals).all(1, keepdims=True), normals, 0.0)
+        if first_not_finite(normals) is not None:
+            normals = np.where(np.isfinite(normals).all(1, keepdims=True), normals, 0.0)
+        raw.normals = normals
     raw.vertex_colors = _colors(vertex, "vertices", encoding, path, notes)
     if triangles is not None:
         colors = _colors(face, "faces", encoding, path, notes)
