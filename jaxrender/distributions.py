@@ -97,7 +97,8 @@ def wigner_semicircle(x: jax.Array) -> jax.Array:
         [0.0, 0.5, 1.0]
     """
     t = _within_one(x)
-    return 0.5 + (t * jnp.sqrt(1 - t * t) + jnp.arcsin(t)) / math.pi
+    # Clip, because rounding may leave the range near either end.
+    return jnp.clip(0.5 + (t * jnp.sqrt(1 - t * t) + jnp.arcsin(t)) / math.pi, 0, 1)
 
 
 @wigner_semicircle.defjvp

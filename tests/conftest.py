@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrender.ops import soft
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 collect_ignore = ["typing"]  # what type checkers read, and nobody runs
@@ -98,6 +100,16 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(scope="module")
+def short_passes() -> Iterator[None]:
+    """Passes of few blocks: small scenes take several, and unoptimised programs little time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for blocks, name in zip((32, 48), list(soft.SCHEDULES), strict=True):
+            schedule = soft.SCHEDULES[name]._replace(blocks_per_pass=(blocks, blocks))
+            patch.setitem(soft.SCHEDULES, name, schedule)
+        yield
 
 
 # --- the golden data is compared, all of it -------------------------------------------------------
