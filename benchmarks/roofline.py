@@ -3,7 +3,7 @@
 XLA counts the operations of a compiled program, and the bytes that its kernels read and write, but
 each loop's body once. So each program is compiled again with the body of one loop twice in it,
 which tells what the body costs; and it is run once with a callback in each loop, which tells how
-often. What loops that are compiled into one function (`jaxrender.ops.native`) do is not known to
+often. What kernels (`jaxrender.ops.cpu`) do is not known to
 XLA's count; such programs, which only a CPU has, have no figures.
 
 The machine's limits are measured, by the two simplest programs: one that only reads and writes, and
@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.timing import measure
-from jaxrender.ops import native as native_ops
+from jaxrender.ops import cpu
 
 SCATTER = re.compile(r"%\w*scatter\S* = [a-z]+(\d+)\[([\d,]*)\]\S* fusion\(")
 Loop = tuple[int, ...]  # the how-many-eth loop, within the how-many-eth, …, of a program
@@ -97,10 +97,10 @@ def limits() -> Limits:
 
 def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
     """What `function(*args)` does; None if it has loops that XLA's count does not know."""
-    native: list[bool] = []
-    with known_loops() as loops, _told_of_nativeknown_loops(native):
+    kernels: list[cpu.Kernel] = []
+    with known_loops() as loops, _told_of_kernels(kernels):
         plain = jax.jit(function).lower(*args)
-    if native:
+    if kernels:
         return None
 
     ticks = loop_steps(function, *args)
@@ -122,7 +122,7 @@ def work_of(function: Callable[..., Any], *args: Any) -> Work | None:
 
 
 def loop_steps(function: Callable[..., Any], *args: Any) -> Counter[Loop]:
-    """How often the body of each loop runs in `function(*args)`, which has no native loops."""
+    """How often the body of each loop runs in `function(*args)`, which has no kernels."""
     ticks: Counter[Loop] = Counter()
     with known_loops(ticks=ticks):
         jax.block_until_ready(jax.jit(function)(*args))
@@ -206,13 +206,13 @@ def known_loops(
 
 
 @contextlib.contextmanager
-def _told_of_nativeknown_loops(native: list[bool]) -> Iterator[None]:
-    """Appends to `native` whenever a loop is compiled into one function."""
-    plain = native_ops.one_function
+def _told_of_kernels(kernels: list[cpu.Kernel]) -> Iterator[None]:
+    """Appends to `kernels` each that is called."""
+    plain = cpu.Kernel.__call__
 
-    def told(function: Callable) -> Callable:
-        native.append(True)
-        return plain(function)
+    def told(kernel: cpu.Kernel, *args: Any, **options: Any) -> Any:
+        kernels.append(kernel)
+        return plain(kernel, *args, **options)
 
-    with mock.patch.object(native_ops, "one_function", told):
+    with mock.patch.object(cpu.Kernel, "__call__", told):
         yield

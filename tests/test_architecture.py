@@ -42,6 +42,9 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # What may be imported where the module is loaded, outside functions.
 OUTSIDE = {"jax", "numpy"}
+# Kernels are written in numba: these modules are imported where one is about to run.
+KERNELS = PACKAGE / "ops" / "cpu"
+OF_KERNELS = {"numba", "llvmlite", "numpy"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -100,7 +103,22 @@ def test_only_jax_and_numpy_are_imported_at_the_top(path):
     for name, late in _imports(path):
         top = name.split(".")[0]
         if not late and top != "jaxrender" and top not in sys.stdlib_module_names:
-            assert top in OUTSIDE, f"{path.name} imports {name} outside a function"
+            known = OUTSIDE | OF_KERNELS if _is_kernel(path) else OUTSIDE
+            assert top in known, f"{path.name} imports {name} outside a function"
+
+
+def _is_kernel(path: Path) -> bool:
+    """Whether a module is one that is imported late: no door of the package."""
+    return path.parent == KERNELS and path.name != "__init__.py"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_kernels_are_imported_late(path):
+    """By their door, inside of a function, and by each other."""
+    for name, late in _imports(path):
+        if name.startswith("jaxrender.ops.cpu.") and not _is_kernel(path):
+            names = {"jaxrender.ops.cpu.Kernel", "jaxrender.ops.cpu.are_available"}
+            assert late or name in names, f"{path.name} imports {name} outside a function"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +128,7 @@ def test_ops_import_only_jax(path):
     for name, _ in _imports(path):
         top = name.split(".")[0]
         known = top in {"jax", "__future__"} or top in sys.stdlib_module_names
+        known |= path.parent == KERNELS and top in OF_KERNELS
         assert known or _ours(name) == "ops", f"{path.relative_to(PACKAGE)} imports {name}"
 
 

@@ -18,7 +18,6 @@ from reference import cast_rays, soup
 
 import jaxrender as jr
 from jaxrender.ops import blocks, hard
-from jaxrender.ops.hard import loop as hard_loop
 from jaxrender.ops.hard import passes as hard_passes
 from jaxrender.ops.view import View
 
@@ -380,30 +379,6 @@ class TestExactness:
             np.testing.assert_allclose(one[2], other[2], rtol=3e-6)  # by a fused multiply-add
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("at_once", [1, 3])
-    def test_views_after_each_other(self, monkeypatch, at_once):
-        """Of many views some are drawn after the others, whether they share their faces or not."""
-        views = np.stack([soup(seed, 30)[0] for seed in range(6)])
-        faces = np.stack([soup(0, 30)[1]] * 6)
-        near = jnp.linspace(0.1, 1.0, 6)
-        size = (20, 30)
-        alone = [
-            NEAREST(*args, 100.0, image_size=size) for args in zip(views, faces, near, strict=True)
-        ]
-        monkeypatch.setattr(hard, "MAX_FACES_IN_ONE_CALL", at_once * views.shape[1])
-        monkeypatch.setattr(hard, "MAX_FACES_OF_VIEWS", at_once * views.shape[1])
-        for own in (faces, faces[0]):
-            hard._single_view.cache_clear()
-            draw = functools.partial(nearest_faces, image_size=size, schedule="loop")
-            axes = (0, 0 if own.ndim == 3 else None, 0, None)
-            together = jit(jax.vmap(draw, axes))(views, own, near, 100.0)
-            for number, wanted in enumerate(alone):
-                np.testing.assert_array_equal(together[0][number], wanted[0])
-                for got, other in zip(together[1:], wanted[1:], strict=True):
-                    np.testing.assert_allclose(got[number], other, rtol=1e-4, atol=1e-5)
-        hard._single_view.cache_clear()
-
-    @pytest.mark.slow
     def test_number_of_blocks_per_pass_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 350)
         faces = np.concatenate([faces[:, ::-1], faces])
@@ -411,7 +386,7 @@ class TestExactness:
         for most in (1, 7, hard_passes.MAX_BLOCKS_PER_PASS):
             monkeypatch.setattr(hard_passes, "MAX_BLOCKS_PER_PASS", most)
             hard._single_view.cache_clear()
-            draw = functools.partial(nearest_faces, image_size=(50, 40), schedule="pixels")
+            draw = functools.partial(nearest_faces, image_size=(50, 40), schedule="passes")
             drawn = jax.jit(draw)
             results.append(drawn(jnp.array(vertices), jnp.array(faces), 0.1, 100.0)[0])
         hard._single_view.cache_clear()
@@ -435,30 +410,6 @@ class TestExactness:
         )
         expected = size - 1 - np.minimum(np.arange(size), 5)
         np.testing.assert_array_equal(faces, expected)
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("perspective", [True, False])
-    def test_ways_for_large_pictures(self, monkeypatch, perspective):
-        """More pixels than are walked over twice, and more than the loop can count."""
-        vertices, faces = map(jnp.array, soup(3, 70))
-        results = []
-        for few, most in (
-            (hard_loop.FEW_PIXELS, hard.MAX_INDEX),
-            (0, hard.MAX_INDEX),
-            (0, 0),
-        ):
-            monkeypatch.setattr(hard_loop, "FEW_PIXELS", few)
-            monkeypatch.setattr(hard, "MAX_INDEX", most)
-            hard._single_view.cache_clear()
-            draw = functools.partial(
-                nearest_faces, image_size=(50, 40), schedule="loop", perspective=perspective
-            )
-            results.append(jax.jit(draw)(vertices, faces, 0.1, 100.0))
-        hard._single_view.cache_clear()
-        for other in results[1:]:
-            np.testing.assert_array_equal(results[0][0], other[0])
-            np.testing.assert_allclose(results[0][1], other[1], atol=2e-5)
-            np.testing.assert_allclose(results[0][2], other[2], rtol=1e-5)
 
     @pytest.mark.slow
     def test_many_faces_in_few_pixels(self):
@@ -567,7 +518,7 @@ class TestTransformations:
 
     @pytest.mark.slow
     def test_without_jit(self):
-        """As those do who look for a NaN; the loop of a CPU would take minutes in Python."""
+        """As those do who look for a NaN."""
         vertices, faces = soup(0, 20)
         screen = to_screen(vertices, faces)
         with jax.disable_jit():

@@ -4,9 +4,9 @@ Shapes: `B` views, `V` vertices, `F` faces, `H, W` image, `P` blocks of a pass, 
 
 Two schedules find the same:
 
-- **loop**, for a CPU: the faces are drawn one after the other, from the last to the first, into a
-  z-buffer, block by block (see `column_framebuffer.py`).
-- **pixels**, for a GPU: the faces are drawn in passes of `P` blocks (see `blocks.py`). In each
+- **kernels**, for a CPU: machine code that numba compiles draws the faces one after the other into
+  a z-buffer (see `ops/cpu`). Where no kernels can run, the passes do it.
+- **passes**, for a GPU: the faces are drawn in passes of `P` blocks (see `blocks.py`). In each
   pass every block computes the depth of its face at its pixels; the depth buffer takes the
   nearest; and every pixel that equals the buffer there offers its face's key, of which the
   key buffer takes the minimum.
@@ -15,11 +15,10 @@ The depth buffer holds **reversed depth**: 1/z under perspective and -z otherwis
 larger where a face is nearer, and linear on screen, so that nothing is divided at a pixel.
 
 Of faces that tie the one that looks at the camera is seen, then the one of lower id: that of the
-lowest key, see `face_of`. The loop goes from the last face to the first, so a face has a lower key
-than those drawn before, unless it is a back and they are fronts: it looks at the key that is
-held. The passes draw all backs before the fronts, so an offer always has a lower key than what
-came before: it replaces it, whether it is nearer or ties. Maximum and minimum do not depend on
-order, so the result does not depend on the number of blocks, nor, up to rounding, on the device.
+lowest key, see `face_of`. A kernel compares keys. The passes draw all backs before the fronts, and
+both from the last face to the first, so an offer always has a lower key than what came before: it
+replaces it, whether it is nearer or ties. Maximum and minimum do not depend on order, so the result
+does not depend on the number of blocks or threads, nor, up to rounding, on the device.
 
 Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
 its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
@@ -34,28 +33,21 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops import deterministic, native
-from jaxrender.ops.batching import batch_size, fold_vmap_scheduled, in_chunks
-from jaxrender.ops.hard.column_framebuffer import ColumnFramebuffer
-from jaxrender.ops.hard.loop import draw_in_loop
-from jaxrender.ops.hard.passes import draw_in_passes
-from jaxrender.ops.hard.scene import Scene, pixel_centres, set_up
+from jaxrender.ops import cpu, deterministic
+from jaxrender.ops.batching import batch_size, fold_vmap_scheduled
+from jaxrender.ops.hard.kernels import draw_by_kernels
+from jaxrender.ops.hard.passes import draw_by_passes
+from jaxrender.ops.hard.scene import pixel_centres
 from jaxrender.ops.triangle import (
     Candidates,
     Corners,
     is_drawn,
     set_up_barycentrics,
     signed_area,
-    sort_corners,
     to_pixels,
 )
 from jaxrender.ops.view import View
 
-# Faces that one thread sets up in one compiled call; more are set up by several threads.
-MAX_FACES_IN_ONE_CALL = 1 << 13
-# Faces of several views that are set up at once: what is set up of them should stay in cache.
-MAX_FACES_OF_VIEWS = 5 * MAX_FACES_IN_ONE_CALL
-MAX_INDEX = jnp.iinfo(jnp.int32).max  # of the loop's framebuffer; larger pictures go in passes
 MIN_INVERSE_DEPTH = 1e-18  # of what has a gradient: the square of its inverse is finite in float32
 
 
@@ -214,64 +206,15 @@ def _draw(
     view: View,  # limits [B or 1]
     *,
     facing_first: bool,
-    schedule: bool,  # whether in the loop, where that can be
+    schedule: bool,  # whether by kernels, where those can run
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    views = batch_size(vertices, faces, view)
-    near, far, empty_depth = (
-        jnp.broadcast_to(depth, (views,)) for depth in (*view.limits, view.empty_depth)
-    )
-    height, width = view.image_size
-    face_count = faces.shape[1]
-    fill = empty_depth[:, None, None]
-    if vertices.shape[1] == 0 or face_count == 0:
-        nothing = jnp.full((views, height, width), -1, jnp.int32)
-        zeros = jnp.zeros((*nothing.shape, 3), vertices.dtype)
-        return nothing, zeros, jnp.broadcast_to(fill, nothing.shape)
-
-    # Draw some views after the others where their faces are many, in memory that stays near.
-    in_loop = schedule and native.are_native_loops_available()
-    at_once = views
-    if in_loop:
-        at_once = _views_at_once(views, max(face_count, vertices.shape[1]), view.image_size)
-    if at_once < views:
-        draw = functools.partial(_draw, facing_first=facing_first, schedule=schedule)
-        return in_chunks(draw, (vertices, faces, view), at_once)
-
-    # Set the faces of all views up, and draw them; a picture that is too large goes in passes.
-    in_loop = in_loop and ColumnFramebuffer(views, view.image_size).size <= MAX_INDEX
-    prepare = functools.partial(set_up, views=views, facing_first=facing_first)
-    if in_loop:
-        prepare = functools.partial(prepare, sort=native.apart(sort_corners))
-    if in_loop and max(faces.size, vertices.size) * views <= 3 * MAX_FACES_IN_ONE_CALL:
-        prepare = native.one_function(prepare)
-    reverse = jnp.reciprocal if view.perspective else jnp.negative
-    corners, bounds, edges, wins_ties = prepare(vertices, faces, view)
-    reversed_far = reverse(far)
-    if view.perspective:
-        # What is nearer than this has a finite depth.
-        reversed_far = jnp.maximum(reversed_far, jnp.finfo(reversed_far.dtype).tiny)
-    scene = Scene(corners, bounds, edges, wins_ties, reversed_far, reverse(near))
-    draw = draw_in_loop if in_loop else draw_in_passes
-    reversed_depth, face, over_z = draw(scene, view)
-
-    # Turn what was drawn into fragments.
-    empty = face < 0
-    depth = reverse(jnp.where(empty, -1, reversed_depth))
-    first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
-    scale = depth if view.perspective else 1
-    barycentrics = [jnp.where(empty, 0, over * scale) for over in over_z]
-    return (
-        jnp.where(empty, -1, face - first),
-        jnp.stack(barycentrics, axis=-1),
-        jnp.where(empty, fill, depth),
-    )
+    if vertices.shape[1] == 0 or faces.shape[1] == 0:
+        shape = batch_size(vertices, faces, view), *view.image_size
+        nothing, zeros = jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), vertices.dtype)
+        return nothing, zeros, jnp.broadcast_to(view.empty_depth[:, None, None], shape)
+    by_kernels = schedule and str(vertices.dtype) in cpu.DTYPES and cpu.are_available()
+    draw = draw_by_kernels if by_kernels else draw_by_passes
+    return draw(vertices, faces, view, facing_first=facing_first)
 
 
-def _views_at_once(views: int, faces: int, image_size: tuple[int, int]) -> int:
-    """How many views are drawn at once: of small meshes as many as one compiled call sets up."""
-    small = 2 * faces <= MAX_FACES_IN_ONE_CALL
-    most = (MAX_FACES_IN_ONE_CALL if small else MAX_FACES_OF_VIEWS) // faces
-    return max(1, min(most, MAX_INDEX // ColumnFramebuffer(1, image_size).size, views))
-
-
-SCHEDULES = {"loop": True, "pixels": False}
+SCHEDULES = {"kernels": True, "passes": False}

@@ -1,4 +1,4 @@
-"""The z-buffer drawn in passes of many pixel blocks, on a GPU; shapes as in `__init__.py`."""
+"""The z-buffer drawn in passes of many pixel blocks, by plain JAX; shapes as in `__init__.py`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.batching import batch_size
 from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
 from jaxrender.ops.hard.scene import (
     MAX_KEY,
@@ -15,6 +16,7 @@ from jaxrender.ops.hard.scene import (
     key_of,
     over_z_of,
     reversed_depth_at,
+    set_up,
 )
 from jaxrender.ops.triangle import BarycentricPlanes, Edges, pixel_centre, set_up_barycentrics
 from jaxrender.ops.view import View
@@ -23,7 +25,45 @@ BLOCK_SIZE = (4, 16)  # of the passes
 MAX_BLOCKS_PER_PASS = 1 << 17
 
 
-def draw_in_passes(
+def draw_by_passes(
+    vertices: jax.Array,  # [B or 1, V, 3]
+    faces: jax.Array,  # [B or 1, F, 3]
+    view: View,  # limits [B or 1]
+    *,
+    facing_first: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Faces, barycentrics and depths, of all views at once."""
+    views, face_count = batch_size(vertices, faces, view), faces.shape[1]
+    near, far, empty_depth = (
+        jnp.broadcast_to(depth, (views,)) for depth in (*view.limits, view.empty_depth)
+    )
+
+    # Set the faces of all views up, and draw them.
+    reverse = jnp.reciprocal if view.perspective else jnp.negative
+    corners, bounds, edges, wins_ties = set_up(
+        vertices, faces, view, views=views, facing_first=facing_first
+    )
+    reversed_far = reverse(far)
+    if view.perspective:
+        # What is nearer than this has a finite depth.
+        reversed_far = jnp.maximum(reversed_far, jnp.finfo(reversed_far.dtype).tiny)
+    scene = Scene(corners, bounds, edges, wins_ties, reversed_far, reverse(near))
+    reversed_depth, face, over_z = draw_scene(scene, view)
+
+    # Turn what was drawn into fragments.
+    empty = face < 0
+    depth = reverse(jnp.where(empty, -1, reversed_depth))
+    first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
+    scale = depth if view.perspective else 1
+    barycentrics = [jnp.where(empty, 0, over * scale) for over in over_z]
+    return (
+        jnp.where(empty, -1, face - first),
+        jnp.stack(barycentrics, axis=-1),
+        jnp.where(empty, empty_depth[:, None, None], depth),
+    )
+
+
+def draw_scene(
     scene: Scene, view: View, behind: tuple[jax.Array, jax.Array] | None = None
 ) -> Drawn:
     """Draws many pixel blocks at once.

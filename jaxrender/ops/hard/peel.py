@@ -20,7 +20,7 @@ from jax import lax
 
 from jaxrender.ops.batching import batch_size, fold_vmap
 from jaxrender.ops.hard import look_up
-from jaxrender.ops.hard.passes import draw_in_passes
+from jaxrender.ops.hard.passes import draw_scene
 from jaxrender.ops.hard.scene import Scene, key_of, set_up
 from jaxrender.ops.view import View
 
@@ -91,7 +91,7 @@ def _draw_behind(
     scene = Scene(corners, bounds, edges, wins_ties, reversed_far, reverse(near))
     shape = (views, *view.image_size)
     behind = jnp.broadcast_to(depth_before, shape), jnp.broadcast_to(key_before, shape)
-    reversed_depth, face, over_z = draw_in_passes(scene, view, behind)
+    reversed_depth, face, over_z = draw_scene(scene, view, behind)
 
     empty = face < 0
     key = key_of(face, wins_ties[jnp.maximum(face, 0)])

@@ -1,8 +1,7 @@
-"""What both ways of drawing a z-buffer share; shapes as in `__init__.py`."""
+"""Scenes made ready for the passes; shapes as in `__init__.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -54,13 +53,12 @@ def set_up(
     *,
     views: int,
     facing_first: bool,
-    sort: Callable = sort_corners,
 ) -> tuple[Corners, Bounds, Edges, jax.Array]:
     """What drawing needs of the faces of all views, `B F` of them, one view after the other.
 
     The limits of `view` are `[B or 1]`.
     """
-    given, box, front, candidates = _candidates(vertices, faces, view, views=views, sort=sort)
+    given, box, front, candidates = _candidates(vertices, faces, view, views=views)
     # A box beside the picture has no pixels, which need not be tested.
     bounds = box.pixels(view.image_size)
     bottom = jnp.where(is_drawn(candidates._replace(box=None)), bounds.bottom, -1)
@@ -82,7 +80,6 @@ def _candidates(
     view: View,
     *,
     views: int,
-    sort: Callable = sort_corners,
 ) -> tuple[Corners, Box, jax.Array, Candidates]:
     """The corners of faces as given, their boxes, which are fronts, and what is to be tested."""
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
@@ -93,7 +90,7 @@ def _candidates(
     given = Corners(*(axis[index] for axis in axes))
 
     # Sort the corners of each face, so that its copies in another order get the same bits.
-    corners, turned = sort(given)
+    corners, turned = sort_corners(given)
     area = signed_area(corners)
 
     # Bound the part in front of the near plane.
@@ -127,16 +124,14 @@ def reversed_depth_at(
     edges: Edges,
     x: jax.Array,
     y: jax.Array,
-    reversed_far: jax.Array | None,
+    reversed_far: jax.Array,
     reversed_near: jax.Array,
 ) -> jax.Array:
     """The reversed depth of faces at pixels, -inf outside of a face or of the limits."""
     functions = edges.functions_at(x, y)
     inside = (functions[0] >= 0) & (functions[1] >= 0) & (functions[2] >= 0)
     reversed_depth = edges.reversed_depth(functions)
-    inside = inside & (reversed_depth < reversed_near)
-    if reversed_far is not None:
-        inside = inside & (reversed_depth > reversed_far)
+    inside = inside & (reversed_depth < reversed_near) & (reversed_depth > reversed_far)
     return jnp.where(inside, reversed_depth, -jnp.inf)
 
 

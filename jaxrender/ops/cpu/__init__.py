@@ -1,0 +1,133 @@
+"""Kernels: what a CPU does in machine code that numba compiles, as operations of JAX.
+
+A kernel is a call of XLA's, like those of its own runtime, for arrays with a leading batch axis
+that differs from `B` only where the whole batch shares an array. It is no more than a quicker way:
+each has a function of plain JAX that computes the same, and where no kernel can run, that does. So
+it is on other devices, in what `jax.export` exports, and on a CPU where numba cannot be imported,
+which is warned of.
+
+Two environment variables, read when a program is traced, say otherwise:
+
+- `JAXRENDER_NUMBA=0`: no kernels.
+- `JAXRENDER_THREADS`: how many threads a call may use at most; by default as many as XLA has,
+  which is as many as the process may run on. Results do not depend on it.
+
+The first use of a kernel on a machine compiles it, in some seconds, and keeps it on disk where
+numba keeps such things: beside the source, or else in the user's cache folder, or in the folder
+that the environment variable NUMBA_CACHE_DIR names. Where nothing can be written, each process
+compiles anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jaxrender.ops.sharding import match_varying_axes
+
+DTYPES = "float32", "float64"  # of vertices for which there are kernels
+Shape = tuple[tuple[int, ...], Any]  # of a result, and its dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel of a module of this package.
+
+    Attributes:
+        module: its name, `zbuffer` say, which has a function `entry`.
+        otherwise: `otherwise(*arrays, results=, options=)`, a function of plain JAX, that gives
+            the same.
+    """
+
+    module: str
+    otherwise: Callable[..., Sequence[jax.Array]]
+
+    def __call__(
+        self, *arrays: jax.Array, results: Sequence[Shape], options: Sequence[int] = ()
+    ) -> list[jax.Array]:
+        """The results of these shapes and dtypes, of arrays whose first gives the float dtype."""
+        options = (*(int(option) for option in options), thread_limit())
+        given = _call().bind(*arrays, kernel=self, results=tuple(results), options=options)
+        return match_varying_axes(given, arrays)
+
+
+def are_available() -> bool:
+    """Whether kernels may be used here; a warning, once, if only numba is missing."""
+    if os.environ.get("JAXRENDER_NUMBA", "") == "0":
+        return False
+    return _find_numba()
+
+
+def thread_limit() -> int:
+    """How many threads a kernel may use; 0 is no limit."""
+    asked = os.environ.get("JAXRENDER_THREADS", "")
+    if asked and not (asked.isdecimal() and int(asked) > 0):
+        raise ValueError(
+            f"The environment variable JAXRENDER_THREADS must be a number of threads, at least 1, "
+            f"got {asked!r}. Unset it for as many as the process may run on."
+        )
+    return int(asked or 0)
+
+
+@functools.cache
+def _find_numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        warnings.warn(
+            f"numba cannot be imported ({error}): pictures are drawn on the CPU without it, which "
+            "takes about 8 times as long. Run `pip install numba`, or set the environment variable "
+            "JAXRENDER_NUMBA=0 if that is what you want.",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+@functools.cache
+def _call() -> Any:
+    """The primitive that all kernels are; made late, as what it needs takes time to import."""
+    from jax.core import ShapedArray
+    from jax.extend.core import Primitive
+    from jax.interpreters import mlir
+
+    call = Primitive("jaxrender_kernel")
+    call.multiple_results = True
+
+    @functools.lru_cache(maxsize=64)
+    def compiled(params: tuple) -> Callable:
+        return jax.jit(functools.partial(call.bind, **dict(params)))
+
+    @call.def_impl
+    def call_outside_jit(*arrays: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(tuple(sorted(params.items())))(*arrays)
+
+    @call.def_abstract_eval
+    def call_shapes(*arrays: Any, results: tuple[Shape, ...], **params: Any) -> list[ShapedArray]:
+        return [ShapedArray(shape, dtype) for shape, dtype in results]
+
+    def lower_plainly(ctx: Any, *arrays: Any, kernel: Kernel, **params: Any) -> Any:
+        plain = functools.partial(kernel.otherwise, **params)
+        return mlir.lower_fun(plain, multiple_results=True)(ctx, *arrays)
+
+    def lower_on_cpu(ctx: Any, *arrays: Any, kernel: Kernel, results: Any, options: Any) -> Any:
+        # A program that leaves this process cannot take the kernel along.
+        if ctx.module_context.lowering_parameters.for_export or not are_available():
+            return lower_plainly(ctx, *arrays, kernel=kernel, results=results, options=options)
+        import numpy as np
+
+        from jaxrender.ops.cpu.calls import target_of
+
+        target = target_of(kernel.module, str(ctx.avals_in[0].dtype))
+        return jax.ffi.ffi_lowering(target)(ctx, *arrays, options=np.array(options, np.int64))
+
+    mlir.register_lowering(call, lower_plainly)
+    mlir.register_lowering(call, lower_on_cpu, platform="cpu")
+    return call

@@ -1,0 +1,74 @@
+"""Kernels as operations of JAX: compiled, kept on disk, registered with XLA."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+HERE = Path(__file__).parent
+
+
+@functools.cache
+def target_of(kernel: str, dtype: str) -> str:
+    """The name under which XLA calls a kernel for a dtype, compiled and registered by then.
+
+    Args:
+        kernel: the module of this package that has its `compile_kernel`.
+        dtype: "float32" or "float64".
+    """
+    import llvmlite.binding
+    import numpy as np
+
+    target = f"jaxrender_{kernel}_{dtype}"
+    module = importlib.import_module(f"jaxrender.ops.cpu.{kernel}")
+    _name_symbols()
+    own_address = _own_addresses.setdefault(target, ctypes.c_int64(0))
+    llvmlite.binding.add_symbol(target, ctypes.addressof(own_address))
+    handler = _compile(module.entry(np.dtype(dtype).type, target, _stamp()))
+    own_address.value = handler.address
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype = ctypes.py_object
+    capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    jax.ffi.register_ffi_target(
+        target, capsule(handler.address, None, None), platform="cpu", api_version=1
+    )
+    _handlers.append(handler)
+    return target
+
+
+_own_addresses: dict[str, ctypes.c_int64] = {}  # of compiled functions, where they find it
+_handlers: list[Any] = []
+
+
+@functools.cache
+def _name_symbols() -> None:
+    from jaxrender.ops.cpu.machine import name_symbols
+
+    name_symbols()
+
+
+@functools.cache
+def _stamp() -> str:
+    """What changes with the source of any kernel: numba looks at one file of it alone."""
+    sources = sorted(HERE.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+def _compile(function: Callable[[int], int]) -> Any:
+    """Compiles a C function of one number; takes it from disk where it was kept there."""
+    import numba
+
+    compiler = functools.partial(
+        numba.cfunc, numba.int64(numba.int64), nopython=True, error_model="numpy"
+    )
+    try:
+        return compiler(cache=True)(function)
+    except RuntimeError:  # no folder can be written
+        return compiler()(function)

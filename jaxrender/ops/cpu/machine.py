@@ -1,0 +1,292 @@
+"""What kernels in machine code share: memory, atomic numbers, XLA's calls and XLA's threads.
+
+This is imported only where a kernel is about to run, as are its siblings that need numba.
+
+A **kernel** is a Python function that numba compiles: it does one part of the work, a view or a
+band of a picture. A **job** is a list of int64 numbers in memory: what `run_job` needs, and behind
+that the arguments of the kernel. The parts of a job are dealt to the threads of XLA's own pool as
+they ask for them. The thread that makes the call does as many parts as it can itself, and waits
+for none that no other has begun: so it gets on, however busy the pool is.
+
+The frame of a call is that of XLA's foreign function interface, version 0 (`c_api.h` lies in
+jaxlib's folder `include`): structs of 8-byte fields, of which the first two are size and extension.
+
+Small steps are intrinsics, which write their instructions where they stand: each function takes
+numba a tenth of a second more to compile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+import llvmlite.binding
+import numba
+from llvmlite import ir
+from numba import extending, types
+from numba.core import cgutils
+
+# Where things lie in structs, in numbers of 8 bytes.
+EXTENSION, API, CONTEXT, ARGUMENTS, RESULTS, ATTRIBUTES = 1, 2, 3, 9, 14, 20  # of a frame
+DATA, SIZES = 3, 5  # of a buffer
+ERROR_DESTROY, SCHEDULE, NUM_THREADS = 8, 17, 18  # of the interface
+METADATA = 1  # a kind of extension
+
+# Of a job: a mark, which no frame begins with; who holds it, the next part, how many are done, each
+# on a cache line of its own, since threads write it. How many parts there are; the arguments of a
+# call to XLA; and those of the kernel.
+MARK, HOLDERS, NEXT, DONE, COUNT, CALL, FIRST, JOB_SIZE = 0, 8, 16, 24, 32, 33, 40, 72
+IS_JOB = -1
+
+NUMBER = ir.IntType(64)
+intrinsic: Any = extending.intrinsic  # a type checker takes what it makes for what it is given
+
+
+def name_symbols() -> None:
+    """Tells the linker where the functions of the C library are that kernels call."""
+    if os.name == "posix":
+        library = ctypes.CDLL(None)
+        functions = [library.malloc, library.free, library.sched_yield]
+    else:
+        library, system = ctypes.CDLL("msvcrt"), ctypes.CDLL("kernel32")
+        functions = [library.malloc, library.free, system.SwitchToThread]
+    for name, function in zip(("malloc", "free", "rest"), functions, strict=True):
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        llvmlite.binding.add_symbol(f"jaxrender_{name}", address)
+
+
+malloc = types.ExternalFunction("jaxrender_malloc", types.int64(types.int64))
+free = types.ExternalFunction("jaxrender_free", types.void(types.int64))
+rest = types.ExternalFunction("jaxrender_rest", types.int32())
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def _place(context: Any, builder: Any, kind: Any, address: Any, index: Any) -> Any:
+    """A pointer to a number so many of its type behind an address."""
+    kind = context.get_value_type(kind)
+    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
+
+
+@intrinsic
+def load(context: Any, address: Any, index: Any, like: Any) -> Any:
+    """The number of the type of `like` that lies so many of them behind an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_place(context, builder, signature.return_type, *args[:2]))
+
+    like = numba.types.unliteral(like)
+    return like(types.int64, types.int64, like), generate
+
+
+@intrinsic
+def store(context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Writes a number so many of its type behind an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, signature.args[2], *args[:2]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, numba.types.unliteral(value)), generate
+
+
+@intrinsic
+def get(context: Any, address: Any, index: Any) -> Any:
+    """The int64 number that lies so many of them behind an address: a field of a struct."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_place(context, builder, types.int64, *args))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def put(context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Writes such a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, types.int64, *args[:2]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def typed(context: Any, value: Any, like: Any) -> Any:
+    """A number in the type of `like`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], *signature.args)
+
+    return like(value, like), generate
+
+
+@intrinsic
+def size_of(context: Any, like: Any) -> Any:
+    """How many bytes a number of this type takes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = context.get_abi_sizeof(context.get_value_type(signature.args[0]))
+        return ir.Constant(NUMBER, size)
+
+    return types.int64(like), generate
+
+
+@intrinsic
+def lowest_bit(context: Any, bits: Any) -> Any:
+    """Which is the lowest bit that is set of a number that is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def fetch_add(context: Any, address: Any, index: Any, value: Any) -> Any:
+    """Adds to a field of a struct, with no other thread in between; what it was before."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = _place(context, builder, types.int64, *args[:2])
+        return builder.atomic_rmw("add", at, args[2], "seq_cst")
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def call_address(context: Any, function: Any, argument: Any) -> Any:
+    """Calls the C function at an address with one number; the number that it returns."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(NUMBER, [NUMBER])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def symbol_address(context: Any, name: Any) -> Any:
+    """The address of the number of this name, which the linker knows."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = cgutils.add_global_variable(builder.module, NUMBER, name.literal_value)
+        return builder.ptrtoint(found, NUMBER)
+
+    return types.int64(name), generate
+
+
+@intrinsic
+def buffer(context: Any, frame: Any, kind: Any, number: Any) -> Any:
+    """An argument or result of a call: the address of its struct."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        listed = builder.load(_place(context, builder, types.int64, args[0], args[1]))
+        return builder.load(_place(context, builder, types.int64, listed, args[2]))
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+# --- calls and jobs -------------------------------------------------------------------------------
+
+
+@numba.njit(error_model="numpy")
+def answers_version(frame: int) -> bool:
+    """Whether XLA only asked which version of its interface this is, and was told."""
+    extension = get(frame, EXTENSION)
+    if extension == 0:
+        return False
+    if get(extension, 1) & 0xFFFFFFFF != METADATA:
+        return False
+    # The version lies behind the size of the metadata, and the version's own size and extension.
+    put(get(extension, 3), 3, 1 << 32)  # 0.1: minor versions are upwards compatible
+    return True
+
+
+@numba.njit(error_model="numpy")
+def destroy_error(frame: int, error: int) -> None:
+    """Frees an error of XLA's."""
+    call = malloc(24)
+    put(call, 0, 24)
+    put(call, 1, 0)
+    put(call, 2, error)
+    call_address(get(get(frame, API), ERROR_DESTROY), call)
+    free(call)
+
+
+@numba.njit(error_model="numpy")
+def pool_size(frame: int, most: int) -> int:
+    """How many threads may do a call's work: those of XLA's pool, but `most`; 0 is no limit."""
+    interface = get(frame, API)
+    if (most == 1) | (get(interface, 0) <= 8 * NUM_THREADS):
+        return 1
+    call = malloc(40)
+    put(call, 0, 32)
+    put(call, 1, 0)
+    put(call, 2, get(frame, CONTEXT))
+    put(call, 3, call + 32)
+    put(call, 4, 1)
+    error = call_address(get(interface, NUM_THREADS), call)
+    size = get(call, 4)
+    free(call)
+    if error != 0:
+        destroy_error(frame, error)
+        return 1
+    return min(size, most) if most > 0 else size
+
+
+@numba.njit(error_model="numpy")
+def run_job(frame: int, arguments: int, count: int, worker: int, threads: int) -> None:
+    """Does all parts of a job with so many threads.
+
+    Args:
+        frame: of the call.
+        arguments: a job whose arguments the parts read.
+        count: of parts.
+        worker: address of a function of a job: `next_part` and `finish_part` while there are any,
+            then `let_go`.
+        threads: how many.
+    """
+    job = malloc(8 * JOB_SIZE)
+    for k in range(FIRST, JOB_SIZE):
+        put(job, k, get(arguments, k))
+    helpers = max(min(threads, count) - 1, 0)
+    put(job, MARK, IS_JOB)
+    put(job, NEXT, 0)
+    put(job, DONE, 0)
+    put(job, COUNT, count)
+    put(job, HOLDERS, 2 + helpers)
+
+    # Ask for helpers; those that come too late find nothing to do.
+    if helpers > 0:
+        put(job, CALL, 40)
+        put(job, CALL + 1, 0)
+        put(job, CALL + 2, get(frame, CONTEXT))
+        put(job, CALL + 3, worker)
+        put(job, CALL + 4, job)
+        for _ in range(helpers):
+            error = call_address(get(get(frame, API), SCHEDULE), job + 8 * CALL)
+            if error != 0:
+                destroy_error(frame, error)
+                fetch_add(job, HOLDERS, -1)
+
+    # Do what is left, then wait for what others have begun.
+    call_address(worker, job)
+    while fetch_add(job, DONE, 0) < count:
+        rest()
+    let_go(job)
+
+
+@numba.njit(error_model="numpy")
+def next_part(job: int) -> int:
+    """A part of a job that nobody has begun, which the caller then does; -1 if there is none."""
+    part = fetch_add(job, NEXT, 1)
+    return part if part < get(job, COUNT) else -1
+
+
+@numba.njit(error_model="numpy")
+def let_go(job: int) -> None:
+    """Frees a job, if nobody else holds it."""
+    if fetch_add(job, HOLDERS, -1) == 1:
+        free(job)

@@ -1,0 +1,257 @@
+"""Kernels in machine code: when they run, and that they are no more than a quicker way."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import re
+import subprocess
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import soup
+
+import jaxrender as jr
+from jaxrender.ops import cpu, hard
+from jaxrender.ops.view import View
+
+ON_CPU = jax.default_backend() == "cpu"
+SIZE = (400, 403)  # large enough for several threads
+
+
+def scene(views: int = 1) -> tuple[jax.Array, jax.Array]:
+    """Vertices `[B, V, 3]` and the faces that all views share."""
+    vertices, faces = soup(0, 300)
+    moved = np.linspace(0, 0.5, views, dtype=np.float32)[:, None, None]
+    return jnp.array(vertices + moved), jnp.array(faces)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "schedule"))
+def draw(vertices, faces, *, size=SIZE, schedule=None):
+    view = View(jnp.float32(0.1), jnp.float32(100), size)
+    see = functools.partial(hard.nearest_faces, view=view, schedule=schedule)
+    return jax.vmap(see, (0, None))(vertices, faces)
+
+
+@pytest.fixture
+def forget():
+    """Lets programs be traced anew, now and afterwards."""
+    jax.clear_caches()
+    hard._single_view.cache_clear()
+    yield
+    jax.clear_caches()
+    hard._single_view.cache_clear()
+
+
+class TestWhereAvailable:
+    def test_wish(self, monkeypatch):
+        monkeypatch.delenv("JAXRENDER_NUMBA", raising=False)
+        assert cpu.are_available()
+        monkeypatch.setenv("JAXRENDER_NUMBA", "0")
+        assert not cpu.are_available()
+
+    def test_without_numba(self, monkeypatch):
+        """One warning says what it costs."""
+        plain = builtins.__import__
+
+        def refuse(name, *args, **kwargs):
+            if name == "numba":
+                raise ImportError("not here")
+            return plain(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", refuse)
+        cpu._find_numba.cache_clear()
+        with pytest.warns(UserWarning, match=r"not here.*8 times as long.*pip install numba"):
+            assert not cpu.are_available()
+        assert not cpu.are_available()
+        cpu._find_numba.cache_clear()
+
+    @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
+    def test_bad_number_of_threads(self, monkeypatch, asked):
+        monkeypatch.setenv("JAXRENDER_THREADS", asked)
+        with pytest.raises(ValueError, match="JAXRENDER_THREADS must be a number of threads"):
+            cpu.thread_limit()
+
+    def test_number_of_threads(self, monkeypatch):
+        monkeypatch.setenv("JAXRENDER_THREADS", "3")
+        assert cpu.thread_limit() == 3
+        monkeypatch.delenv("JAXRENDER_THREADS")
+        assert cpu.thread_limit() == 0
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("forget")
+    def test_wish_is_obeyed(self, monkeypatch):
+        monkeypatch.setenv("JAXRENDER_NUMBA", "0")
+        program = draw.lower(*scene(), size=(9, 10)).as_text()
+        assert "jaxrender_zbuffer" not in program
+
+    @pytest.mark.slow
+    def test_exported_programs_have_none(self):
+        """Nor has another device: there the passes draw."""
+        pytest.importorskip("flatbuffers")
+        vertices, faces = scene()
+        function = jax.jit(lambda vertices, faces: draw(vertices, faces, size=(9, 10))[0])
+        exported = jax.export.export(function, platforms=["cpu", "cuda"])(vertices, faces)
+        assert "jaxrender_zbuffer" not in exported.mlir_module()
+        again = jax.export.deserialize(exported.serialize())
+        np.testing.assert_array_equal(again.call(vertices, faces), function(vertices, faces))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
+class TestCalls:
+    def test_nothing_is_copied_or_made_unasked(self):
+        """Shared faces are passed once, and barycentrics are left out where nobody reads them."""
+
+        def calls(function):
+            text = jax.jit(function).lower(*scene(3)).compile().as_text()
+            return re.findall(r"custom-call\((.*?)\), custom_call_target", text)
+
+        both = calls(lambda *scene: draw(*scene, size=(9, 10)))
+        (depth,) = calls(lambda *scene: draw(*scene, size=(9, 10))[2])
+        assert len(both) == 2
+        shapes = jax.jit(lambda *scene: draw(*scene, size=(9, 10))[2]).lower(*scene(3))
+        assert "tensor<1x300x3xi32>" in shapes.as_text()
+        assert depth
+
+    @pytest.mark.usefixtures("forget")
+    @pytest.mark.parametrize("views", [1, 7])
+    def test_threads_change_nothing(self, monkeypatch, views):
+        """Whether they share a picture or have views of their own."""
+        results = []
+        for threads in ("1", "2", ""):
+            monkeypatch.setenv("JAXRENDER_THREADS", threads)
+            jax.clear_caches()
+            results.append(draw(*scene(views)))
+        passes = draw(*scene(views), schedule="passes")
+        np.testing.assert_array_equal(results[0][0], passes[0])
+        np.testing.assert_allclose(results[0][2], passes[2], rtol=3e-6)
+        for other in results[1:]:
+            for one, two in zip(results[0], other, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+    def test_several_calls_at_once(self):
+        vertices, faces = scene(5)
+        wanted, found = draw(vertices, faces), []
+
+        def run():
+            found.extend(draw(vertices, faces) for _ in range(5))
+
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 20
+        for result in found:
+            for one, other in zip(result, wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    @pytest.mark.parametrize("width", [1, 7, 8, 9, 30])
+    def test_narrow_pictures(self, width):
+        """Rows shorter than a vector, and those that are no multiple of one."""
+        size = (31, width)
+        one, other = (draw(*scene(), size=size, schedule=name) for name in hard.SCHEDULES)
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_allclose(one[1], other[1], atol=1e-5)
+
+    def test_wide_faces(self):
+        """Rows that a face enters and leaves far from its bounds, and beyond the picture."""
+        rng = np.random.default_rng(0)
+        vertices = rng.uniform((-3, -3, 1), (3, 3, 3), (1, 90, 3)).astype(np.float32)
+        vertices[0, :6, :2] *= 1e5
+        faces = np.arange(90, dtype=np.int32).reshape(30, 3)
+        one, other = (draw(vertices, faces, schedule=name) for name in hard.SCHEDULES)
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_allclose(one[2], other[2], rtol=3e-6)
+
+    def test_shard_map(self):
+        """On as many devices as there are."""
+        devices = np.array(jax.devices())
+        mesh = jax.sharding.Mesh(devices, ("view",))
+        views, spec = len(devices), jax.sharding.PartitionSpec
+        vertices, faces = scene(views)
+        split = jax.shard_map(
+            lambda vertices: draw(vertices, faces, size=(9, 10)),
+            mesh=mesh,
+            in_specs=spec("view"),
+            out_specs=spec("view"),
+        )
+        found, wanted = jax.jit(split)(vertices), draw(vertices, faces, size=(9, 10))
+        np.testing.assert_array_equal(found[0], wanted[0])
+
+
+EXIT_AT_WORK = """
+import jax, jaxrender as jr
+mesh = jr.shapes.icosphere(4)
+camera = jr.look_at((0, 0, 3))
+draw = jax.jit(jax.vmap(lambda v: jr.rasterize_hard(
+    jr.ScreenMesh(jr.project(v, camera), mesh.faces), image_size=(256, 256)).depth.sum()))
+many = jax.numpy.broadcast_to(mesh.vertices, (32, *mesh.vertices.shape))
+drawn = draw(many).block_until_ready()
+for _ in range(20):
+    drawn = draw(many + 0 * drawn[0])
+print("leaving", flush=True)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
+def test_leaving_python_while_it_draws():
+    """Calls that nobody waits for are still running, or waiting, when the interpreter ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT_AT_WORK],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout == "leaving\n"
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+class TestCompiling:
+    def test_kept_on_disk(self, tmp_path, monkeypatch):
+        numba = pytest.importorskip("numba")
+        from jaxrender.ops.cpu import calls
+
+        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+        assert calls._compile(_twice).ctypes(4) == 8
+        assert list(tmp_path.rglob("*.nbc"))
+
+    def test_without_a_folder(self, monkeypatch):
+        numba = pytest.importorskip("numba")
+        from jaxrender.ops.cpu import calls
+
+        plain = numba.cfunc
+
+        def refuse(*args, cache=False, **kwargs):
+            if cache:
+                raise RuntimeError("cannot cache function")
+            return plain(*args, **kwargs)
+
+        monkeypatch.setattr(numba, "cfunc", refuse)
+        assert calls._compile(_twice).ctypes(4) == 8
+
+
+def _twice(number):
+    return 2 * number
+
+
+@pytest.mark.slow
+def test_documented_example_runs_with_numbers_of_either_width(x64):
+    """A float64 mesh of int64 faces, as x64 makes them."""
+    mesh = jr.shapes.icosphere(1)
+    screen = jr.ScreenMesh(
+        jr.project(jnp.asarray(mesh.vertices, jnp.float64), jr.look_at((0.0, 0.0, 3.0))),
+        jnp.asarray(mesh.faces, jnp.int64),
+    )
+    seen = jr.rasterize_hard(screen, image_size=(20, 21))
+    assert seen.depth.dtype == np.float64
+    assert seen.face.dtype == np.int32
+    assert (seen.face >= 0).any()
