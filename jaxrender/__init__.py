@@ -26,6 +26,8 @@ from jaxrender._camera import (
 )
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
+from jaxrender._edges import Antialias, antialias, edge_gradient, number_edges
+from jaxrender._interpolate import interpolate
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
@@ -64,6 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "NMR",
     "NO_FACE",
+    "Antialias",
     "Camera",
     "FaceCubes",
     "FaceTexels",
@@ -81,13 +84,16 @@ __all__ = [
     "Texture",
     "UVTexture",
     "VertexColors",
+    "antialias",
     "camera_position",
     "distort",
     "distributions",
+    "edge_gradient",
     "face_normals",
     "fitting",
     "from_opencv",
     "from_opengl",
+    "interpolate",
     "io",
     "load_mesh",
     "look",
@@ -96,6 +102,7 @@ __all__ = [
     "make_lights",
     "nmr_gradient",
     "normalize",
+    "number_edges",
     "orient_faces",
     "orthographic",
     "pad_meshes",

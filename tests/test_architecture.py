@@ -25,7 +25,7 @@ FLOORS = [
     {"_camera", "_color", "_teapot", "_body", "_topology"},
     {"_textures", "shapes"},
     {"_batch", "_subdivide", "_surface"},
-    {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
+    {"_shading", "_rasterize", "_nmr", "_edges", "_interpolate", "_voxels", "_lens"},
     {"_shader"},
     {"_soft", "_diagnose"},
     {"_render"},
