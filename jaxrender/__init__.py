@@ -27,7 +27,9 @@ from jaxrender._camera import (
 )
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
+from jaxrender._edges import Antialias, antialias, edge_gradient, number_edges
 from jaxrender._framing import camera_lights, depth_range, frame, turntable
+from jaxrender._interpolate import interpolate
 from jaxrender._join import join_meshes
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._material import Material
@@ -68,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "NMR",
     "NO_FACE",
+    "Antialias",
     "Camera",
     "FaceCubes",
     "FaceTexels",
@@ -86,17 +89,20 @@ __all__ = [
     "Texture",
     "UVTexture",
     "VertexColors",
+    "antialias",
     "camera_lights",
     "camera_position",
     "depth_range",
     "distort",
     "distributions",
+    "edge_gradient",
     "face_normals",
     "fitting",
     "frame",
     "from_blender",
     "from_opencv",
     "from_opengl",
+    "interpolate",
     "io",
     "join_meshes",
     "load_mesh",
@@ -106,6 +112,7 @@ __all__ = [
     "make_lights",
     "nmr_gradient",
     "normalize",
+    "number_edges",
     "orient_faces",
     "orthographic",
     "pad_meshes",

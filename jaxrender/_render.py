@@ -30,6 +30,7 @@ from jaxrender._checks import (
     warn_out_of_range,
 )
 from jaxrender._choices import CULLS, SHADINGS, Cull, Shading
+from jaxrender._edges import Antialias, edge_gradient
 from jaxrender._material import (
     check_material,
     drawn_channels,
@@ -65,6 +66,8 @@ from jaxrender.ops.view import View
 # By name; each is made of the settings of `Hard`.
 VISIBILITY_GRADIENTS: dict[str, Callable[[Hard], VisibilityGradient]] = {
     "nmr": lambda hard: NMR(hard.eps),
+    "edge": lambda hard: edge_gradient,
+    "antialias": lambda hard: Antialias(),
 }
 SILHOUETTE_EPS = 1e-4  # NMR's for silhouettes; for colours it takes ten times as much
 
@@ -257,13 +260,15 @@ def _check_scene(
             depth = np.asarray(vertices) @ forward + ahead
         warn_out_of_range(depth, faces, near, far, stacklevel=3)
     options = {
-        "rasterizer": _check_rasterizer(rasterizer, far, vertices.dtype),
+        "rasterizer": _check_rasterizer(rasterizer, mesh.faces, far, vertices.dtype),
         "anti_aliasing": anti_aliasing,
     }
     return vertices, faces, camera, View(near, far, image_size, cull, perspective), options
 
 
-def _check_rasterizer(rasterizer: Any, far: jax.Array | None, dtype: DTypeLike) -> Hard | Soft:
+def _check_rasterizer(
+    rasterizer: Any, faces: ArrayLike, far: jax.Array | None, dtype: DTypeLike
+) -> Hard | Soft:
     """Returns the settings with their numbers as scalars."""
     if isinstance(rasterizer, Soft):
         return check_soft(rasterizer, "rasterizer.", far=far, dtype=dtype)
@@ -275,6 +280,8 @@ def _check_rasterizer(rasterizer: Any, far: jax.Array | None, dtype: DTypeLike) 
     eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
     rasterizer = dataclasses.replace(rasterizer, eps=eps)
     gradient = _check_visibility_gradient(rasterizer, dtype)
+    if hasattr(gradient, "prepared"):
+        gradient = gradient.prepared(faces)
     return dataclasses.replace(rasterizer, visibility_gradient=gradient)
 
 

@@ -26,7 +26,7 @@ FLOORS = [
     {"_textures", "shapes"},
     {"_material"},
     {"_subdivide", "_surface"},
-    {"_shading", "_rasterize", "_nmr", "_voxels", "_lens"},
+    {"_shading", "_rasterize", "_nmr", "_edges", "_interpolate", "_voxels", "_lens"},
     {"_batch", "_shader", "_framing"},
     {"_join"},
     {"_soft", "_diagnose"},
