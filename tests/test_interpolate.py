@@ -55,7 +55,7 @@ def test_changes_from_pixel_to_pixel(x64, perspective):
                 alone = jr.ScreenMesh(moved, screen.faces[index][None], perspective)
                 there = jr.rasterize_hard(alone, image_size=SIZE)
                 ends.append(jr.interpolate(attributes, there, alone.faces))
-                mask &= np.asarray(there.face == 0)
+                mask = mask & np.asarray(there.face == 0)
             slope = (ends[0] - ends[1]) / (2 * step)
             np.testing.assert_allclose(
                 change[..., k][mask], slope[mask], atol=1e-6 * np.abs(slope).max() + 1e-9
