@@ -1,7 +1,7 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
 # make quick  tests every operation, in a minute or two
-# make test   runs all tests but the longest
-# make test-long   runs those
+# make test   runs all tests but the longest, in some minutes
+# make test-long   runs those, compiled as users have it
 # make lint   checks style and types
 # make bench  times the rasterisers
 #
@@ -33,7 +33,7 @@ test: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not long'
 
 test-long: $(made)-test
-	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
+	XLA_FLAGS="$$XLA_FLAGS" $(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
 
 lint: $(made)-lint
 	$(bin)/ruff check

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -140,10 +142,40 @@ def unopened_files(opened: Iterable[str]) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves examples in docstrings to `make test`: each compiles a picture."""
+    """Leaves examples in docstrings to `make test`, and most of many cases to `make test-long`."""
+    many: dict[str, list[pytest.Item]] = {}
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("cases"):
+            many.setdefault(item.nodeid.split("[")[0], []).append(item)
+
+    # Keep so many of a test's cases as its mark says, evenly spread.
+    for cases in many.values():
+        mark = cases[0].get_closest_marker("cases")
+        assert mark is not None
+        (count,) = mark.args
+        kept = {round(k * (len(cases) - 1) / max(count - 1, 1)) for k in range(count)}
+        for k, item in enumerate(cases):
+            item.add_marker(pytest.mark.slow if k in kept else pytest.mark.long)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has XLA compile without optimising, in a third of the time, if this jaxlib knows how.
+
+    Nearly all of the time here is compiling. Where XLA_FLAGS is set, it is as that says: so
+    `make test-long` runs what users run.
+    """
+    if hasattr(config, "workerinput") or "XLA_FLAGS" in os.environ:
+        return
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    known = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+    )
+    if known.returncode == 0:
+        os.environ["XLA_FLAGS"] = flags
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

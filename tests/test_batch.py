@@ -55,6 +55,7 @@ def draw(mesh, rasterizer):
 picture = jit(lambda mesh: draw(mesh, None))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "colors", "texels", "cubes", "uv", "pages"])
 def test_padding_is_not_seen(kind):
@@ -70,6 +71,7 @@ def test_padding_is_not_seen(kind):
         np.testing.assert_allclose(together[index], alone, atol=1e-6)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RASTERIZERS)
 def test_padding_has_no_gradient(name):
@@ -90,6 +92,7 @@ def test_padding_has_no_gradient(name):
         assert (got[count:] == 0).all()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [0, 1])
 def test_what_counts_faces_or_corners_leaves_padding_out(kind):
@@ -159,6 +162,7 @@ def test_what_cannot_be_stacked(meshes, message):
         jr.stack_meshes(meshes)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*RASTERIZERS, "silhouette", "voxelize"])
 def test_devices_are_told_apart(name):

@@ -157,7 +157,7 @@ def test_programs_compile_for_a_gpu_that_is_not_there(monkeypatch):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_profile_tells_the_stages():
     corners = jnp.array([[-0.5, -0.5, -2.0], [0.5, -0.5, -2.0], [0.0, 0.5, -2.0]])
     mesh = jr.Mesh(corners, jnp.array([[0, 1, 2]]))

@@ -319,6 +319,7 @@ def test_against_numpy(kind):
     np.testing.assert_allclose(screen, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
 def test_jit_equals_eager_and_vmap_equals_loop(kind):
@@ -338,6 +339,7 @@ def test_vmap_over_cameras():
     np.testing.assert_allclose(many, one_by_one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
@@ -471,6 +473,7 @@ def standing(kind: str) -> Camera:
     return look((0, 0, 0), projection=projection, right_handed=False)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perspective", "orthographic", "pinhole"])
 def test_finite_for_any_finite_vertex(kind):

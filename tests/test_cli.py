@@ -132,7 +132,7 @@ def test_z_up_turns_the_model_upright(silhouette):
     assert np.mean(rows) > 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_background_shows(draw):
     assert draw("plane", "--background", "#ff8000")[0, 0].tolist() == [255, 128, 0]
 
@@ -170,7 +170,7 @@ def test_transparent_background_has_straight_alpha(draw):
     assert (pixels[pixels[..., 3] > 0][:, :3] == 255).all()  # white, at the soft edge too
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_white_mesh_that_is_not_shaded_is_seen(draw, tmp_path, capsys):
     pixels = draw("icosphere", "--shading", "none")
     assert pixels[12, 12].tolist() == [255, 255, 255]
@@ -193,14 +193,14 @@ def test_a_white_mesh_that_is_not_shaded_is_seen(draw, tmp_path, capsys):
     assert draw(str(tmp_path / "red.obj"), "--shading", "none")[0, 0].tolist() == [255, 255, 255]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bright_highlights_need_no_warning(draw):
     with warnings.catch_warnings(record=True) as caught:
         draw("icosphere", "--shading", "phong", "--background", "black")
     assert not caught
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_depth_is_bright_where_near(draw):
     pixels = draw("icosphere", "--show", "depth", "--anti-aliasing", "2")
     assert pixels[12, 12] > 240
@@ -215,7 +215,7 @@ def test_depth_has_one_scale_over_all_frames():
     assert second.tolist() == [[0.0, 0.0]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_normals_point_out(draw):
     pixels = draw("cube", *FRONT, "--show", "normals", "--shading", "flat")
     assert pixels[12, 12].tolist() == [128, 128, 255]  # the +z side
@@ -246,7 +246,7 @@ def test_soft_rasterizer_shows_through_by_gamma(draw):
     assert pixels[0, 0, 3] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_azimuths_are_those_of_points_from_angles():
     mesh, lights = shapes.cube(), {"ambient": 0.25, "specular": 0.2}
     view = View(elevation=20.0, fov=40.0, distance=5.0)

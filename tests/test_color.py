@@ -63,6 +63,7 @@ def test_known_values_of_the_curve():
     assert np.isclose(jr.to_display(1), 1)  # whole numbers serve as floats
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 def test_gradient_of_the_curve(name, x64):
@@ -72,6 +73,7 @@ def test_gradient_of_the_curve(name, x64):
     assert np.isclose(at_zero, 12.92 if name == "to_display" else 1 / 12.92)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CURVES)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
@@ -136,6 +138,7 @@ KINDS = ("colors", "texels", "cubes", "uv")
 CAMERA = jr.look_at((0.0, 1.0, -3.0))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoding_is_kept(kind):
@@ -153,7 +156,7 @@ def test_the_encoding_is_kept(kind):
     assert jax.tree.unflatten(tree, leaves).texture.encoding == "linear"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("rasterizer", [None, jr.Soft(sigma=1e-4)])
 def test_pictures_have_the_encoding_of_the_texture(rasterizer):
     def draw(mesh, **options):
@@ -172,7 +175,7 @@ def test_pictures_have_the_encoding_of_the_texture(rasterizer):
     assert np.array_equal(draw(linear).rgb, draw(dataclasses.replace(linear, texture=same)).rgb)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_soft_pictures_without_faces_and_without_colors_have_it_too():
     texture = jr.VertexColors(jnp.ones((3, 3)), "linear")
     corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.5, 2.0], [0.0, 0.5, 2.0]])

@@ -51,6 +51,7 @@ def test_one_near_and_no_far(function):
 class TestUnits:
     """A scene in any unit is drawn, or one reads why not."""
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "soft"])
     def test_a_cube_of_thousands(self, kind):
@@ -145,6 +146,7 @@ class TestWarnings:
 
 
 class TestHard:
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("perspective", [True, False])
     def test_against_rays(self, perspective):
@@ -178,6 +180,7 @@ class TestHard:
         wanted = np.broadcast_to((-2 + 2 * (y + 3) / 9)[:, None], (6, 8))
         np.testing.assert_allclose(seen.depth, wanted, atol=1e-5)
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -246,6 +249,7 @@ class TestPooled:
         drawn = 1 - (draw(background=1.0).rgb - image.rgb).mean(-1)
         return [np.asarray(x, np.float64).reshape(12, 2, 16, 2) for x in (image.depth, drawn)]
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("far", [None, 50.0])
     @pytest.mark.parametrize("kind", ["hard", "soft"])
@@ -269,6 +273,7 @@ class TestPooled:
         if far is None:
             assert (np.asarray(image.depth)[share > 0.01] > 1.5).all()
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "soft"])
     def test_gradient(self, kind):
@@ -312,6 +317,7 @@ def fan(seed: int, dtype=np.float64) -> tuple[jax.Array, jax.Array]:
 
 
 class TestSoftScale:
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("perspective", [True, False])
@@ -361,6 +367,7 @@ class TestSoftScale:
             functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8), free, fixed
         )
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -396,6 +403,7 @@ class TestSoftScale:
             size = np.abs(by_vertices).max()
             np.testing.assert_allclose(slope * unit, by_vertices, atol=1e-3 * size)
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -537,6 +545,7 @@ def count_programs(calls) -> int:
 class TestOneProgram:
     """Whether a number is weakly typed is no reason to compile again."""
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["hard", "nmr", "soft"])
     def test_render(self, kind):
@@ -581,7 +590,7 @@ class TestOneProgram:
             assert image.depth.dtype == jnp.float32
         assert _render._render._cache_size() == before + 1
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_stages(self):
         screen = TestWarnings.screen
         mesh = jr.Mesh(screen.vertices, screen.faces, jr.VertexColors(jnp.eye(3)))

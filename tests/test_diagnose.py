@@ -83,6 +83,7 @@ def test_a_face(name):
     assert f"Face {index} " in told
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if TOLD[name][1] is not None])
 def test_the_advice_is_right(name):
@@ -121,6 +122,7 @@ def test_a_copy_at_the_same_depth():
     assert re.search(r"by face 0 at \d+\. At \d+ of them both lie at the same depth", told)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("perspective", [True, False])
 def test_counts_of_a_soup(perspective):

@@ -87,6 +87,7 @@ def test_gamma_agrees_with_scipy(p):
     np.testing.assert_allclose(gamma(p)(jnp.asarray(x, jnp.float32)), wanted, atol=3e-5)
 
 
+@pytest.mark.cases(14)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_slopes_agree_with_finite_differences(name):
@@ -104,6 +105,7 @@ def test_one_number_at_a_time(name):
     np.testing.assert_allclose(slopes, values_and_slopes(ALL[name], POINTS)[1], rtol=1e-14)
 
 
+@pytest.mark.cases(29)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ALL)

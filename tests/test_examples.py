@@ -53,7 +53,7 @@ def test_nmr_1_turntable(tmp_path):
     assert (turn[0] != turn[1]).any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nmr_2_vertices(tmp_path):
     """The outline fills the square that it covered a part of."""
     found = load("nmr_2_vertices").main(200, 40, tmp_path / "fit.gif")
@@ -72,7 +72,7 @@ def test_nmr_3_textures(tmp_path):
     assert np.median(np.abs(turn - picture)[turn.max(-1) > 0]) < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("size", [64])
 def test_nmr_4_camera(tmp_path, size):
     found = load("nmr_4_camera").main(250, size, tmp_path / "search.gif")

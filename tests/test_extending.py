@@ -47,6 +47,7 @@ class TestCamera:
         want = [radius * np.cos(around) / 2, radius * np.sin(around), np.cos(angles)]
         np.testing.assert_allclose(seen, np.stack(want, -1), atol=1e-6)
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("rasterizer", [jr.Hard(), jr.Hard("nmr"), jr.Soft(sigma=1e-3)])
     def test_it_is_drawn_with(self, rasterizer):
@@ -182,7 +183,7 @@ class TestVisibilityGradient:
         mesh = dataclasses.replace(self.mesh, vertices=vertices)
         return jr.silhouette(mesh, self.camera, image_size=SIZE, rasterizer=hard)[:, :9].sum()
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_it_passes_through_jit_and_vmap(self):
         def slope(hard):
             return jax.grad(functools.partial(self.loss_of, hard))(self.mesh.vertices)

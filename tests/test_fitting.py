@@ -120,7 +120,7 @@ class TestStillness:
         assert warning.filename == __file__
         assert (found.losses == found.losses[0]).all()
 
-    @pytest.mark.slow
+    @pytest.mark.long
     @pytest.mark.parametrize("rasterizer", [jr.Hard("nmr"), jr.Soft(sigma=1e-3)])
     def test_what_gives_one_is_quiet(self, rasterizer):
         def loss(eye):
@@ -128,7 +128,7 @@ class TestStillness:
 
         quiet_fit(loss, jnp.array([1.0, 1.0, 3.0]), steps=2)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_an_object_beside_the_picture(self):
         def loss(eye):
             return self.covered(eye, jr.Soft(), at=(40.0, 0.0, 0.0))
@@ -177,7 +177,7 @@ class TestStillness:
 class TestCameras:
     corners = jr.shapes.cube().vertices
 
-    @pytest.mark.slow
+    @pytest.mark.long
     @pytest.mark.parametrize("right_handed", [True, False])
     def test_project_keeps_a_camera_straight(self, right_handed):
         """All arrays of a camera are sought; only with `project` does its rotation stay one."""
@@ -266,6 +266,7 @@ class TestParameters:
 
 
 class TestOptimizers:
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize(
         "make",

@@ -154,6 +154,7 @@ def fragments_of(vertices, faces, camera):
     return jr.rasterize_hard(screen, image_size=(120, 160), near=1e-3, far=100.0)
 
 
+@pytest.mark.cases(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BLENDER)
 def test_blender_scenes_against_cycles(cases, name):

@@ -67,6 +67,7 @@ def picture(shape=SIZE, seed: int = 0) -> np.ndarray:
 # --- points -----------------------------------------------------------------------------------
 
 
+@pytest.mark.cases(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LENSES)
@@ -129,6 +130,7 @@ def test_does_not_fold(name):
         assert along[-1] > 1e10
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", LENSES)
@@ -204,6 +206,7 @@ def sample_slowly(image, u, v, fill):
     return upper * (1 - b) + (image[below, left] * (1 - a) + image[below, right] * a) * b
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["none", "barrel, aside", "pincushion"])
@@ -220,6 +223,7 @@ def test_undistort_against_numpy(name):
         np.testing.assert_allclose(got[row, column], sample_slowly(image, u, v, -1.0), atol=1e-12)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in LENSES if name != "strong"])
 def test_there_and_back(name):
@@ -277,7 +281,7 @@ def draw(mesh: jr.Mesh, camera: jr.Camera, size: tuple[int, int]) -> jr.Fragment
     return jr.rasterize_hard(jr.ScreenMesh(screen, mesh.faces), image_size=size)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_room_of_twelve_faces_is_drawn_exactly():
     """Without the lens, then moved: what a mesh shows whose faces are small beside the bend."""
     turn = jr.rotations.from_axis_angle([0.2, 0.5, 0.1])
@@ -299,6 +303,7 @@ def test_a_room_of_twelve_faces_is_drawn_exactly():
     assert np.mean(np.abs(coarse.depth - fine.depth) / fine.depth > 0.05) > 0.3
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("cover", [True, False])
 def test_undistorted_camera(cover):
@@ -323,6 +328,7 @@ def test_undistorted_camera(cover):
         np.testing.assert_allclose(fit.projection.matrix[:2, 2], [K[0, 2] + 36, K[1, 2] - 23])
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("filter", ["linear", "nearest"])
 def test_jit_equals_eager_and_vmap_equals_loop(filter):
@@ -342,6 +348,7 @@ def test_jit_equals_eager_and_vmap_equals_loop(filter):
         assert large.shape == (48, 64, 3)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["distort", "undistort"])

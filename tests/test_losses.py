@@ -228,7 +228,7 @@ def test_normal_consistency_has_no_scale():
         np.testing.assert_allclose(value, want, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jit_equals_eager_and_vmap_equals_loop():
     topology = mesh_topology(FACES, V)
     batch = jnp.stack([some_vertices() * scale for scale in (0.5, 1.0, 2.0)])
@@ -378,7 +378,7 @@ def test_iou():
 # --- padding ----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_padding_counts_for_nothing():
     """Values and gradients of meshes of different sizes are those of each alone."""
     random = np.random.default_rng(5)

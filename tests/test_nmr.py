@@ -495,7 +495,7 @@ class TestRule:
         turned = pull_of_pixel(corners[::-1], row=14, column=30)
         np.testing.assert_allclose(turned[::-1], moved, rtol=1e-6)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_channels_are_summed_before_the_test(self):
         vertices, faces = map(jnp.asarray, soup(1, 30))
         face = nearest_faces(vertices, faces, 0.1, 100.0, image_size=(20, 20))[0]
@@ -588,7 +588,7 @@ def cube_loss(vertices, azimuth, image_size=(18, 24)):
 
 
 class TestTransformations:
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_views_and_meshes_at_once(self):
         """grad of vmap, vmap of grad, and a shared mesh: all are the loop over single views."""
         vertices = jr.shapes.cube().vertices

@@ -241,6 +241,7 @@ BLENDER = {
 }  # fmt: skip
 
 
+@pytest.mark.cases(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BLENDER)
 def test_blender_scenes_against_cycles(cases, name):

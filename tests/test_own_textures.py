@@ -117,6 +117,7 @@ def draw(mesh, lights, *, shading, soft):
     ).rgb
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "phong"])
 @pytest.mark.parametrize("kind", [board, waves])
@@ -127,6 +128,7 @@ def test_soft_without_blur_draws_what_hard_draws(kind, shading):
     assert np.quantile(np.abs(soft - hard).max(-1), 0.97) < 2e-3
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("rasterizer", [HARD, SOFT])
 def test_jit_vmap_and_grad_agree(rasterizer):
@@ -161,7 +163,7 @@ def test_jit_vmap_and_grad_agree(rasterizer):
         np.testing.assert_allclose(black + (slope * colors[number]).sum(), value, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("rasterizer", "shading"), [(HARD, "flat"), (SOFT, "phong")])
 def test_gradient(rasterizer, shading):
@@ -192,7 +194,7 @@ def test_gradient(rasterizer, shading):
     np.testing.assert_allclose((ahead - behind) / 2e-6, slope, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_padding_and_stacking():
     meshes = [dressed(board, jr.shapes.cube()), dressed(board, jr.shapes.icosphere(1))]
     stacked = jr.stack_meshes(meshes)

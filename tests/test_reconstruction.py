@@ -194,7 +194,7 @@ def test_two_processes_do_what_one_does(dataset, folder, straight):
     assert_same_start(folder / "two", straight)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_log_and_settings(straight):
     lines = logged(straight)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))

@@ -45,6 +45,7 @@ class TestPicture:
 
         assert_images_close(image, staged(mesh, view, lights))
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [(48, 96), (96, 48)])
     def test_sphere_stays_round(self, size):

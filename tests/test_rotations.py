@@ -163,6 +163,7 @@ CALLS = {
 }
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -184,6 +185,7 @@ def test_jit_equals_eager_and_vmap_equals_loop(name, dtype, request):
     assert function(*[arg[:0] for arg in args]).shape == (0, *eager.shape[1:])
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_strict_promotion_and_strong_types(name):
@@ -219,6 +221,7 @@ def test_gradient(name):
     check_grads(function, args, order=2, modes=["rev"], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["to_axis_angle", "to_quaternion"])
@@ -264,6 +267,7 @@ def test_gradient_of_the_angle():
     np.testing.assert_allclose(slopes, want, rtol=1e-6)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_finite_for_any_finite_input(dtype, request):

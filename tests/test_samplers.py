@@ -57,7 +57,7 @@ def test_mirror_by_hand():
         np.testing.assert_allclose(jax.grad(at)(u), slope, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_traced_samplers_are_the_static_ones():
     # One face for each sampler, all with the same coordinates.
     count = len(SAMPLERS)
@@ -85,6 +85,7 @@ TEXTURES = {
 }
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "traced", "traced nearest", "tint"])
 def test_soft_reads_what_hard_reads(kind):
@@ -99,7 +100,7 @@ def test_soft_reads_what_hard_reads(kind):
     np.testing.assert_allclose(got[inside], hard[inside], atol=2e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["mirror", "traced", "tint"])
 def test_soft_gradient(kind):
@@ -154,7 +155,7 @@ def test_bake_tint():
         np.testing.assert_allclose(*map(jax.tree.leaves, (got, want)), atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_padding_and_vmap():
     tint = jnp.asarray(np.random.default_rng(4).random((3, 3)), jnp.float32)
     other = jnp.concatenate([FACES, FACES[:, ::-1]])

@@ -206,6 +206,7 @@ def test_golden_softras_lighting(golden):
 # --- slow reference, jit, vmap, gradients -----------------------------------------------------
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("two_sided", [True, False])
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
@@ -239,6 +240,7 @@ def test_none_takes_any_channels():
     np.testing.assert_allclose(features[:, 0], np.where(fragments.face < 0, 0, 1), atol=1e-6)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_jit_vmap_and_leading_shapes(shading):
@@ -263,6 +265,7 @@ def test_jit_vmap_and_leading_shapes(shading):
         np.testing.assert_allclose(many[n], alone, atol=1e-5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
@@ -308,6 +311,7 @@ def test_tiny_and_huge_meshes_have_unit_normals():
             np.testing.assert_allclose(scaled, want, atol=1e-5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_degenerate_scenes_are_finite(shading):
@@ -332,7 +336,7 @@ def test_degenerate_scenes_are_finite(shading):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nan_vertex_spoils_nothing_else():
     mesh = some_mesh()
     lost = int(mesh.faces[0, 0])

@@ -186,7 +186,7 @@ def test_against_numpy_in_float32():
     np.testing.assert_allclose(joints(model, *motion), places, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jit_equals_eager_with_40_000_vertices():
     model, motion = some_model(vertex_count=40_000), some_motion()
     np.testing.assert_allclose(skin(model, *motion), skinning.skin(model, *motion), atol=1e-5)
@@ -201,7 +201,7 @@ def test_vmap_equals_loop():
         np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_gradient():
     model, motion = some_model(np.float64), some_motion(np.float64)

@@ -59,6 +59,7 @@ def together(coverages: np.ndarray, conorm: str, count: int) -> np.ndarray:
     return functools.reduce(pairs[conorm], coverages, np.zeros(coverages.shape[1:]))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", SLOW)
@@ -98,6 +99,7 @@ def test_equals_the_slow_loop(case, size):
 # --- transformations --------------------------------------------------------------------------
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("faithful", [False, True])
 def test_one_face_in_one_pixel(monkeypatch, faithful):
@@ -129,7 +131,7 @@ class TestTransformations:
         self.vertices, self.faces = (jnp.asarray(a) for a in soup(4, 30))
         self.colors = jax.random.uniform(jax.random.key(0), (90, 3))
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_jit_equals_eager(self):
         draw = functools.partial(soft_loss, faces=self.faces)
         args = self.vertices, self.colors, jnp.float32(1e-2)
@@ -169,6 +171,7 @@ class TestTransformations:
         summed = jit(jax.grad(total, (0, 1, 2)))(views, self.colors, sigmas[0])
         assert_close(summed, (apart[0], apart[1].sum(0), apart[2].sum(0)))
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("texture", "options"),
@@ -216,6 +219,7 @@ class TestTransformations:
         apart = [one(*scene, *each) for each in zip(targets, backgrounds, strict=True)]
         assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart))
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("silhouette", [False, True])
     def test_jacobian(self, silhouette):
@@ -235,7 +239,7 @@ class TestTransformations:
         for i, j in np.ndindex(3, 4):
             assert_close(jacobian[i, j], row(sphere.vertices, i, j))
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_schedules_are_equal(self, monkeypatch):
         """That of a CPU and that of other devices, here on whatever this is."""
         plain, results = _soft.soft_blend, []
@@ -360,6 +364,7 @@ class TestPicture:
         # Away from the edge's ends they change three times on the way up.
         assert (np.abs(np.diff(texel.astype(int), axis=1)) > 0).sum(1).max() <= side - 1
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize(("kind", "count"), [("vertex", 7), ("uv", 5)])
     def test_many_channels(self, kind, count):
@@ -442,6 +447,7 @@ class TestRender:
     view = jr.look_at(jr.points_from_angles(3.0, 20.0, 30.0))
     soft = jr.Soft(sigma=1e-3, gamma=1e-2)
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("shading", ["flat", "gouraud"])
     def test_stages_compose(self, shading):
@@ -502,7 +508,7 @@ class TestRender:
         assert np.quantile(apart, 0.98) < 1e-3
         assert (hard.alpha.mean() > 0.1) & (hard.rgb.std() > 0.1)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_anti_aliasing_and_silhouette(self):
         """Blocks of samples are averaged; `silhouette` is the alpha of that."""
         sphere = jr.shapes.icosphere(1)

@@ -56,6 +56,7 @@ DIFFERENTIATED = {
 }
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", DIFFERENTIATED)
@@ -113,7 +114,7 @@ def test_equals_finite_differences(case):
 # --- to one argument, or to several ---------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -169,7 +170,7 @@ def test_flat_colours_are_those_of_all_corners():
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), got, wanted)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_vertices_closed_over_are_vertices_passed():
     """XLA folds what it knows, which rounds otherwise; no more than that."""
@@ -194,7 +195,7 @@ def test_vertices_closed_over_are_vertices_passed():
 # --- more losses than views -------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "alpha"), [("vertex", "max"), ("uv", "prod")])
 def test_many_losses_of_one_view(kind, alpha):
     """`vmap` over what only the loss depends on, and `jax.jacrev`, are loops."""

@@ -87,13 +87,14 @@ class TestHostile:
     colors = np.random.default_rng(0).uniform(size=(36, 3)).astype(np.float32)
     numbers: ClassVar = {"sigma": np.float32(1e-3), "gamma": np.float32(1e-3), "far": None}
 
-    @pytest.mark.slow
+    @pytest.mark.long
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(hostile_scenes())
     def test_finite(self, scene):
         corners, numbers = scene
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("scale", [1e12, 1e17, 1e20, 1e37])
     def test_faces_of_any_size_in_any_blur(self, scale):

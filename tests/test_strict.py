@@ -136,6 +136,7 @@ def drawn(mesh, camera, lights, rasterizer, shading="flat", **options):
 # --- pictures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "kind", "shading", "rasterizer"),
@@ -161,6 +162,7 @@ def test_every_picture(kind, shading, rasterizer, numbers):
     assert {slope.dtype for slope in slopes} == {np.dtype(floats)}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_many_views(numbers):
     floats, indices = numbers
@@ -468,6 +470,7 @@ def test_files(tmp_path, numbers):
     assert io.load_image(tmp_path / "a.png").dtype == floats
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_why_not_drawn(numbers):
     """It looks at values, so it is not traced."""

@@ -82,6 +82,7 @@ def test_vertices_and_faces():
     assert jr.subdivide(split).vertices.shape == (60 + 60, 3)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", textures(ball()))
 def test_the_surface_looks_the_same(kind):
@@ -105,6 +106,7 @@ def test_the_surface_looks_the_same(kind):
     assert off.mean() <= (1e-3 if "texels" in kind else 0)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["none", "colors", "texels 3", "cubes 4", "pages"])
 def test_the_picture_is_the_same(kind):
@@ -126,6 +128,7 @@ def test_the_picture_is_the_same(kind):
     assert off.mean() <= (0.02 if "texels" in kind else 0)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", ["colors", "texels 3", "cubes 4", "uv"])

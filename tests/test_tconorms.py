@@ -77,6 +77,7 @@ def values_and_slopes(tconorm: TConorm, a, b, dtype=np.float64) -> tuple[np.ndar
     return np.asarray(values), np.asarray(slopes)
 
 
+@pytest.mark.cases(8)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_slopes_agree_with_the_textbook(name):

@@ -131,6 +131,7 @@ def sample_slowly(texture, face: int, w: np.ndarray) -> np.ndarray:
     return total if texture.tint is None else total * (w @ np.float64(texture.tint)[corners])
 
 
+@pytest.mark.cases(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_against_numpy(kind):
@@ -150,6 +151,7 @@ def test_white():
     np.testing.assert_array_equal(colors, want)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_jit_vmap_and_leading_shapes(kind):
@@ -163,6 +165,7 @@ def test_jit_vmap_and_leading_shapes(kind):
     np.testing.assert_allclose(pointwise(texture, FACES, face, barycentrics), flat, atol=1e-6)
 
 
+@pytest.mark.cases(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_taps(kind):
@@ -238,6 +241,7 @@ def test_golden_cubes(golden, name):
     np.testing.assert_allclose(np.asarray(colors)[compared], want[compared], atol=2e-3)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", textures())
@@ -260,6 +264,7 @@ def test_gradient(kind):
     check_grads(seen, (floats, barycentrics), order=1, modes=["fwd", "rev"], eps=1e-6)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", textures())
 def test_no_nan_for_no_face(kind):

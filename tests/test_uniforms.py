@@ -62,6 +62,7 @@ def stacked(trees):
     return jax.tree.map(lambda *parts: jnp.stack(parts), *trees)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)], ids=["lights", "views", "both"])
 def test_vmap_is_a_loop(axes):
@@ -73,7 +74,7 @@ def test_vmap_is_a_loop(axes):
     assert_alike(got, stacked(want))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nested_vmap_and_shared_lights():
     """Views by lights, and the gradient of a sum over views to the lights that they share."""
     lights = [some_lights(seed) for seed in range(2)]
@@ -90,7 +91,7 @@ def test_nested_vmap_and_shared_lights():
     assert_alike(summed, jax.tree.map(lambda parts: parts.sum(0), by_view))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 def test_gradient():
     """To lights, viewpoint and vertices, against finite differences."""
@@ -108,7 +109,7 @@ def test_gradient():
     np.testing.assert_allclose((ahead - behind) / 2e-6, slope, rtol=2e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_nobody_asks_for_changes_nothing():
     """Lights alone, then the viewpoint alone: each as together.
 
@@ -121,7 +122,7 @@ def test_what_nobody_asks_for_changes_nothing():
         assert_alike(jit(jax.grad(loss, number))(lights, EYES[1]), together[number])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_lights_and_none():
     """Whatever kinds of light there are, each pixel is lit as a hard one."""
     direction, position = ((1.0, 1.0, 1.0), 0.4), ((0.0, 0.0, 2.0), 0.3)

@@ -96,6 +96,7 @@ def soup(seed: int, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestAgainstByHand:
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["cube_03", "plane", "sphere_642_04"])
     def test_softras(self, golden, name):
@@ -116,6 +117,7 @@ class TestAgainstByHand:
             enclosed += (grid & ~surface_by_hand(points[np.asarray(BALL.faces)], N)).sum()
         assert enclosed > 10
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("whole", [False, True])
     def test_soups(self, whole):
@@ -131,6 +133,7 @@ class TestAgainstByHand:
         grid = voxelize(vertices, BALL.faces, resolution=N)
         np.testing.assert_array_equal(grid, by_hand(vertices, BALL.faces, N))
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("resolution", [1, 33])
     def test_resolutions(self, resolution):
