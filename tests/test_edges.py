@@ -238,7 +238,7 @@ class TestGradient:
         view = jr.look_at(jnp.array([0.3, 0.4, 2.6], jnp.float64))
 
         def loss(pose):
-            turned = vertices @ jr.rotations.axis_angle_to_matrix(pose[:3]).T + pose[3:]
+            turned = vertices @ jr.rotations.from_axis_angle(pose[:3]).T + pose[3:]
             mesh = jr.Mesh(turned, ball.faces)
             alpha = jr.silhouette(mesh, view, image_size=SIZE, rasterizer=hard)
             return (weights * alpha).sum() + (alpha**2).sum()

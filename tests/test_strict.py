@@ -372,6 +372,18 @@ def stages(floats, indices):
             floats(1e-2),
         ),
         "nmr_gradient": (lambda p, v: jr.nmr_gradient(p, seen, screen(v)), picture, vertices),
+        "edge_gradient": (lambda p, v: jr.edge_gradient(p, seen, screen(v)), picture, vertices),
+        "antialias": (lambda p, v: jr.antialias(p, seen, screen(v)), picture, vertices),
+        "antialias ": (
+            lambda p, v: jr.antialias(p, seen, screen(v), edges=jr.number_edges(faces)),
+            picture,
+            vertices,
+        ),
+        "interpolate": (
+            lambda a, v: jr.interpolate(a, seen, faces, screen=screen(v)),
+            vertices,
+            vertices,
+        ),
         "silhouette": (lambda m: jr.silhouette(m, camera, image_size=SIZE), mesh),
         "render": (lambda m, c: jr.render(m, c, image_size=SIZE), mesh, camera),
         "voxelize": (lambda v: jr.voxelize(v, faces, resolution=4), vertices),
