@@ -435,7 +435,7 @@ def number_edges(faces: ArrayLike) -> np.ndarray:
     Example:
         >>> import jaxrender as jr
         >>> jr.number_edges([[0, 1, 2], [2, 1, 3]]).tolist()
-        [[2, 1, 0], [4, 3, 2]]
+        [[2, 1, 0], [3, 4, 2]]
     """
     if not is_concrete(faces):
         raise ValueError(
