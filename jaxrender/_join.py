@@ -54,7 +54,7 @@ def join_meshes(meshes: Iterable[Mesh]) -> tuple[Mesh, jax.Array]:
         >>> import jaxrender as jr
         >>> cube, ball = jr.shapes.cube(), jr.shapes.icosphere(0)
         >>> both, object_of_face = jr.join_meshes([cube, ball])
-        >>> both.vertices.shape, object_of_face[[0, 11, 12, 31]].tolist()
+        >>> both.vertices.shape, object_of_face[10:14].tolist()
         ((20, 3), [0, 0, 1, 1])
     """
     checked = [checked_mesh(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]

@@ -246,7 +246,8 @@ def load_mesh(
             lies at (500000, 4200000) metres, say, would lose its last 25 centimetres in float32.
         origin: what to subtract from the vertices in float64, in place of that middle.
         weld: whether vertices at the same place are joined, which files split where texture or
-            normals differ, see `weld`; a number is how far apart they may be, scene units.
+            normals differ, see `weld`, those of different objects too; a number is how far apart
+            they may be, scene units.
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.

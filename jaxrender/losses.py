@@ -527,10 +527,12 @@ def _warn_of_seams(vertices: np.ndarray, topology: MeshTopology) -> None:
     inner = np.isin(edges @ [count, 1], hinges[:, :2] @ [count, 1])
     border = edges[~inner & (edges[:, 0] != edges[:, 1])]
 
-    # Name the edges by where they end.
+    # Name the edges by where they end, but for those that have no length.
     _, place = np.unique(vertices[border].reshape(-1, 3) + 0.0, axis=0, return_inverse=True)
-    _, copies = np.unique(np.sort(place.reshape(-1, 2), axis=1), axis=0, return_counts=True)
-    if len(border) and copies.min() > 1:
+    ends = np.sort(place.reshape(-1, 2), axis=1)
+    ends = ends[ends[:, 0] < ends[:, 1]]
+    _, copies = np.unique(ends, axis=0, return_counts=True)
+    if len(ends) and copies.min() > 1:
         what = f"the vertices of all {len(border)} edges on its boundary"
         warnings.warn(SEAMS.format(what), stacklevel=4)
 

@@ -13,6 +13,8 @@ from quick import jit
 
 import jaxrender as jr
 from jaxrender._shading import lighting_of, lit_at
+from jaxrender._surface import split_creases
+from jaxrender._turntable import show_normals
 
 SQUARE = "v -1 -1 0\nv 1 -1 0\nv 1 1 0\nv -1 1 0\n"
 EYE = np.array([0.4, 0.3, 5.0], np.float32)
@@ -231,6 +233,19 @@ def test_padding_stacking_cutting_and_turning_carry_them():
     turned = jr.orient_faces(mixed)
     np.testing.assert_array_equal(turned.normal_faces[::3], numbered[::3][:, [1, 0, 2]])
     np.testing.assert_array_equal(turned.normal_faces[1::3], numbered[1::3])
+
+
+def test_the_command_line_shows_them():
+    mesh = cut_ball()
+    shown = show_normals(mesh, "phong")
+    got = np.asarray(shown.texture.colors)[np.asarray(shown.faces)] * 2 - 1
+    want = np.asarray(mesh.normals)[np.asarray(mesh.normal_faces)]
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    np.testing.assert_array_equal(
+        np.asarray(shown.vertices)[np.asarray(shown.faces)],
+        np.asarray(mesh.vertices)[np.asarray(mesh.faces)],
+    )
+    assert split_creases(mesh, 30.0) is mesh
 
 
 @pytest.mark.slow

@@ -49,7 +49,8 @@ class Texture:
 
     A picture needs `color` or (`table` and `taps`), and `channels` where there is no table. Other
     methods serve other functions, which name them if they are missing: `padded` for `pad_meshes`
-    and `stack_meshes`, `subdivided` for `subdivide`, `turned` for `orient_faces`.
+    and `stack_meshes`, `subdivided` for `subdivide`, `turned` for `orient_faces`, `joined` for
+    `join_meshes`, `of_vertices` for `weld`.
 
     Gradient: that of the methods, by JAX: to all that `table`, `varyings` and `uniforms` return.
 
@@ -196,7 +197,7 @@ class Texture:
 
     def of_vertices(self: T, source: np.ndarray) -> T:
         """The texture of a mesh whose vertices are those with the numbers `source` `[V']`."""
-        lacks(self, "of_vertices(self, source)", "giving faces vertices of their own")
+        lacks(self, "of_vertices(self, source)", "weld, and for sharp creases")
 
     def welded(self, faces: jax.Array, source: np.ndarray) -> Texture:
         """The texture of a mesh whose vertices were joined, see `weld`.
