@@ -1,18 +1,20 @@
-"""The task `hard`: `rasterize_hard`, all its outputs and the depth alone."""
+"""The task `hard`: `rasterize_hard`, all its outputs, the depth alone, and a picture's gradient."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxrender as jr
 from benchmarks import scenes
 from benchmarks.harness import Contest
 from benchmarks.native import zbuffer
-from benchmarks.peers import PEERS, Drawer, Pictures
+from benchmarks.peers import PEERS, Drawer, Pictures, deodr
 from benchmarks.scenes import Scene
 
 CPP = "z-buffer (C++)"
@@ -25,6 +27,30 @@ def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     for scene in _depth_scenes(quick):
         args = _args(scene)
         yield Contest("hard, depth", scene, _depth(scene), args, _depth_pictures, {CPP: zbuffer})
+    for scene in _gradient_scenes(quick):
+        yield from colored(scene, peers=peers)
+
+
+def colored(scene: Scene, *, peers: bool) -> Iterator[Contest]:
+    """The picture in colours of its vertices, and its gradient to both; without visibility."""
+    rng = np.random.default_rng(0)
+    colors = rng.uniform(size=(scene.vertices.shape[1], 3)).astype(np.float32)
+    upstream = rng.normal(size=(scene.views, scene.size, scene.size, 3)).astype(np.float32)
+    picture = _picture(scene)
+
+    def gradient(
+        vertices: jax.Array, faces: jax.Array, colors: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        def loss(vertices: jax.Array, colors: jax.Array) -> jax.Array:
+            return jnp.sum(picture(vertices, faces, colors) * upstream)
+
+        return jax.grad(loss, (0, 1))(vertices, colors)
+
+    args = *_args(scene), colors
+    for name, function, weights in (("", picture, None), (", grad", gradient, upstream)):
+        rivals = {"deodr": functools.partial(deodr, colors=colors, upstream=weights)}
+        task = f"hard, rgb{name}"
+        yield Contest(task, scene, function, args, np.asarray, rivals if peers else {})
 
 
 def drawn(scene: Scene, peers: Mapping[str, Callable[[Scene], Drawer]] | None = None) -> Contest:
@@ -61,6 +87,14 @@ def _depth_scenes(quick: bool) -> Iterator[Scene]:
     yield from (scenes.sphere(4, 256), scenes.sphere(4, 512), scenes.sphere(5, 512))
 
 
+def _gradient_scenes(quick: bool) -> Iterator[Scene]:
+    if quick:
+        yield scenes.sphere(2, 64)
+        return
+    for subdivisions, size in ((3, 64), (4, 256), (5, 512), (6, 512)):
+        yield scenes.sphere(subdivisions, size)
+
+
 def _args(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return scene.vertices, scene.faces
 
@@ -79,6 +113,20 @@ def _fragments(scene: Scene) -> Callable[..., jr.Fragments]:
 
 def _depth(scene: Scene) -> Callable[..., jax.Array]:
     return lambda vertices, faces: _fragments(scene)(vertices, faces).depth
+
+
+def _picture(scene: Scene) -> Callable[..., jax.Array]:
+    def draw(vertices: jax.Array, faces: jax.Array, colors: jax.Array) -> jax.Array:
+        seen = jr.rasterize_hard(
+            jr.ScreenMesh(vertices, faces),
+            image_size=(scene.size, scene.size),
+            near=scenes.NEAR,
+            far=scenes.FAR,
+        )
+        texture = jr.VertexColors(colors)
+        return jr.sample_texture(texture, faces, seen.face, seen.barycentrics)
+
+    return jax.vmap(draw, in_axes=(0, None, None))
 
 
 def _pictures(fragments: Any) -> Pictures:

@@ -8,6 +8,7 @@ are written by hand for these benchmarks are in `native`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import types
@@ -47,13 +48,16 @@ _A = (FAR + NEAR) / (FAR - NEAR)
 _B = -2 * FAR * NEAR / (FAR - NEAR)
 
 
-def mitsuba(scene: Scene) -> Drawer:
-    """Mitsuba 3: one ray through each pixel centre, its tree already built."""
+def mitsuba(scene: Scene, *, moving: bool = False) -> Drawer:
+    """Mitsuba 3: one ray through each pixel centre, its tree already built.
+
+    With `moving` the tree is built anew for each picture, as it must be where vertices move.
+    """
     mi, dr = _import("mitsuba"), _import("drjit")
     mi.set_variant(*(["cuda_ad_rgb"] if _on_gpu() else []), "llvm_ad_rgb")
 
     # Build one scene per view, in camera space with the picture's edge at x = ± z.
-    worlds = []
+    worlds, moves = [], []
     for points in _camera_space(scene):
         mesh = mi.Mesh("mesh", len(points), len(scene.faces))
         parameters = mi.traverse(mesh)
@@ -61,6 +65,7 @@ def mitsuba(scene: Scene) -> Drawer:
         parameters["faces"] = mi.UInt32(scene.faces.ravel().astype(np.uint32))
         parameters.update()
         worlds.append(mi.load_dict({"type": "scene", "mesh": mesh}))
+        moves.append((mi.traverse(worlds[-1]), mi.Float(points.ravel())))
 
     # Give rays the length 1 along z, so that their parameter is the depth.
     x, y = (mi.Float(axis.ravel()) for axis in _pixel_centres(scene.size))
@@ -68,6 +73,9 @@ def mitsuba(scene: Scene) -> Drawer:
     dr.eval(rays)
 
     def draw() -> list[Any]:
+        for parameters, vertices in moves if moving else []:
+            parameters["mesh.vertex_positions"] = vertices
+            parameters.update()
         hits = [world.ray_intersect_preliminary(rays, coherent=True) for world in worlds]
         seen = [(hit.prim_index, hit.t) for hit in hits]
         dr.eval(seen)
@@ -172,6 +180,54 @@ def pytorch3d_soft(
     return Drawer(draw, None, f"{_import('pytorch3d').__version__} {device}")
 
 
+def deodr(scene: Scene, *, colors: np.ndarray, upstream: np.ndarray | None = None) -> Drawer:
+    """DEODR: the picture in the colours of its vertices, its edges smoothed over a pixel.
+
+    With `upstream` `[N, H, W, C]` also the gradient to vertices and colours `[V, C]`, which of the
+    vertices is that of the smoothed edges too, so nothing is compared. It is C++ for one thread,
+    in double precision, and colours are linear on screen.
+    """
+    renderer, size = _import("deodr.differentiable_renderer"), scene.size
+    faces, (count, channels) = scene.faces.astype(np.uint32), colors.shape
+    off, none = np.zeros(len(faces), bool), np.zeros((count, 2))
+    made = []
+    for points in scene.vertices.astype(np.float64):
+        x, y = points[:, 0] * size, -points[:, 1] * size
+        made.append(
+            renderer.Scene2D(
+                faces=faces,
+                faces_uv=faces,
+                ij=np.ascontiguousarray(0.5 * (np.stack([x, y], -1) + size - 1)),
+                depths=np.ascontiguousarray(points[:, 2]),
+                textured=off,
+                uv=none,
+                shade=np.zeros(count),
+                colors=colors.astype(np.float64),
+                shaded=off,
+                edgeflags=np.ones((len(faces), 3), bool),
+                height=size,
+                width=size,
+                nb_colors=channels,
+                texture=np.zeros((0, 0, channels)),
+                background_color=np.zeros(channels),
+                clockwise=True,
+                backface_culling=True,
+            )
+        )
+    weights = None if upstream is None else upstream.astype(np.float64)
+
+    def draw() -> list[np.ndarray]:
+        pictures = []
+        for view, one in enumerate(made):
+            pictures.append(one.render()[0])
+            if weights is not None:
+                one.clear_gradients()
+                one.render_backward(weights[view].copy(), make_copies=False)
+        return pictures
+
+    return Drawer(draw, None, f"{importlib.metadata.version('deodr')}, 1 thread")
+
+
 def jaxrenderer(scene: Scene) -> Drawer:
     """jaxrenderer: its depth shader."""
     geometry, pipeline = _import("renderer.geometry"), _import("renderer.pipeline")
@@ -230,6 +286,7 @@ def nvdiffrast(scene: Scene) -> Drawer:
 
 PEERS: dict[str, Callable[[Scene], Drawer]] = {
     "mitsuba": mitsuba,
+    "mitsuba, moving": functools.partial(mitsuba, moving=True),
     "pytorch3d": pytorch3d,
     "jaxrenderer": jaxrenderer,
     "nvdiffrast": nvdiffrast,

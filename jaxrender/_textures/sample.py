@@ -19,6 +19,7 @@ from jaxrender._textures.base import Texture, White, columns_of
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender._types import Mesh
 from jaxrender.ops import deterministic
+from jaxrender.ops.blend import blend_by_weights, blend_rows
 
 
 def sample_texture(
@@ -192,13 +193,10 @@ def _blend_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     table, indices, weights = primals
     d_table, _, d_weights = tangents
 
-    def moved(rows: jax.Array, amounts: jax.Array) -> jax.Array:
-        return (jnp.take(rows, indices, axis=0, mode="clip") * amounts[..., None]).sum(-2)
-
     out = _blend(table, indices, weights)
     d_out = jnp.zeros_like(out)
     if not isinstance(d_table, SymbolicZero):
-        d_out = d_out + moved(d_table, weights)
+        d_out = d_out + blend_rows(d_table, indices, weights)
     if not isinstance(d_weights, SymbolicZero):
-        d_out = d_out + moved(table, d_weights)
+        d_out = d_out + blend_by_weights(table, indices, d_weights)
     return out, d_out

@@ -159,7 +159,8 @@ def _span(low: Lanes, high: Lanes, size: Lanes) -> tuple[Lanes, Lanes]:
 def _edges(x: list[Lanes], y: list[Lanes], z: list[Lanes], perspective: Lanes) -> list[Lanes]:
     """Twice the area, whether it is a front, and the rows from `EDGES` on."""
     # Sort the corners as `triangle.CornerOrder`, so that any order gives the same bits.
-    corners, turned = list(zip(x, y, z, strict=True)), None
+    corners: list[Any] = list(zip(x, y, z, strict=True))
+    turned: Any = None
     for a in (0, 1, 0):
         (xa, ya, za), (xb, yb, zb) = one, other = corners[a : a + 2]
         swap = (zb > za) | (zb.equals(za) & ((xb < xa) | (xb.equals(xa) & (yb < ya))))
@@ -167,7 +168,6 @@ def _edges(x: list[Lanes], y: list[Lanes], z: list[Lanes], perspective: Lanes) -
         corners[a + 1] = tuple(swap.where(p, q) for p, q in zip(one, other, strict=True))
         turned = swap if turned is None else turned ^ swap
     (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corners
-    assert turned is not None
 
     # Tell the side, and sign the edges so that their functions are positive inside.
     # The area of a sliver is the small difference of large products: take those in double.
@@ -193,7 +193,7 @@ def _edges(x: list[Lanes], y: list[Lanes], z: list[Lanes], perspective: Lanes) -
 
 
 @numba.njit(error_model="numpy")
-def bound_in_front(scratch: int, lane: int, scene: Any) -> bool:
+def bound_in_front(scratch: int, lane: int, scene: Any) -> Any:
     """Bounds the part of a face in front of the near plane, as `clip.box_in_front`; if any."""
     width, height, near = scene[3], scene[4], scene[5]
     rows = scratch + 4 * LANES * INTEGERS

@@ -310,7 +310,7 @@ def sort_faces(job: int, chunk: int, place: bool, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def draw_view(frame: int, job: int, view: int, worker: int, threads: int, like: Any) -> None:
+def draw_view(frame: Any, job: int, view: int, worker: int, threads: Any, like: Any) -> None:
     """Draws a view, with several threads; with one by itself, outside of a call's frame."""
     bands, chunks = get(job, BANDS), get(job, CHUNKS)
     put(job, VIEW, view)

@@ -35,9 +35,10 @@ from jax import lax
 
 from jaxrender.ops import cpu, deterministic
 from jaxrender.ops.batching import batch_size, fold_vmap_scheduled
-from jaxrender.ops.hard.kernels import draw_by_kernels
+from jaxrender.ops.hard.kernels import draw_by_kernels, gradient_by_kernel
 from jaxrender.ops.hard.passes import draw_by_passes
 from jaxrender.ops.hard.scene import pixel_centres
+from jaxrender.ops.linear import LinearMap
 from jaxrender.ops.triangle import (
     Candidates,
     Corners,
@@ -120,6 +121,11 @@ _reverse_mode_fragments = jax.custom_vjp(_known_fragments, nondiff_argnums=(6,))
 @_differentiable_fragments.defjvp
 def _differentiable_fragments_jvp(perspective, primals, tangents):
     vertices, empty_depth, faces, face, *_ = primals
+    if jax.default_backend() == "cpu" and is_kernel_for(vertices):
+        moved, empty_moved = tangents[:2]
+        barycentrics, depth = MOVE_FRAGMENTS([vertices, faces, face], [moved], perspective)
+        tangents_out = barycentrics, jnp.where(face < 0, empty_moved, depth)
+        return _differentiable_fragments(*primals, perspective), tangents_out
     _, tangents_out = jax.jvp(
         lambda vertices, empty_depth: look_up(
             vertices, faces, face, empty_depth, perspective=perspective
@@ -212,9 +218,26 @@ def _draw(
         shape = batch_size(vertices, faces, view), *view.image_size
         nothing, zeros = jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), vertices.dtype)
         return nothing, zeros, jnp.broadcast_to(view.empty_depth[:, None, None], shape)
-    by_kernels = schedule and str(vertices.dtype) in cpu.DTYPES and cpu.are_available()
-    draw = draw_by_kernels if by_kernels else draw_by_passes
+    draw = draw_by_kernels if schedule and is_kernel_for(vertices) else draw_by_passes
     return draw(vertices, faces, view, facing_first=facing_first)
 
 
+def is_kernel_for(vertices: jax.Array) -> bool:
+    """Whether kernels can run, and take vertices of this dtype."""
+    return str(vertices.dtype) in cpu.DTYPES and cpu.are_available()
+
+
+def _move_fragments(given: Any, linear: Any, perspective: Any) -> tuple[jax.Array, jax.Array]:
+    """How barycentrics and depth move with vertices; nothing where there is no face."""
+    (vertices, faces, face), (moved,) = given, linear
+
+    def seen(vertices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return look_up(
+            vertices, faces, face, jnp.zeros((), vertices.dtype), perspective=perspective
+        )
+
+    return jax.jvp(seen, (vertices,), (moved,))[1]
+
+
+MOVE_FRAGMENTS = LinearMap("jaxrender_move_fragments", _move_fragments, gradient_by_kernel)
 SCHEDULES = {"kernels": True, "passes": False}

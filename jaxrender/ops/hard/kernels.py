@@ -46,6 +46,20 @@ def draw_by_kernels(
     return face, barycentrics, depth
 
 
+def gradient_by_kernel(
+    given: Any, cotangents: Any, shapes: Any, perspective: Any
+) -> Sequence[jax.Array]:
+    """The gradient of barycentrics and depth to vertices, of all views."""
+    vertices, faces, face = given
+    views, dtype = batch_size(*given, *cotangents), vertices.dtype
+    face, *cotangents = (
+        jnp.broadcast_to(array, (views, *array.shape[1:])) for array in (face, *cotangents)
+    )
+    result = ((views, *vertices.shape[1:]), dtype)
+    faces = faces.astype(jnp.int32)
+    return _GRADIENT(vertices, faces, face, *cotangents, results=[result], options=[perspective])
+
+
 def _nearest_otherwise(
     vertices: jax.Array, faces: jax.Array, limits: jax.Array, *, results: Any, options: Any
 ) -> Sequence[jax.Array]:
@@ -77,5 +91,17 @@ def _barycentrics_otherwise(
     return [jnp.stack([jnp.where(face < 0, 0, over * scale) for over in over_z], -1)]
 
 
+def _gradient_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+    """The same by transposing what looks faces up."""
+    from jaxrender.ops.hard import MOVE_FRAGMENTS
+
+    vertices = arrays[0]
+    shapes = ((vertices.shape[1:], vertices.dtype),)
+    return MOVE_FRAGMENTS.plainly_backward(
+        *arrays, count=3, shapes=shapes, options=bool(options[0])
+    )
+
+
+_GRADIENT = Kernel("gradient", _gradient_otherwise)
 _ZBUFFER = Kernel("zbuffer", _nearest_otherwise)
 _BARYCENTRICS = Kernel("barycentrics", _barycentrics_otherwise)

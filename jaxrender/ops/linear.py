@@ -1,0 +1,162 @@
+"""Maps that are linear in some of their arguments, and whose transpose has a program of its own.
+
+JAX transposes what it can differentiate; where another program is quicker, a `LinearMap` names it
+and keeps all else as it was: forward mode, reverse mode and both in any order, and `vmap`, which
+folds into one call as in `batching.py`. To differentiate again by what a map is not linear in, its
+plain program is taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrender.ops.sharding import match_varying_axes
+
+Arrays = Sequence[jax.Array]
+
+
+class LinearMap:
+    """`map(given, linear, options)`, see above.
+
+    Args:
+        name: of the primitives, for those who read programs.
+        plain: `plain(given, linear, options) -> results` of one example, plain JAX and linear in
+            `linear`; all three are lists of arrays.
+        transposed: `transposed(given, cotangents, shapes, options) -> cotangents of linear`, for
+            arrays with a leading batch axis, of size 1 where the whole batch shares an array; its
+            results have that of the batch. `shapes` and dtypes are those of one example.
+    """
+
+    def __init__(self, name: str, plain: Callable, transposed: Callable) -> None:
+        self.name, self.plain, self.transposed = name, plain, transposed
+
+    def __call__(self, given: Arrays, linear: Arrays, options: Hashable) -> list[jax.Array]:
+        """The results for one example."""
+        # Not by what is linear itself, which has no value where a program is transposed.
+        every = [*given, *match_varying_axes(list(linear), list(given))]
+        shapes = tuple((array.shape, array.dtype) for array in linear)
+        results = self._primitives[0].bind(
+            *(array[None] for array in every), count=len(given), shapes=shapes, options=options
+        )
+        return [result[0] for result in results]
+
+    def forward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+        """The map, of arrays with a leading batch axis."""
+        return _over_batch(
+            lambda *single: self.plain(single[:count], single[count:], options), arrays
+        )
+
+    def backward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+        """Its transpose, by its own program."""
+        return self.transposed(arrays[:count], arrays[count:], shapes, options)
+
+    def plainly_backward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+        """Its transpose, as JAX makes it."""
+
+        def single(*arrays: jax.Array) -> Arrays:
+            given, cotangents = arrays[:count], arrays[count:]
+            linear = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+            transpose = jax.linear_transpose(
+                lambda *linear: tuple(self.plain(given, linear, options)), *linear
+            )
+            return transpose(tuple(cotangents))
+
+        return _over_batch(single, arrays)
+
+    @functools.cached_property
+    def _primitives(self) -> tuple[Any, Any]:
+        """The map's and its transpose's."""
+        from jax.extend.core import Primitive
+
+        pair = Primitive(self.name), Primitive(f"{self.name}_transposed")
+        programs = (self.forward, self.forward), (self.backward, self.plainly_backward)
+        for own, other, (program, plain) in zip(pair, pair[::-1], programs, strict=True):
+            _give_rules(own, other, program, plain)
+        return pair
+
+
+def _over_batch(single: Callable, arrays: Arrays) -> Arrays:
+    """A function of single examples for arrays with a leading axis, 1 where they are shared."""
+    size = max(array.shape[0] for array in arrays)
+    shared = [array.shape[0] != size for array in arrays]
+    axes = [None if alone else 0 for alone in shared]
+    args = [array[0] if alone else array for array, alone in zip(arrays, shared, strict=True)]
+    return jax.vmap(single, axes)(*args)
+
+
+def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> None:
+    """What JAX has to know of a primitive: arrays not linear come first, `count` of them."""
+    from jax.core import ShapedArray
+    from jax.interpreters import ad, batching, mlir
+
+    own.multiple_results = True
+
+    @functools.lru_cache(maxsize=64)
+    def compiled(params: tuple) -> Callable:
+        return jax.jit(functools.partial(own.bind, **dict(params)))
+
+    @own.def_impl
+    def call_outside_jit(*arrays: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(tuple(sorted(params.items())))(*arrays)
+
+    @own.def_abstract_eval
+    def shapes_of(*avals: Any, **params: Any) -> list[Any]:
+        found = jax.eval_shape(
+            functools.partial(plain, **params),
+            *(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals),
+        )
+        varying = frozenset().union(*(getattr(aval, "vma", ()) or () for aval in avals))
+        extra = {"vma": varying} if varying else {}
+        return [ShapedArray(one.shape, one.dtype, **extra) for one in found]
+
+    def jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
+        params["count"] = count
+        results = own.bind(*primals, **params)
+        if all(type(tangent) is ad.Zero for tangent in tangents[:count]):
+            moved = map(ad.instantiate_zeros, tangents[count:])
+            return results, own.bind(*primals[:count], *moved, **params)
+        tangents = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
+        return results, jax.jvp(functools.partial(plain, **params), tuple(primals), tangents)[1]
+
+    def transpose(cotangents: Any, *arrays: Any, count: int, **params: Any) -> Any:
+        given, linear = arrays[:count], arrays[count:]
+        cotangents = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+        results = other.bind(*given, *cotangents, count=count, **params)
+        # What the batch shares gets the sum.
+        summed = [
+            result.sum(0, keepdims=True) if into.aval.shape[0] < result.shape[0] else result
+            for result, into in zip(results, linear, strict=True)
+        ]
+        return [None] * count + summed
+
+    def batch(arrays: Any, axes: Any, **params: Any) -> Any:
+        moved = [
+            array if axis is None else jnp.moveaxis(array, axis, 0)
+            for array, axis in zip(arrays, axes, strict=True)
+        ]
+        mapped = [axis is not None for axis in axes]
+        size = next(array.shape[0] for array, of in zip(moved, mapped, strict=True) if of)
+        inner = max(array.shape[1 if of else 0] for array, of in zip(moved, mapped, strict=True))
+
+        def fold(array: jax.Array, of_axis: bool) -> jax.Array:
+            if not of_axis and array.shape[0] == 1:
+                return array
+            if not of_axis:
+                array = jnp.broadcast_to(array[None], (size, *array.shape))
+            array = jnp.broadcast_to(array, (size, inner, *array.shape[2:]))
+            return array.reshape(size * inner, *array.shape[2:])
+
+        results = own.bind(*map(fold, moved, mapped), **params)
+        unfolded = [result.reshape(size, inner, *result.shape[1:]) for result in results]
+        return unfolded, [0] * len(unfolded)
+
+    ad.primitive_jvps[own] = jvp
+    ad.primitive_transposes[own] = transpose
+    batching.primitive_batchers[own] = batch
+    mlir.register_lowering(own, mlir.lower_fun(program, multiple_results=True))
