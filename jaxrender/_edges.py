@@ -228,19 +228,14 @@ class _Face(NamedTuple):
     lines: list[Vector]  # l_k
     determinant: jax.Array  # d
     depths: Vector  # 1, or without perspective z, of the corners, scaled as these are
+    steep: list[jax.Array]  # whether the lines are, by the same bits for rows and for columns
+    tilt: list[jax.Array]  # slopes of `depth_plane` along x and y, likewise
 
     def covers(self, x: float, y: float) -> jax.Array:
         """Whether the face covers that point, be it seen there or not."""
         sides = [x * line[0] + y * line[1] + line[2] for line in self.lines]
         inside = [side * self.determinant >= 0 for side in sides]
         return self.seen & (self.determinant != 0) & functools.reduce(jnp.logical_and, inside)
-
-    def depth_plane(self, used: jax.Array) -> Vector:
-        """`1/z`, or without perspective `z`, as a linear function of the point, where used."""
-        scale = 1 / jnp.where(used, self.determinant, 1)
-        rows = zip(self.lines, self.depths, strict=True)
-        weighted = [[part * depth * scale for part in line] for line, depth in rows]
-        return [functools.reduce(jnp.add, parts) for parts in zip(*weighted, strict=True)]
 
 
 class _Pairs(NamedTuple):
@@ -276,16 +271,28 @@ def _pairs_of(screen: ScreenMesh, fragments: Fragments, shape: tuple[int, int]) 
 
 
 def _corner_table(screen: ScreenMesh, shape: tuple[int, int]) -> jax.Array:
-    """The corners of each face in pixels, `(x w, y w, w)` of all three, then 1 or z: `[F, 12]`."""
+    """What `_Face` is made of, for each face: `[F, 17]`.
+
+    The corners in pixels, `(x w, y w, w)` of all three; 1 or z of each; whether the edges are
+    steep; and how the depth plane slopes.
+    """
     height, width = shape
     known = jnp.abs(screen.vertices) < TOO_FAR
     x, y, z = jnp.where(known, screen.vertices, 0).T
     x, y = (x * width + width - 1) / 2, (height - 1 - y * height) / 2
     one = jnp.ones_like(z)
     w, depth = (z, one) if screen.perspective else (one, z)
-    rows = jnp.stack([x * w, y * w, w, depth], -1)
-    corners = deterministic.gather(rows, screen.faces)
-    return jnp.concatenate([corners[..., :3].reshape(-1, 9), corners[..., 3]], -1)
+    rows = deterministic.gather(jnp.stack([x * w, y * w, w, depth], -1), screen.faces)
+    table = jnp.concatenate([rows[..., :3].reshape(-1, 9), rows[..., 3]], -1)
+
+    # Decide here which edges are steep: seen from each pixel, rounding would decide anew, and an
+    # edge at 45 degrees would count twice, or not at all.
+    still = stop_gradient(table)
+    zero = jnp.zeros((), table.dtype)
+    _, lines, determinant, depths = _lines_of([still[:, k] for k in range(12)], (zero, zero))
+    steep = [(jnp.abs(line[0]) >= jnp.abs(line[1])).astype(table.dtype) for line in lines]
+    tilt = _depth_plane(lines, determinant, depths, determinant != 0)[:2]
+    return jnp.concatenate([table, jnp.stack([*steep, *tilt], -1)], -1)
 
 
 def _face_at(
@@ -293,7 +300,15 @@ def _face_at(
 ) -> _Face:
     """The faces of that index, moved so that `origin` is 0."""
     numbers = deterministic.gather(table, index)
-    parts = [numbers[..., k] for k in range(12)]
+    parts = [numbers[..., k] for k in range(17)]
+    steep = [part > 0 for part in parts[12:15]]
+    return _Face(index, seen, *_lines_of(parts[:12], origin), steep, parts[15:])
+
+
+def _lines_of(
+    parts: list[jax.Array], origin: tuple[jax.Array, jax.Array]
+) -> tuple[list[Vector], list[Vector], jax.Array, Vector]:
+    """Corners, lines, determinant and depths, see `_Face`, of the columns of the table."""
     corners, depths = [], []
     for k in range(3):
         # Scale corners, which changes no line, so that products neither overflow nor vanish.
@@ -304,7 +319,17 @@ def _face_at(
         corners.append([part * scale for part in moved])
         depths.append(parts[9 + k] * scale)
     lines = [_cross(corners[(k + 1) % 3], corners[(k + 2) % 3]) for k in range(3)]
-    return _Face(index, seen, corners, lines, _dot(corners[0], lines[0]), depths)
+    return corners, lines, _dot(corners[0], lines[0]), depths
+
+
+def _depth_plane(
+    lines: list[Vector], determinant: jax.Array, depths: Vector, used: jax.Array
+) -> Vector:
+    """`1/z`, or without perspective `z`, as a linear function of the point, where used."""
+    scale = 1 / jnp.where(used, determinant, 1)
+    rows = zip(lines, depths, strict=True)
+    weighted = [[part * depth * scale for part in line] for line, depth in rows]
+    return [functools.reduce(jnp.add, parts) for parts in zip(*weighted, strict=True)]
 
 
 def _cross(a: Vector, b: Vector) -> Vector:
@@ -348,7 +373,8 @@ def _outlines(pairs: _Pairs, counts: jax.Array | None) -> tuple[jax.Array, jax.A
     line, found = [jnp.ones_like(over.determinant)] * 3, jnp.zeros_like(pairs.differ)
     for k in range(3):
         ends = over.corners[(k + 1) % 3], over.corners[(k + 2) % 3]
-        hit = allowed[k] & ~found & _crosses(over.lines[k], *ends, pairs.axis)
+        steep = over.steep[k] if pairs.axis == 0 else ~over.steep[k]
+        hit = allowed[k] & steep & ~found & _crosses(over.lines[k], *ends, pairs.axis)
         line = [jnp.where(hit, new, old) for new, old in zip(over.lines[k], line, strict=True)]
         found = found | hit
     return -line[2] / line[pairs.axis], found
@@ -361,10 +387,7 @@ def _is_corner(corner: Vector, face: _Face) -> jax.Array:
 
 
 def _crosses(line: Vector, a: Vector, b: Vector, axis: int) -> jax.Array:
-    """Whether the edge from a to b is steep, and crosses between the centres, before the camera."""
-    along, across = jnp.abs(line[axis]), jnp.abs(line[1 - axis])
-    steep = (along >= across) & (along > 0) if axis == 0 else along > across
-
+    """Whether the edge from a to b crosses between the centres, before the camera."""
     # Its ends lie on either side of the line through the centres, and it meets that in front.
     end_a, end_b = a[1 - axis], b[1 - axis]
     between = (end_a <= 0) != (end_b <= 0)
@@ -372,16 +395,19 @@ def _crosses(line: Vector, a: Vector, b: Vector, axis: int) -> jax.Array:
 
     # Both centres lie on either side of it.
     here, there = line[2], line[2] + line[axis]
-    return steep & between & meets & ((here <= 0) != (there <= 0))
+    return between & meets & ((here <= 0) != (there <= 0))
 
 
 def _cut_line(pairs: _Pairs) -> tuple[jax.Array, jax.Array]:
     """Where the two faces have the same depth, on the way between the centres, and whether so."""
     cut = pairs.differ & pairs.cut
-    ours, theirs = (face.depth_plane(cut) for face in pairs.faces)
+    ours, theirs = (
+        _depth_plane(face.lines, face.determinant, face.depths, cut) for face in pairs.faces
+    )
     line = [one - other for one, other in zip(ours, theirs, strict=True)]
-    along, across = jnp.abs(line[pairs.axis]), jnp.abs(line[1 - pairs.axis])
-    steep = along >= across if pairs.axis == 0 else along > across
+    tilt = [jnp.abs(one - other) for one, other in zip(*(f.tilt for f in pairs.faces), strict=True)]
+    steep = tilt[0] >= tilt[1] if pairs.axis == 0 else tilt[0] < tilt[1]
+    along = jnp.abs(line[pairs.axis])
     within = jnp.abs(line[2] + line[pairs.axis] / 2) <= (0.5 + ROUNDING) * along
     cuts = cut & steep & within & (along > 0)
     return -line[2] / jnp.where(cuts, line[pairs.axis], 1), cuts
