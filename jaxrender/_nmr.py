@@ -60,8 +60,11 @@ def nmr_gradient(
 
         ∂L/∂a = -Σ_q max(0, Σ_c (I_c[q] - I_c[r]) G_c[q]) / (D_a(q) ± eps)
 
-    It is not the derivative of the picture, which is zero almost everywhere, but a slope that
-    points downhill, from any distance: a pixel pulls on all edges of its row and column. It is
+    It is not the derivative of the picture, which is zero almost everywhere, nor of what its edges
+    show, and it need not point downhill: it was measured up to 190 times as long as that, and
+    now and then the other way (for an object that the picture's border cuts, or smooth colours).
+    What it has is reach: a pixel pulls on all edges of its row and column, however far. For the
+    derivative at edges take `edge_gradient` or `antialias`. It is
     zero at faces that no pixel sees, and where no change lowers the loss. The channels are
     summed before the maximum is taken, so apply it once to all channels of a loss, and before
     anti-aliased samples are averaged. `jaxrender/ops/nmr` has the derivation.

@@ -53,7 +53,8 @@ def rasterize_hard(
 
     Gradient: exact, inside the face that a pixel sees, of barycentrics and depth to
     `screen.vertices`, and of the depth of empty pixels to `far`. Which face is seen has none:
-    for a gradient of visibility see `nmr_gradient` and `rasterize_soft`.
+    for a gradient of visibility see `edge_gradient`, `antialias`, `nmr_gradient` and
+    `rasterize_soft`.
 
     Args:
         screen: the mesh in screen space: `vertices` `[V, 3]` (see `project`), `faces` `[F, 3]`.

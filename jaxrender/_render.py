@@ -104,9 +104,11 @@ def render(
 
     Gradient: exact to textures, lights, background and `far`; to the mesh and the camera as far
     as they move and light what each pixel sees. Which face a pixel sees has no gradient, unless
-    `rasterizer=Hard(visibility_gradient="nmr")` gives rgb and alpha, together, that of NMR;
-    then it is reverse mode only. Depth has none, as in NMR. With `rasterizer=Soft(…)` it is exact,
-    to everything that is drawn and to `sigma` and `gamma`, reverse mode only; see `rasterize_soft`.
+    `rasterizer=Hard(visibility_gradient=…)` gives rgb and alpha, together, one: "edge" that of
+    `edge_gradient`, "antialias" that of `antialias`, which also changes the picture, both in every
+    mode; "nmr" that of NMR, reverse mode only. Depth has none, as in NMR. With `rasterizer=Soft(…)`
+    it is exact, to everything that is drawn and to `sigma` and `gamma`, reverse mode only; but it
+    is that of a blurred picture, see `rasterize_soft`.
 
     Args:
         mesh: the mesh in world space, with its texture.

@@ -541,6 +541,11 @@ def rasterize_soft(
     choices. `FaceTexels` jump between texels. To `cutoff` there is none. Without `far`, `z_max`
     and `R` count as constants.
 
+    What is drawn is a blurred picture. At a small `gamma` the nearest triangle's colour wins as
+    far as its blur reaches: objects look larger in front of others (by 6 to 74% in scenes where it
+    was measured), and there the colours hardly change when the edge moves. Alpha is not concerned.
+    Where inner edges matter take a larger `gamma`, or `edge_gradient` or `antialias`.
+
     `faithful` reproduces the arithmetic of SoftRas's CUDA code, forward and backward, and needs a
     `far`: SoftRas has near=1, far=100 (see `Soft.softras` for the rest of its defaults). There,
     alpha counts triangles outside of [near, far], and culled ones; the background has `2 eps`;

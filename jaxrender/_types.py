@@ -278,6 +278,8 @@ class Hard:
 
     Attributes:
         visibility_gradient: how the picture depends on which face is seen where: None, not at all;
+            "edge", the derivative of what edges show (see `edge_gradient`); "antialias" or
+            `Antialias(…)`, which blends pixels at silhouettes (see `antialias`);
             "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see `nmr_gradient`); or
             any function `(picture, fragments, screen) -> picture`, which gets rgb and alpha of all
             samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are averaged. A function
