@@ -470,8 +470,9 @@ def number_edges(faces: ArrayLike) -> np.ndarray:
         )
     with jax.ensure_compile_time_eval():
         known = np.asarray(check_array("faces", faces, ("F", 3), kind="int"))
-    ends = np.stack(_edge_ends(known), -1).reshape(-1, 2)
-    _, number = np.unique(np.sort(ends, -1), axis=0, return_inverse=True)
+    start, end = (ends.astype(np.int64) for ends in _edge_ends(known))
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    _, number = np.unique(low * (high.max(initial=0) + 1) + high, return_inverse=True)
     return number.reshape(-1, 3).astype(np.int32)
 
 
