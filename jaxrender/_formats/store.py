@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxrender._camera import Orthographic, Perspective, Pinhole
 from jaxrender._checks import is_concrete
+from jaxrender._edges import Antialias
 from jaxrender._material import Material
 from jaxrender._nmr import NMR
 from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors
@@ -46,7 +47,8 @@ SUFFIXES = (".npz", ".json")
 KINDS: tuple[type, ...] = (
     *(Camera, Orthographic, Perspective, Pinhole),
     *(FaceCubes, FaceTexels, UVTexture, VertexColors),
-    *(Fragments, Hard, Image, Lights, Material, Mesh, NMR, ScreenMesh, Soft),
+    *(Antialias, NMR),
+    *(Fragments, Hard, Image, Lights, Material, Mesh, ScreenMesh, Soft),
 )
 
 # The last axes of arrays; there may be others before, of a batch.
