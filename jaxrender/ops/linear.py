@@ -60,11 +60,10 @@ class LinearMap:
 
         def single(*arrays: jax.Array) -> Arrays:
             given, cotangents = arrays[:count], arrays[count:]
-            linear = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
-            transpose = jax.linear_transpose(
-                lambda *linear: tuple(self.plain(given, linear, options)), *linear
-            )
-            return transpose(tuple(cotangents))
+            # It is the same at any place, so take one, which varies over devices as the rest does.
+            nowhere = match_varying_axes([jnp.zeros(*shape) for shape in shapes], arrays)
+            _, pull = jax.vjp(lambda *linear: tuple(self.plain(given, linear, options)), *nowhere)
+            return pull(tuple(cotangents))
 
         return _over_batch(single, arrays)
 
@@ -91,7 +90,6 @@ def _over_batch(single: Callable, arrays: Arrays) -> Arrays:
 
 def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> None:
     """What JAX has to know of a primitive: arrays not linear come first, `count` of them."""
-    from jax.core import ShapedArray
     from jax.interpreters import ad, batching, mlir
 
     own.multiple_results = True
@@ -107,13 +105,8 @@ def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> Non
 
     @own.def_abstract_eval
     def shapes_of(*avals: Any, **params: Any) -> list[Any]:
-        found = jax.eval_shape(
-            functools.partial(plain, **params),
-            *(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals),
-        )
-        varying = frozenset().union(*(getattr(aval, "vma", ()) or () for aval in avals))
-        extra = {"vma": varying} if varying else {}
-        return [ShapedArray(one.shape, one.dtype, **extra) for one in found]
+        # Trace the plain program, which tells how results vary over devices as well.
+        return list(jax.make_jaxpr(functools.partial(plain, **params))(*avals).out_avals)
 
     def jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
         params["count"] = count

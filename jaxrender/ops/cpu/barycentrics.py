@@ -54,7 +54,7 @@ VERTEX_VIEWS, FACE_VIEWS, PERSPECTIVE, BANDS = range(FIRST + 9, FIRST + 13)
 
 
 @numba.njit(error_model="numpy")
-def set_up(plane: int, vertices: int, faces: int, face: int, half: Any, perspective: bool) -> None:
+def set_up(plane: int, vertices: int, faces: int, face: Any, half: Any, perspective: bool) -> None:
     """Writes the planes of a face: its far corner, then for each corner slopes and offset."""
     across, down = half
     one, zero, most = typed(1, across), typed(0, across), typed(FARTHEST, across)

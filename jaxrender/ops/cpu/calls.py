@@ -65,8 +65,9 @@ def _compile(function: Callable[[int], int]) -> Any:
     """Compiles a C function of one number; takes it from disk where it was kept there."""
     import numba
 
+    cfunc: Any = numba.cfunc
     compiler = functools.partial(
-        numba.cfunc, numba.int64(numba.int64), nopython=True, error_model="numpy"
+        cfunc, numba.int64(numba.int64), nopython=True, error_model="numpy"
     )
     try:
         return compiler(cache=True)(function)

@@ -69,13 +69,13 @@ VERTEX_VIEWS, FACE_VIEWS, PERSPECTIVE, PARTS = range(FIRST + 11, FIRST + 15)
 
 
 @numba.njit(error_model="numpy")
-def add(gradient: int, place: int, amount: float, like: Any) -> None:
+def add(gradient: int, place: Any, amount: float, like: Any) -> None:
     """Adds to a number of a gradient."""
     store(gradient, place, typed(load(gradient, place, like) + amount, like))
 
 
 @numba.njit(error_model="numpy")
-def spend(plane: int, gradient: int, scene: Any, face: int, like: Any) -> None:
+def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
     """Adds what the sums of a face come to, to the gradient of its vertices; clears them."""
     vertices, faces, across, down, perspective = scene
     a = 3 * np.int64(load(faces, 3 * face, np.int32(0)))
