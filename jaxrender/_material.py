@@ -17,11 +17,8 @@ from jaxrender._checks import check_array, is_concrete
 from jaxrender._choices import Encoding
 from jaxrender._color import decode, encode
 from jaxrender._textures import (
-    FaceCubes,
     FaceTexels,
     Texture,
-    UVTexture,
-    VertexColors,
     as_texture,
     channels,
     check_texture,
@@ -51,13 +48,6 @@ MAPS: dict[str, tuple[float, float, float]] = {
     "metallic_roughness_map": (1.0, 1.0, 1.0),
     "normal_map": (0.5, 0.5, 1.0),
     "occlusion_map": (1.0, 1.0, 1.0),
-}
-# The arrays that hold the colours of our kinds of texture.
-COLORS: dict[type, tuple[str, ...]] = {
-    VertexColors: ("colors",),
-    FaceTexels: ("texels",),
-    FaceCubes: ("cubes",),
-    UVTexture: ("image", "tint"),
 }
 SLACK = 1e-6  # by how much rounding may bring alpha below the cutoff
 
@@ -440,11 +430,11 @@ def with_alpha(mesh: Mesh, encoding: Encoding) -> Texture:
         return FaceTexels(ones, encoding)
     if channels(texture) == 4:
         return texture
-    names = next((names for kind, names in COLORS.items() if type(texture) is kind), None)
-    if names is None:
+    names = texture.color_fields
+    if not names:
         raise ValueError(
             f"`texture` of kind {type(texture).__name__} has no alpha, and others have. Give it a "
-            "fourth channel."
+            "fourth channel, or its class `color_fields`."
         )
     changes = {}
     for name in names:
@@ -456,8 +446,8 @@ def with_alpha(mesh: Mesh, encoding: Encoding) -> Texture:
 
 
 def without_alpha(texture: Texture | None) -> Texture | None:
-    """A texture of one of our kinds with its first three channels."""
-    names = COLORS.get(type(texture), ())
+    """A texture that names its fields of colours, with its first three channels."""
+    names = () if texture is None else texture.color_fields
     found = {name: getattr(texture, name) for name in names}
     changes = {name: colors[..., :3] for name, colors in found.items() if colors is not None}
     whole: Any = texture  # a dataclass, as all kinds are

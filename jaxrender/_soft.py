@@ -341,6 +341,7 @@ def blend_scene(
         Scene(triangles.corners, draw_mode, varyings, shader_uniforms, texels, index),
         Uniforms(
             sigma=sigma * unit,
+            # s = 1 / (R γ) (Liu et al. 2019, Eq. 3); JAX finds the way back.
             inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
             background_depth=back - eps * (2 if soft.faithful else 1) * span,
             near=near,

@@ -77,7 +77,7 @@ class _Format(NamedTuple):
     """How a kind of mesh file is read and written, and what of colours it stores."""
 
     read: Callable[[Path, Encoding, _Reading], RawMesh]
-    write: Callable[[Path, RawMesh], None]
+    write: Callable[[Path, RawMesh], None] | None = None  # None: it is read alone
     pictures: bool = False
     tint: bool = False
     vertex_colors: bool = False
@@ -378,6 +378,10 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     """
     path = Path(path)
     extension = _extension(path)
+    write = FORMATS[extension].write
+    if write is None:
+        written = (suffix for suffix, form in FORMATS.items() if form.write)
+        raise ValueError(f"{path}: {extension} is read alone. Write {', '.join(written)}.")
     raw = raw_mesh(mesh, materials=FORMATS[extension].materials)
     for what, stored, field in (
         ("texture images", bool(raw.images), "pictures"),
@@ -407,7 +411,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     if lost:
         warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    FORMATS[extension].write(path, raw)
+    write(path, raw)
 
 
 def _not_stored(material: Material, raw: RawMesh) -> list[str]:

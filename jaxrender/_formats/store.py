@@ -21,35 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._camera import Orthographic, Perspective, Pinhole
 from jaxrender._checks import is_concrete
-from jaxrender._edges import Antialias
-from jaxrender._material import Material
-from jaxrender._nmr import NMR
-from jaxrender._textures import FaceCubes, FaceTexels, UVTexture, VertexColors
-from jaxrender._types import (
-    Camera,
-    Fragments,
-    Hard,
-    Image,
-    Lights,
-    Mesh,
-    Projection,
-    ScreenMesh,
-    Soft,
-)
+from jaxrender._types import Camera, Mesh, Projection, ScreenMesh
+from jaxrender.ops.pytrees import structs_of
 
 VERSION = 1
 ENTRY = "jaxrender.json"
 SUFFIXES = (".npz", ".json")
-
-# The structs that files may name.
-KINDS: tuple[type, ...] = (
-    *(Camera, Orthographic, Perspective, Pinhole),
-    *(FaceCubes, FaceTexels, UVTexture, VertexColors),
-    *(Antialias, NMR),
-    *(Fragments, Hard, Image, Lights, Material, Mesh, ScreenMesh, Soft),
-)
 
 # The last axes of arrays; there may be others before, of a batch.
 LAST_AXES: dict[type, dict[str, tuple[int, ...]]] = {
@@ -96,7 +74,7 @@ def read_store(path: Path, kinds: Sequence[type]) -> dict[str, Any]:
     Raises:
         ValueError: it is not a file of `write_store`; the message goes on from its name.
     """
-    known = {kind.__name__: kind for kind in (*KINDS, *kinds)}
+    known = structs_of("jaxrender") | {kind.__name__: kind for kind in kinds}
     if path.suffix.lower() == ".json":
         head = json.loads(path.read_text(encoding="utf-8"))
         _check_head(head)

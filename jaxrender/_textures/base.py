@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +57,8 @@ class Texture:
     Attributes:
         encoding: of the colours, "display" or "linear"; a kind that has both makes it a static
             field.
+        color_fields: the fields whose last axis is the channels; of the class. With these a
+            material can add alpha to it, and take it away.
 
     Example:
         Squares of two colours, `scale` of them along each unit of texture coordinates:
@@ -88,6 +90,7 @@ class Texture:
     """
 
     encoding: Encoding = "display"
+    color_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes the kind a frozen dataclass and a pytree."""

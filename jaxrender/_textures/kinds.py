@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ class VertexColors(Texture):
         encoding: of the colours, "display" or "linear"; static.
     """
 
+    color_fields: ClassVar = ("colors",)
     colors: jax.Array  # [V, C]
     encoding: Encoding = static(default="display")
 
@@ -111,6 +112,7 @@ class FaceTexels(Texture):
         encoding: of the colours, "display" or "linear"; static.
     """
 
+    color_fields: ClassVar = ("texels",)
     texels: jax.Array  # [F, R, R, C]
     encoding: Encoding = static(default="display")
 
@@ -184,6 +186,7 @@ class FaceCubes(Texture):
         encoding: of the colours, "display" or "linear"; static.
     """
 
+    color_fields: ClassVar = ("cubes",)
     cubes: jax.Array  # [F, T, T, T, C]
     encoding: Encoding = static(default="display")
 
@@ -270,6 +273,7 @@ class UVTexture(Texture):
         encoding: of the colours, "display" or "linear"; static.
     """
 
+    color_fields: ClassVar = ("image", "tint")
     image: jax.Array  # [H, W, C]
     uv: jax.Array  # [U, 2]
     faces: jax.Array  # [F, 3]

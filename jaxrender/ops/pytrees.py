@@ -68,6 +68,12 @@ def struct(cls: type[T]) -> type[T]:
     return made
 
 
+def structs_of(package: str) -> dict[str, type]:
+    """The structs that are defined in a package, by their names."""
+    inside = (cls for cls in _structs if cls.__module__.startswith(f"{package}."))
+    return {cls.__name__: cls for cls in inside}
+
+
 def static(**kwargs: Any) -> Any:
     """A field of a `struct` that is part of the traced program, not an input of it; hashable.
 
