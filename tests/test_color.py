@@ -390,9 +390,7 @@ def test_save_animation_obeys_the_encoding(tmp_path):
 def test_clipping_of_pictures_is_warned_of_once(tmp_path):
     pytest.importorskip("imageio")
     depth = np.linspace(0, 5, 12).reshape(3, 4)
-    hint = (
-        r"10 of 12 values are not in \[0, 1\] \(from 1\.\d* to 5\) and are clipped\..*numpy\.save"
-    )
+    hint = r"10 of 12 values are not in \[0, 1\] \(from 1\.\d* to 5\) and are clipped\..*save_depth"
     hint = hint.replace("10", str(int((depth > 1.001).sum())))
     with pytest.warns(UserWarning, match=hint) as caught:
         jr.io.save_image(tmp_path / "a.png", depth)
