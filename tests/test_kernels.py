@@ -244,8 +244,8 @@ def _twice(number):
 
 
 @pytest.mark.slow
-def test_documented_example_runs_with_numbers_of_either_width(x64):
-    """A float64 mesh of int64 faces, as x64 makes them."""
+def test_float64_mesh_of_int64_faces(x64):
+    """As x64 makes them."""
     mesh = jr.shapes.icosphere(1)
     screen = jr.ScreenMesh(
         jr.project(jnp.asarray(mesh.vertices, jnp.float64), jr.look_at((0.0, 0.0, 3.0))),

@@ -58,10 +58,13 @@ class Kernel:
 
 
 def are_available() -> bool:
-    """Whether kernels may be used here; a warning, once, if only numba is missing."""
+    """Whether kernels may be used here; a warning, once, if only numba is missing.
+
+    Where JAX's default is another device, numba is looked for when a program is compiled for a CPU.
+    """
     if os.environ.get("JAXRENDER_NUMBA", "") == "0":
         return False
-    return _find_numba()
+    return jax.default_backend() != "cpu" or _find_numba()
 
 
 def thread_limit() -> int:
@@ -119,7 +122,7 @@ def _call() -> Any:
 
     def lower_on_cpu(ctx: Any, *arrays: Any, kernel: Kernel, results: Any, options: Any) -> Any:
         # A program that leaves this process cannot take the kernel along.
-        if ctx.module_context.lowering_parameters.for_export or not are_available():
+        if ctx.module_context.lowering_parameters.for_export or not _find_numba():
             return lower_plainly(ctx, *arrays, kernel=kernel, results=results, options=options)
         import numpy as np
 
