@@ -104,9 +104,10 @@ def antialias(
             edges = _sort_edges(screen.faces, fragments)
         else:
             edges = check_array("edges", edges, screen.faces.shape, kind="int")
-        ends = _silhouette_edges(screen, edges, picture.shape[:2])
+        height, width, _ = picture.shape
+        ends = _silhouette_edges(screen, edges, (height, width))
         change = jnp.zeros_like(picture)
-        for pairs in _pairs_of(screen, fragments, picture.shape[:2]):
+        for pairs in _pairs_of(screen, fragments, (height, width)):
             first, second = _NEIGHBOURS[pairs.axis]
             place, found = _outlines(pairs, ends)
             weight = jnp.where(found, place - 0.5, 0).astype(picture.dtype)[..., None]
@@ -188,7 +189,7 @@ def _with_edges(
 def _with_edges_jvp(perspective, primals, tangents):
     picture, vertices, faces, face, depth = primals
     d_picture, d_vertices = tangents[:2]
-    shape = picture.shape[:2]
+    shape = face.shape
     fragments = Fragments(face, jnp.zeros((*shape, 0)), depth)
     if isinstance(d_picture, SymbolicZero):
         d_picture = jnp.zeros_like(picture)
@@ -222,7 +223,7 @@ _NEIGHBOURS = (
 class _Face(NamedTuple):
     """What one pixel of each pair sees; the first pixel's centre is the origin of both."""
 
-    index: jax.Array  # int32, 0 where there is none
+    face: jax.Array  # int32, 0 where there is none
     seen: jax.Array  # whether there is one
     corners: list[Vector]  # c_k
     lines: list[Vector]  # l_k
@@ -360,7 +361,7 @@ def _outlines(pairs: _Pairs, counts: jax.Array | None) -> tuple[jax.Array, jax.A
     over, under = (jax.tree.map(pick, *both) for both in ((ours, theirs), (theirs, ours)))
     allowed = [pairs.differ & ~pairs.cut] * 3
     if counts is not None:
-        rows = counts[over.index]
+        rows = counts[over.face]
         allowed = [rows[..., k] & allowed[k] for k in range(3)]
     else:
         same_way = over.seen & under.seen & (over.determinant * under.determinant > 0)

@@ -282,8 +282,8 @@ def _check_rasterizer(
     eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
     rasterizer = dataclasses.replace(rasterizer, eps=eps)
     gradient = _check_visibility_gradient(rasterizer, dtype)
-    if hasattr(gradient, "prepared"):
-        gradient = gradient.prepared(faces)
+    prepared = getattr(gradient, "prepared", None)
+    gradient = gradient if prepared is None else prepared(faces)
     return dataclasses.replace(rasterizer, visibility_gradient=gradient)
 
 
