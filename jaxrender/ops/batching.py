@@ -42,24 +42,8 @@ def fold_vmap(batched: Callable) -> Callable:
         return compiled(*args)
 
     @over_batch.def_vmap
-    def fold_axis(axis_size: int, in_batched: Any, *args: Any):
-        arrays, mapped = jax.tree.leaves(args), jax.tree.leaves(in_batched)
-        inner = max(
-            array.shape[1 if of_map else 0] for array, of_map in zip(arrays, mapped, strict=True)
-        )
-
-        def fold(array: jax.Array, of_map: bool) -> jax.Array:
-            if not of_map and array.shape[0] == 1:
-                return array
-            if not of_map:
-                array = jnp.broadcast_to(array[None], (axis_size, *array.shape))
-            array = jnp.broadcast_to(array, (axis_size, inner, *array.shape[2:]))
-            return array.reshape(axis_size * inner, *array.shape[2:])
-
-        results = over_batch(*jax.tree.map(fold, args, tuple(in_batched)))
-        unfolded = jax.tree.map(
-            lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results
-        )
+    def rule(axis_size: int, in_batched: Any, *args: Any):
+        unfolded = fold_axis(over_batch, axis_size, args, tuple(in_batched))
         return unfolded, jax.tree.map(lambda _: True, unfolded)
 
     def single(*args: Any):
@@ -67,6 +51,33 @@ def fold_vmap(batched: Callable) -> Callable:
         return jax.tree.map(lambda result: result[0], over_batch(*with_axis))
 
     return single
+
+
+def fold_axis(operation: Callable, axis_size: int, args: Any, mapped: Any) -> Any:
+    """Calls an operation over a batch with an axis of `vmap` folded into the batch's.
+
+    Args:
+        operation: over a batch, as of `fold_vmap`.
+        axis_size: of the axis of `vmap`.
+        args: pytrees of arrays; those that are mapped have that axis before the batch's.
+        mapped: pytrees of bools, which these are.
+
+    Returns:
+        Its results, each with the axis of `vmap` before the batch's.
+    """
+    pairs = zip(jax.tree.leaves(args), jax.tree.leaves(mapped), strict=True)
+    inner = max(array.shape[1 if of_map else 0] for array, of_map in pairs)
+
+    def fold(array: jax.Array, of_map: bool) -> jax.Array:
+        if not of_map and array.shape[0] == 1:
+            return array
+        if not of_map:
+            array = jnp.broadcast_to(array[None], (axis_size, *array.shape))
+        array = jnp.broadcast_to(array, (axis_size, inner, *array.shape[2:]))
+        return array.reshape(axis_size * inner, *array.shape[2:])
+
+    results = operation(*jax.tree.map(fold, args, mapped))
+    return jax.tree.map(lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results)
 
 
 def in_chunks(batched: Callable, args: tuple, chunk_size: int) -> Any:

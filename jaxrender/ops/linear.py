@@ -15,9 +15,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxrender.ops.batching import batch_size, fold_axis
 from jaxrender.ops.sharding import match_varying_axes
 
 Arrays = Sequence[jax.Array]
+
+
+def run_outside_jit(primitive: Any) -> None:
+    """Has a primitive compiled where it is called outside of `jax.jit`, once for its parameters."""
+
+    @functools.lru_cache(maxsize=64)
+    def compiled(params: tuple) -> Callable:
+        return jax.jit(functools.partial(primitive.bind, **dict(params)))
+
+    @primitive.def_impl
+    def run(*arrays: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(tuple(sorted(params.items())))(*arrays)
 
 
 class LinearMap:
@@ -81,7 +95,7 @@ class LinearMap:
 
 def _over_batch(single: Callable, arrays: Arrays) -> Arrays:
     """A function of single examples for arrays with a leading axis, 1 where they are shared."""
-    size = max(array.shape[0] for array in arrays)
+    size = batch_size(*arrays)
     shared = [array.shape[0] != size for array in arrays]
     axes = [None if alone else 0 for alone in shared]
     args = [array[0] if alone else array for array, alone in zip(arrays, shared, strict=True)]
@@ -94,14 +108,7 @@ def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> Non
 
     own.multiple_results = True
 
-    @functools.lru_cache(maxsize=64)
-    def compiled(params: tuple) -> Callable:
-        return jax.jit(functools.partial(own.bind, **dict(params)))
-
-    @own.def_impl
-    def call_outside_jit(*arrays: Any, **params: Any) -> Any:
-        with jax.disable_jit(False):
-            return compiled(tuple(sorted(params.items())))(*arrays)
+    run_outside_jit(own)
 
     @own.def_abstract_eval
     def shapes_of(*avals: Any, **params: Any) -> list[Any]:
@@ -135,18 +142,7 @@ def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> Non
         ]
         mapped = [axis is not None for axis in axes]
         size = next(array.shape[0] for array, of in zip(moved, mapped, strict=True) if of)
-        inner = max(array.shape[1 if of else 0] for array, of in zip(moved, mapped, strict=True))
-
-        def fold(array: jax.Array, of_axis: bool) -> jax.Array:
-            if not of_axis and array.shape[0] == 1:
-                return array
-            if not of_axis:
-                array = jnp.broadcast_to(array[None], (size, *array.shape))
-            array = jnp.broadcast_to(array, (size, inner, *array.shape[2:]))
-            return array.reshape(size * inner, *array.shape[2:])
-
-        results = own.bind(*map(fold, moved, mapped), **params)
-        unfolded = [result.reshape(size, inner, *result.shape[1:]) for result in results]
+        unfolded = fold_axis(functools.partial(own.bind, **params), size, moved, mapped)
         return unfolded, [0] * len(unfolded)
 
     ad.primitive_jvps[own] = jvp

@@ -29,6 +29,7 @@ from typing import Any
 
 import jax
 
+from jaxrender.ops.linear import run_outside_jit
 from jaxrender.ops.sharding import match_varying_axes
 
 DTYPES = "float32", "float64"  # of vertices for which there are kernels
@@ -103,14 +104,7 @@ def _call() -> Any:
     call = Primitive("jaxrender_kernel")
     call.multiple_results = True
 
-    @functools.lru_cache(maxsize=64)
-    def compiled(params: tuple) -> Callable:
-        return jax.jit(functools.partial(call.bind, **dict(params)))
-
-    @call.def_impl
-    def call_outside_jit(*arrays: Any, **params: Any) -> Any:
-        with jax.disable_jit(False):
-            return compiled(tuple(sorted(params.items())))(*arrays)
+    run_outside_jit(call)
 
     @call.def_abstract_eval
     def call_shapes(*arrays: Any, results: tuple[Shape, ...], **params: Any) -> list[ShapedArray]:
