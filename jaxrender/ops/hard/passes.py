@@ -34,33 +34,39 @@ def draw_by_passes(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Faces, barycentrics and depths, of all views at once."""
     views, face_count = batch_size(vertices, faces, view), faces.shape[1]
-    near, far, empty_depth = (
-        jnp.broadcast_to(depth, (views,)) for depth in (*view.limits, view.empty_depth)
-    )
+    scene = scene_of(vertices, faces, view, views=views, facing_first=facing_first)
+    drawn = draw_scene(scene, view)
+    face, barycentrics, depth = fragments_of(drawn, face_count, perspective=view.perspective)
+    empty_depth = jnp.broadcast_to(view.empty_depth, (views,))[:, None, None]
+    return face, barycentrics, jnp.where(face < 0, empty_depth, depth)
 
-    # Set the faces of all views up, and draw them.
+
+def scene_of(
+    vertices: jax.Array, faces: jax.Array, view: View, *, views: int, facing_first: bool
+) -> Scene:
+    """The faces of all views, set up; arguments as of `draw_by_passes`."""
+    near, far = (jnp.broadcast_to(depth, (views,)) for depth in view.limits)
     reverse = jnp.reciprocal if view.perspective else jnp.negative
-    corners, bounds, edges, wins_ties = set_up(
-        vertices, faces, view, views=views, facing_first=facing_first
-    )
+    set_up_faces = set_up(vertices, faces, view, views=views, facing_first=facing_first)
     reversed_far = reverse(far)
     if view.perspective:
         # What is nearer than this has a finite depth.
         reversed_far = jnp.maximum(reversed_far, jnp.finfo(reversed_far.dtype).tiny)
-    scene = Scene(corners, bounds, edges, wins_ties, reversed_far, reverse(near))
-    reversed_depth, face, over_z = draw_scene(scene, view)
+    return Scene(*set_up_faces, reversed_far, reverse(near))
 
-    # Turn what was drawn into fragments.
-    empty = face < 0
+
+def fragments_of(
+    drawn: Drawn, face_count: int, *, perspective: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Faces by their numbers in their own view, barycentrics and depths; of nothing any depth."""
+    reversed_depth, face, over_z = drawn
+    empty, views = face < 0, face.shape[0]
+    reverse = jnp.reciprocal if perspective else jnp.negative
     depth = reverse(jnp.where(empty, -1, reversed_depth))
     first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
-    scale = depth if view.perspective else 1
+    scale = depth if perspective else 1
     barycentrics = [jnp.where(empty, 0, over * scale) for over in over_z]
-    return (
-        jnp.where(empty, -1, face - first),
-        jnp.stack(barycentrics, axis=-1),
-        jnp.where(empty, empty_depth[:, None, None], depth),
-    )
+    return jnp.where(empty, -1, face - first), jnp.stack(barycentrics, axis=-1), depth
 
 
 def draw_scene(

@@ -20,8 +20,8 @@ from jax import lax
 
 from jaxrender.ops.batching import batch_size, fold_vmap
 from jaxrender.ops.hard import look_up
-from jaxrender.ops.hard.passes import draw_scene
-from jaxrender.ops.hard.scene import Scene, key_of, set_up
+from jaxrender.ops.hard.passes import draw_scene, fragments_of, scene_of
+from jaxrender.ops.hard.scene import key_of
 from jaxrender.ops.view import View
 
 FIRST = -jnp.iinfo(jnp.int32).max - 1  # a key before all others
@@ -80,25 +80,14 @@ def _draw_behind(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What is seen behind a bound: reversed depth, key, face `[B, H, W]` and barycentrics."""
     views, face_count = batch_size(vertices, faces, view, depth_before), faces.shape[1]
-    corners, bounds, edges, wins_ties = set_up(
-        vertices, faces, view, views=views, facing_first=True
-    )
-    near, far = (jnp.broadcast_to(depth, (views,)) for depth in view.limits)
-    reverse = jnp.reciprocal if view.perspective else jnp.negative
-    reversed_far = reverse(far)
-    if view.perspective:
-        reversed_far = jnp.maximum(reversed_far, jnp.finfo(reversed_far.dtype).tiny)
-    scene = Scene(corners, bounds, edges, wins_ties, reversed_far, reverse(near))
+    scene = scene_of(vertices, faces, view, views=views, facing_first=True)
     shape = (views, *view.image_size)
     behind = jnp.broadcast_to(depth_before, shape), jnp.broadcast_to(key_before, shape)
-    reversed_depth, face, over_z = draw_scene(scene, view, behind)
-
-    empty = face < 0
-    key = key_of(face, wins_ties[jnp.maximum(face, 0)])
-    scale = reverse(jnp.where(empty, -1, reversed_depth)) if view.perspective else 1
-    barycentrics = jnp.stack([jnp.where(empty, 0, over * scale) for over in over_z], axis=-1)
-    first = face_count * jnp.arange(views, dtype=jnp.int32)[:, None, None]
-    return reversed_depth, key, jnp.where(empty, -1, face - first), barycentrics
+    drawn = draw_scene(scene, view, behind)
+    reversed_depth, face, _ = drawn
+    key = key_of(face, scene.wins_ties[jnp.maximum(face, 0)])
+    face, barycentrics, _ = fragments_of(drawn, face_count, perspective=view.perspective)
+    return reversed_depth, key, face, barycentrics
 
 
 _faces_behind = fold_vmap(_draw_behind)
