@@ -17,6 +17,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from jaxrender._types import Fragments, ScreenMesh
+
 
 def is_concrete(*values: Any) -> bool:
     """Whether every array in these pytrees has a value that can be looked at now."""
@@ -140,6 +142,38 @@ def check_normals(
             f"{own.shape[0]}. Pass the normals of each face's corners."
         )
     return normals.astype(vertices.dtype), own
+
+
+def check_drawn(
+    image: Any, fragments: Any, screen: Any, function: str
+) -> tuple[jax.Array, ScreenMesh]:
+    """Returns a picture as `[H, W, C]`, and the mesh on screen that it was drawn of.
+
+    Args:
+        image: `[H, W]` or `[H, W, C]`.
+        fragments: what `rasterize_hard` made of `screen`.
+        screen: that mesh.
+        function: that is to be applied, for the message.
+
+    Raises:
+        ValueError: a kind, shape or dtype is not as above.
+    """
+    if not isinstance(fragments, Fragments) or not isinstance(screen, ScreenMesh):
+        raise ValueError(
+            "`fragments` must be Fragments and `screen` a ScreenMesh, got "
+            f"{type(fragments).__name__} and {type(screen).__name__}. "
+            "Pass what rasterize_hard(screen) returned, and screen."
+        )
+    vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
+    faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
+    image = check_array("image", image, ("...",))
+    size = fragments.face.shape
+    if len(size) != 2 or image.shape[:2] != size or image.ndim not in (2, 3):
+        raise ValueError(
+            f"`image` must be [H, W] or [H, W, C] of the fragments' size {list(size)}, got "
+            f"{list(image.shape)}. Apply {function} before anti-aliased samples are averaged."
+        )
+    return image.reshape(*size, -1), ScreenMesh(vertices, faces, screen.perspective)
 
 
 def check_known_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:

@@ -30,7 +30,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.lax import stop_gradient
 from jax.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces, is_concrete
+from jaxrender._checks import check_array, check_drawn, is_concrete
 from jaxrender._types import NO_FACE, Fragments, ScreenMesh, struct
 from jaxrender.ops import deterministic
 from jaxrender.ops.sharding import match_varying_axes
@@ -96,7 +96,7 @@ def antialias(
         Laine et al., Modular Primitives for High-Performance Differentiable Rendering, 2020,
         arXiv:2011.03277, section 3.6.
     """
-    picture, screen = _check_edges(image, fragments, screen, "antialias")
+    picture, screen = check_drawn(image, fragments, screen, "antialias")
     if screen.faces.shape[0] == 0:
         return jnp.asarray(image)
     with jax.named_scope("antialias"):
@@ -166,7 +166,7 @@ def edge_gradient(image: jax.Array, fragments: Fragments, screen: ScreenMesh) ->
     References:
         Pidhorskyi et al., Rasterized Edge Gradients, ECCV 2024, arXiv:2405.02508.
     """
-    picture, screen = _check_edges(image, fragments, screen, "edge_gradient")
+    picture, screen = check_drawn(image, fragments, screen, "edge_gradient")
     if screen.faces.shape[0] == 0:
         return jnp.asarray(image)
     with jax.named_scope("edges"):
@@ -511,28 +511,3 @@ class Antialias:
         if self.edges is not None or not is_concrete(faces) or not faces.shape[0]:
             return self
         return Antialias(number_edges(faces))
-
-
-# --- the door -------------------------------------------------------------------------------------
-
-
-def _check_edges(
-    image: jax.Array, fragments: Fragments, screen: ScreenMesh, name: str
-) -> tuple[jax.Array, ScreenMesh]:
-    """Returns the image as `[H, W, C]`, and the mesh."""
-    if not isinstance(fragments, Fragments) or not isinstance(screen, ScreenMesh):
-        raise ValueError(
-            "`fragments` must be Fragments and `screen` a ScreenMesh, got "
-            f"{type(fragments).__name__} and {type(screen).__name__}. "
-            "Pass what rasterize_hard(screen) returned, and screen."
-        )
-    vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
-    faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
-    image = check_array("image", image, ("...",))
-    size = fragments.face.shape
-    if len(size) != 2 or image.shape[:2] != size or image.ndim not in (2, 3):
-        raise ValueError(
-            f"`image` must be [H, W] or [H, W, C] of the fragments' size {list(size)}, got "
-            f"{list(image.shape)}. Apply {name} before anti-aliased samples are averaged."
-        )
-    return image.reshape(*size, -1), ScreenMesh(vertices, faces, screen.perspective)

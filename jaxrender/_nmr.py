@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxrender._checks import check_array, check_faces, check_positive
+from jaxrender._checks import check_drawn, check_positive
 from jaxrender._types import Fragments, ScreenMesh, struct
 from jaxrender.ops.nmr import visibility_gradient
 from jaxrender.ops.sharding import match_varying_axes
@@ -102,27 +102,12 @@ def nmr_gradient(
     References:
         Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566, section 3.
     """
-    if not isinstance(fragments, Fragments) or not isinstance(screen, ScreenMesh):
-        raise ValueError(
-            "`fragments` must be Fragments and `screen` a ScreenMesh, got "
-            f"{type(fragments).__name__} and {type(screen).__name__}. "
-            "Pass what rasterize_hard(screen) returned, and screen."
-        )
-    vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
-    faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
-    image = check_array("image", image, ("...",))
-    size = fragments.face.shape
-    if len(size) != 2 or image.shape[:2] != size or image.ndim not in (2, 3):
-        raise ValueError(
-            f"`image` must be [H, W] or [H, W, C] of the fragments' size {list(size)}, got "
-            f"{list(image.shape)}. Apply nmr_gradient before anti-aliased samples are averaged."
-        )
-    eps = jnp.maximum(check_positive("eps", eps, vertices.dtype), MIN_EPS)
-    channels = image.reshape(*size, -1)
-    args = (channels, vertices, faces, fragments.face, eps)
+    channels, screen = check_drawn(image, fragments, screen, "nmr_gradient")
+    eps = jnp.maximum(check_positive("eps", eps, screen.vertices.dtype), MIN_EPS)
+    args = (channels, screen.vertices, screen.faces, fragments.face, eps)
     with jax.named_scope("visibility"):
         args = (*match_varying_axes(args, args), screen.perspective)
-        return jnp.reshape(_with_visibility_gradient(*args), image.shape)
+        return jnp.reshape(_with_visibility_gradient(*args), jnp.shape(image))
 
 
 @struct
