@@ -23,8 +23,9 @@ from jaxrender._textures import (
     channels,
     check_texture,
     encoding_of,
+    sample_texture,
 )
-from jaxrender._textures.base import Columns
+from jaxrender._textures.base import Columns, indices_of, varyings_of
 from jaxrender._textures.kinds import pad_rows
 from jaxrender._types import Mesh, static, struct
 from jaxrender.ops.deterministic import gather
@@ -228,6 +229,17 @@ def is_masked(mesh: Mesh) -> bool:
     return isinstance(mesh.material, Material) and mesh.material.alpha_cutoff is not None
 
 
+def hole_test(surface: Texture, faces: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Where a masked `SurfaceTexture` has holes, as `masked_fragments` asks; without a gradient."""
+    surface = jax.lax.stop_gradient(surface)
+
+    def is_hole(face: jax.Array, barycentrics: jax.Array) -> jax.Array:
+        values = sample_texture(surface, faces, face, barycentrics)
+        return (face >= 0) & (values[..., -1] < 0)
+
+    return is_hole
+
+
 def add_light(lit: list, emissive: list, encoding: Encoding) -> list:
     """Colours and the light that their surface sends out, added in linear light."""
     if encoding == "linear":
@@ -295,14 +307,14 @@ class SurfaceTexture(Texture):
 
     def indices(self, faces: jax.Array) -> jax.Array:
         """Those of both."""
-        return jnp.concatenate([_indices(part, faces) for part in self.parts], axis=1)
+        return jnp.concatenate([indices_of(part, faces) for part in self.parts], axis=1)
 
     def varyings(self, faces: jax.Array) -> jax.Array:
         """Those of both, and the numbers."""
         numbers = jnp.broadcast_to(
             self.numbers[:, None], (len(self.numbers), 3, self.numbers.shape[1])
         )
-        found = [_varyings(part, faces, numbers.dtype) for part in self.parts]
+        found = [varyings_of(part, faces, numbers.dtype) for part in self.parts]
         return jnp.concatenate([*(part.astype(numbers.dtype) for part in found), numbers], axis=2)
 
     def uniforms(self) -> jax.Array | None:
@@ -358,18 +370,6 @@ def _times(color: Any, factor: jax.Array, encoding: Encoding) -> jax.Array:
     return encode(decode(jnp.asarray(color, factor.dtype), jnp) * factor, jnp)
 
 
-def _indices(part: Texture, faces: jax.Array) -> jax.Array:
-    found = part.indices(faces)
-    return jnp.arange(len(faces), dtype=jnp.int32)[:, None] if found is None else found
-
-
-def _varyings(part: Texture, faces: jax.Array, dtype: Any) -> jax.Array:
-    found = part.varyings(faces)
-    if found is None:
-        return jnp.broadcast_to(jnp.eye(3, dtype=dtype), (len(faces), 3, 3))
-    return found
-
-
 def surface_texture(mesh: Mesh, *, lit: bool) -> Texture | None:
     """The texture of a mesh with all that its material says of colours.
 
@@ -408,8 +408,8 @@ def _sizes(part: Texture, faces: jax.Array, dtype: Any) -> tuple[int, ...]:
     """See `SurfaceTexture.sizes`."""
     table, uniforms = part.table(), part.uniforms()
     return (
-        _indices(part, faces).shape[1],
-        _varyings(part, faces, dtype).shape[2],
+        indices_of(part, faces).shape[1],
+        varyings_of(part, faces, dtype).shape[2],
         0 if uniforms is None else len(uniforms),
         0 if table is None else table.shape[1],
         0 if table is None else table.shape[0],

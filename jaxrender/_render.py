@@ -34,6 +34,7 @@ from jaxrender._edges import Antialias, edge_gradient
 from jaxrender._material import (
     check_material,
     drawn_channels,
+    hole_test,
     is_masked,
     surface_texture,
 )
@@ -47,7 +48,7 @@ from jaxrender._shading import (
     shade,
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
-from jaxrender._textures import check_texture, encoding_of, sample_texture
+from jaxrender._textures import check_texture, encoding_of
 from jaxrender._types import (
     Camera,
     Fragments,
@@ -406,12 +407,9 @@ def _fragments(screen: ScreenMesh, mesh: Mesh, view: View) -> Fragments:
     """What the z-buffer sees, of what is there: see `Material`."""
     if not is_masked(mesh) or mesh.faces.shape[0] == 0:
         return draw_hard(screen, view)
-    surface = surface_texture(jax.lax.stop_gradient(mesh), lit=False)
-
-    def is_hole(face: jax.Array, barycentrics: jax.Array) -> jax.Array:
-        values = sample_texture(surface, mesh.faces, face, barycentrics)
-        return (face >= 0) & (values[..., -1] < 0)
-
+    surface = surface_texture(mesh, lit=False)
+    assert surface is not None
+    is_hole = hole_test(surface, mesh.faces)
     with jax.named_scope("rasterize"):
         view = view.astype(screen.vertices.dtype)
         return Fragments(*masked_fragments(screen.vertices, screen.faces, view, is_hole))

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxrender._material import SurfaceTexture
 from jaxrender._shading import Lighting
 from jaxrender._textures import Texture, as_texture
-from jaxrender._textures.base import columns_of
+from jaxrender._textures.base import columns_of, indices_of, varyings_of
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender.ops.soft.structs import Shader
 
@@ -107,15 +107,10 @@ class _Inputs(NamedTuple):
 
 def _inputs_of(texture: Texture, faces: jax.Array, dtype: DTypeLike) -> _Inputs:
     """What the texture says it is, with what stands for None."""
-    count = faces.shape[0]
-    varyings, uniforms, table = texture.varyings(faces), texture.uniforms(), texture.table()
-    if varyings is None:
-        varyings = jnp.broadcast_to(jnp.eye(3, dtype=dtype), (count, 3, 3))
-    index = texture.indices(faces)
-    if index is None:
-        index = jnp.arange(count, dtype=jnp.int32)[:, None]
+    varyings, index = varyings_of(texture, faces, dtype), indices_of(texture, faces)
+    uniforms, table = texture.uniforms(), texture.table()
     if table is None:
-        index = jnp.zeros((count, 0), jnp.int32)
+        index = index[:, :0]
     return _Inputs(varyings, jnp.zeros(0, dtype) if uniforms is None else uniforms, table, index)
 
 

@@ -36,7 +36,7 @@ from jaxrender._choices import (
     Distance,
     Distribution,
 )
-from jaxrender._material import SurfaceTexture
+from jaxrender._material import SurfaceTexture, hole_test
 from jaxrender._shader import surface_of
 from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
@@ -459,11 +459,7 @@ def _nearest_colors(
         face, barycentrics, depth = hard_fragments(flat, faces, flat_view, facing_first=False)
         depth = -1 / depth
     elif isinstance(texture, SurfaceTexture) and texture.masked:
-
-        def is_hole(face: jax.Array, barycentrics: jax.Array) -> jax.Array:
-            values = sample_texture(jax.lax.stop_gradient(texture), faces, face, barycentrics)
-            return (face >= 0) & (values[..., -1] < 0)
-
+        is_hole = hole_test(texture, faces)
         face, barycentrics, depth = masked_fragments(vertices, faces, view, is_hole)
     else:
         face, barycentrics, depth = hard_fragments(vertices, faces, view)

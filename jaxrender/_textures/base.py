@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jaxrender._choices import Encoding
 from jaxrender._types import Mesh, static, struct
@@ -26,6 +27,20 @@ Columns = list[jax.Array]
 def columns_of(rows: jax.Array) -> Columns:
     """The numbers of the last axis, one by one."""
     return [rows[..., k] for k in range(rows.shape[-1])]
+
+
+def indices_of(texture: Texture, faces: jax.Array) -> jax.Array:
+    """`Texture.indices`, with what None stands for."""
+    found = texture.indices(faces)
+    return jnp.arange(len(faces), dtype=jnp.int32)[:, None] if found is None else found
+
+
+def varyings_of(texture: Texture, faces: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """`Texture.varyings`, with what None stands for."""
+    found = texture.varyings(faces)
+    if found is None:
+        return jnp.broadcast_to(jnp.eye(3, dtype=dtype), (len(faces), 3, 3))
+    return found
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
