@@ -210,7 +210,7 @@ def load_mesh(
     A glTF file's objects become one mesh in the scene's frame, in the order of its nodes, morphed
     and bent by their skeletons as the file has them, or as an animation has them at `time`. Factors
     and colours of vertices, which are linear there, multiply its pictures in linear light. What is
-    not drawn (alpha, light of its own, maps of normals...) or not known is warned of by name.
+    not drawn (layers that shine through, maps of normals...) or not known is warned of by name.
 
     Normals in the file become those of the mesh, with their own faces where the corners of a vertex
     differ; corners without get `vertex_normals`. Change the vertices with `Mesh.with_vertices`.
