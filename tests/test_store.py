@@ -99,6 +99,13 @@ def test_all_structs_are_known():
     assert public <= set(structs_of("jaxrender").values())
 
 
+def test_structs_of_a_docstring_are_not_known():
+    # As doctest runs an example: in a copy of its module's names, `__name__` among them.
+    names = {"jr": jr, "__name__": "jaxrender.ops.pytrees"}
+    exec("@jr.struct\nclass Cone:\n    name: str = jr.static()", names)
+    assert "Cone" not in structs_of("jaxrender")
+
+
 def test_classes_of_ones_own(tmp_path):
     @jr.struct
     class Ball:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any, TypeVar, dataclass_transform
@@ -69,9 +70,14 @@ def struct(cls: type[T]) -> type[T]:
 
 
 def structs_of(package: str) -> dict[str, type]:
-    """The structs that are defined in a package, by their names."""
+    """The structs that the modules of a package hold, by their names."""
     inside = (cls for cls in _structs if cls.__module__.startswith(f"{package}."))
-    return {cls.__name__: cls for cls in inside}
+    # Leave out what only says that it is of such a module: a class of a docstring's example.
+    return {
+        cls.__name__: cls
+        for cls in inside
+        if getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
+    }
 
 
 def static(**kwargs: Any) -> Any:
