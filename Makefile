@@ -1,6 +1,7 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
 # make quick  tests every operation, in a minute or two
-# make test   runs all tests but the longest, in some minutes
+# make test   runs all tests but the longest, in some minutes; those of reference data that do not
+#             travel with the repository too with TESTS='not long', as in CI
 # make test-long   runs those, compiled as users have it
 # make lint   checks style and types
 # make bench  times the rasterisers
@@ -10,6 +11,7 @@
 
 PYTHON ?= python3
 JAX ?=
+TESTS ?= not long and not golden
 
 venv := .venv
 bin := $(venv)/bin
@@ -30,7 +32,7 @@ quick: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow and not long'
 
 test: $(made)-test
-	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not long'
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m '$(TESTS)'
 
 test-long: $(made)-test
 	XLA_FLAGS="$$XLA_FLAGS" $(bin)/python -m pytest --numprocesses auto --dist worksteal -m long

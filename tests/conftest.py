@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from jaxrender.ops import soft
 
@@ -64,6 +65,14 @@ class Data:
         if not found:
             self.path(pattern)
         return sorted(found)
+
+    def split(self, names: Iterable[str]) -> list[ParameterSet]:
+        """Parameters of a test by these names of files: what does not travel is marked `golden`."""
+        home = COPIED / self.folder
+        return [
+            pytest.param(name, marks=() if (home / name).exists() else pytest.mark.golden)
+            for name in names
+        ]
 
     def __call__(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of one `.npz` file."""

@@ -1,19 +1,20 @@
 """`rasterize_soft` and `render` against SoftRas, by the golden data.
 
-Every file of a raster is compared in float64; `JAXRENDER_ALL_GOLDEN=1` compares each in float32
-as well, not only some.
+Every file of a raster is compared in float64, some in float32 as well, and `make test-long` does
+so with all.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import GOLDEN
 from quick import jit
 from soft_scenes import (
     channel_last,
@@ -26,9 +27,6 @@ from jaxrender import _render, _soft
 from jaxrender._shading import reflection
 
 pytestmark = pytest.mark.usefixtures("short_passes")
-
-ALL_GOLDEN = os.environ.get("JAXRENDER_ALL_GOLDEN") == "1"
-
 
 # --- the ancestor's numbers -------------------------------------------------------------------
 
@@ -72,17 +70,14 @@ class SoftRasTexels(jr.Texture):
 
 # These cover every kind of distance and of sum, clippings and batches.
 FLOAT32_RASTERS = [
-    "08_soup_hard_softmax_hard_surface4",
-    "batch3_vertex_soup",
-    "default_soup",
-    "eps_soup",
+    "softras/raster_08_soup_hard_softmax_hard_surface4.npz",
+    "softras/raster_batch3_vertex_soup.npz",
+    "softras/raster_default_soup.npz",
+    "softras/raster_eps_soup.npz",
 ]
 
 
-def raster_names(golden):
-    """All files that there are."""
-    files = golden.glob("softras/raster_*.npz")
-    return [file.removeprefix("softras/raster_").removesuffix(".npz") for file in files]
+RASTERS = GOLDEN.split(GOLDEN.glob("softras/raster_*.npz"))
 
 
 def decided_by_rounding(corners, options):
@@ -109,7 +104,7 @@ def decided_by_rounding(corners, options):
 
 
 # In these, rounding makes SoftRas see a face without area, at one pixel.
-FLAT_FACE_SEEN = {"batch2_soup", "near_far_soup"}
+FLAT_FACE_SEEN = {"raster_batch2_soup", "raster_near_far_soup"}
 
 
 class TestRasterFiles:
@@ -117,23 +112,29 @@ class TestRasterFiles:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("x64")
-    @pytest.mark.parametrize("part", range(16))
-    def test_float64(self, golden, part):
+    @pytest.mark.parametrize("file", RASTERS)
+    def test_float64(self, golden, file):
         tolerances = {"image": 2e-7, "faces": 1e-7, "textures": 1e-7}
-        for name in raster_names(golden)[part::16]:
-            check_raster(golden, name, np.float64, "_f64", tolerances)
+        check_raster(golden, file, np.float64, "_f64", tolerances)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("part", range(4))
-    def test_float32(self, golden, part):
+    @pytest.mark.parametrize("file", GOLDEN.split(FLOAT32_RASTERS))
+    def test_float32(self, golden, file):
+        self.check_in_float32(golden, file)
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("file", RASTERS)
+    def test_all_in_float32(self, golden, file):
+        self.check_in_float32(golden, file)
+
+    def check_in_float32(self, golden, file):
         # Twice the largest differences between float32 and float64 in the files.
         tolerances = {"image": 4e-3, "faces": 5e-3, "textures": 4e-4}
-        for name in (raster_names(golden) if ALL_GOLDEN else FLOAT32_RASTERS)[part::4]:
-            check_raster(golden, name, np.float32, "", tolerances)
+        check_raster(golden, file, np.float32, "", tolerances)
 
 
-def check_raster(golden, name, dtype, suffix, tolerances):
-    data = golden(f"softras/raster_{name}.npz")
+def check_raster(golden, file, dtype, suffix, tolerances):
+    data = golden(file)
     options = json.loads(str(data["options"]))
     count = data["faces"].shape[1]
     names = ("sigma_val", "gamma_val", "near", "far", "eps", "dist_eps")
@@ -192,7 +193,7 @@ def check_raster(golden, name, dtype, suffix, tolerances):
         wanted_faces = data[f"grad_faces{suffix}"][item]
         wanted_textures = data[f"grad_textures{suffix}"][item]
         apart = np.sort(np.abs(image - wanted).max(-1)[stable])
-        if name in FLAT_FACE_SEEN:
+        if Path(file).stem in FLAT_FACE_SEEN:
             apart = apart[:-1]
             at_least = {"faces": 2e-5, "textures": 2e-6}
             tolerances = tolerances | {k: max(tolerances[k], at_least[k]) for k in at_least}
@@ -202,7 +203,7 @@ def check_raster(golden, name, dtype, suffix, tolerances):
             "textures": relative(by_textures, wanted_textures, stable_faces),
         }
         for kind, difference in got.items():
-            assert difference < tolerances[kind], (name, item, kind, difference)
+            assert difference < tolerances[kind], (file, item, kind, difference)
 
 
 # --- the ancestor's pipelines -----------------------------------------------------------------
@@ -292,15 +293,15 @@ def light_texels_first(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PIPELINES)
-def test_golden_pipelines(golden, monkeypatch, name):
+@pytest.mark.parametrize("file", GOLDEN.split(f"softras/renderer_{name}.npz" for name in PIPELINES))
+def test_golden_pipelines(golden, monkeypatch, file):
     """`render` against `SoftRenderer`: pictures, gradients to vertices and textures."""
     monkeypatch.setattr(_render, "_render", _render._render.__wrapped__)
     light_texels_first(monkeypatch)
     # Its max(0, x) has the slope 0 at 0, which `jnp.maximum` has not: walls lit from above.
     plain = reflection._sum_lights
     monkeypatch.setattr(reflection, "_sum_lights", lambda *a: plain(a[0], *map(jax.nn.relu, a[1:])))
-    data = golden(f"softras/renderer_{name}.npz")
+    data = golden(file)
     options = json.loads(str(data["options"]))
     rules = options["rasterizer"]
 
@@ -356,7 +357,7 @@ def test_golden_pipelines(golden, monkeypatch, name):
         stable = ~data["unstable"][item] & (np.abs(image - other).max(-1) < 1e-6)
         sure = same_rows(by_vertices, others[0]) & ~grazed(mesh, golden_lights(options), rules)
         assert stable.mean() > 0.9
-        if name == "spot":
+        if file == "softras/renderer_spot.npz":
             # The files do not say which faces are unstable here; so leave a few vertices out.
             error = np.linalg.norm(by_vertices - data["grad_vertices"][item], axis=-1)
             sure &= error <= np.quantile(error, 0.995)
