@@ -1,7 +1,6 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
 # make quick  tests every operation, in a minute or two
-# make test   runs all tests but the longest, in some minutes; those of reference data that do not
-#             travel with the repository too with TESTS='not long', as in CI
+# make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
 # make test-long   runs those, compiled as users have it
 # make lint   checks style and types
 # make bench  times the rasterisers
@@ -11,7 +10,7 @@
 
 PYTHON ?= python3
 JAX ?=
-TESTS ?= not long and not golden
+TESTS ?= not long and not thorough
 
 venv := .venv
 bin := $(venv)/bin

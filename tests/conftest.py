@@ -67,10 +67,10 @@ class Data:
         return sorted(found)
 
     def split(self, names: Iterable[str]) -> list[ParameterSet]:
-        """Parameters of a test by these names of files: what does not travel is marked `golden`."""
+        """Parameters of a test by names of files; `thorough` is what does not travel."""
         home = COPIED / self.folder
         return [
-            pytest.param(name, marks=() if (home / name).exists() else pytest.mark.golden)
+            pytest.param(name, marks=() if (home / name).exists() else pytest.mark.thorough)
             for name in names
         ]
 
@@ -154,7 +154,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves examples in docstrings to `make test`, and most of many cases to `make test-long`."""
     many: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if isinstance(item, pytest.DoctestItem):
+        if isinstance(item, pytest.DoctestItem) or item.get_closest_marker("thorough"):
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("cases"):
             many.setdefault(item.nodeid.split("[")[0], []).append(item)

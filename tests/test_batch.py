@@ -72,7 +72,7 @@ def test_padding_is_not_seen(kind):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RASTERIZERS)
 def test_padding_has_no_gradient(name):
     meshes = dressed("colors")
@@ -93,7 +93,7 @@ def test_padding_has_no_gradient(name):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [0, 1])
 def test_what_counts_faces_or_corners_leaves_padding_out(kind):
     """Also where the first vertex, which padding repeats, is in no face."""

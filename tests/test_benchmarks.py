@@ -69,7 +69,7 @@ def test_quick_run_writes_a_record(task, tmp_path):
             assert result["detail"] == "absent: g++ is not installed"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_roofline_counts_loops_as_often_as_they_run():
     def bend(x):
         return x * 2 + 1

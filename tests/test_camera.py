@@ -238,7 +238,7 @@ def test_opencv_by_hand():
     np.testing.assert_allclose(screen, [[21 / 60, -11 / 40, 10.0]], atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_opencv_takes_what_opencv_returns():
     vector, place = np.array([0.3, -0.2, 0.5]), np.array([0.1, -0.2, 4.0])
     turn = from_axis_angle(vector)
@@ -382,7 +382,7 @@ def test_kinds_of_projection_have_their_own_programs():
     assert jax.tree.structure(wide) == jax.tree.structure(other)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_constructors_make_strong_types():
     """From whatever numbers, also inside jit, so that no later call compiles again."""
     makers = (

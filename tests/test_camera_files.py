@@ -382,7 +382,7 @@ def test_blender_file(tmp_path):
             io.read_blender(path)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_blender_camera_compiled_and_its_gradient(x64):
     points = jnp.asarray(POINTS)
     eager = jr.from_blender(

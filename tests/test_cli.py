@@ -234,7 +234,7 @@ def test_soft_rasterizer_blurs_by_sigma(draw):
     assert sharp[12, 12] > 200
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_soft_rasterizer_shows_through_by_gamma(draw):
     soft = ["cube", *FRONT, "--rasterizer", "soft", "--show", "normals", "--shading", "flat"]
     near, mixed = (draw(*soft, "--gamma", gamma)[12, 12] for gamma in ("1e-4", "1.0"))

@@ -46,7 +46,7 @@ def test_many_values_at_one_place(requested):
     np.testing.assert_allclose(sums[:, 0], exact, rtol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_under_vmap(requested):
     random = np.random.default_rng(1)
     places = jnp.array(random.integers(0, 5, (3, 40)))

@@ -61,7 +61,7 @@ def test_nmr_2_vertices(tmp_path):
     assert 30 < len(frames(tmp_path / "fit.gif")) <= len(found.snapshots) + 30
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nmr_3_textures(tmp_path):
     found = load("nmr_3_textures").main(60, 40, tmp_path / "paint.gif")
     assert found.losses[-10:].mean() < 0.1 * found.losses[:5].mean()

@@ -160,7 +160,7 @@ class TestVisibilityGradient:
         alpha = jr.silhouette(self.mesh, self.camera, image_size=SIZE, rasterizer=jr.Hard(zero))
         assert float(alpha[:, :9].sum()) == want
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_a_struct_has_traced_numbers(self):
         want = self.slope(jr.NMR())
         assert np.abs(want).max() > 0

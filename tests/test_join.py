@@ -97,7 +97,7 @@ def test_normals_come_along():
     assert jr.join_meshes([CUBE, CUBE])[0].normals is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_jit_vmap_and_gradient():
     colors = dressed("colors")[0]
 

@@ -118,6 +118,7 @@ class TestCalls:
         assert "tensor<1x300x3xi32>" in shapes.as_text()
         assert depth
 
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("forget")
     @pytest.mark.parametrize("views", [1, 7])
     def test_threads_change_nothing(self, monkeypatch, views):

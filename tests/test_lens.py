@@ -224,7 +224,7 @@ def test_undistort_against_numpy(name):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in LENSES if name != "strong"])
 def test_there_and_back(name):
     """What the lens shows of a smooth picture and back is that picture, where both saw it."""
@@ -349,7 +349,7 @@ def test_jit_equals_eager_and_vmap_equals_loop(filter):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["distort", "undistort"])
 def test_gradient_of_pictures(name):
@@ -368,7 +368,7 @@ def test_gradient_of_pictures(name):
     check_grads(jax.jit(moved), args, order=1, modes=["rev"], rtol=1e-4, atol=1e-5, eps=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_finite_gradients_beyond_the_lens():
     """A lens that shows a small disc of the picture: no NaN outside of it."""
     camera = pinhole("strong")

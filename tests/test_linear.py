@@ -64,6 +64,7 @@ class TestModes:
         with jax.disable_jit():
             np.testing.assert_allclose(own(*args), same(*args), rtol=1e-6)
 
+    @pytest.mark.thorough
     def test_own_program_is_used_once(self):
         """For all examples of a batch, whatever they share."""
         many = jnp.stack([self.one, 2 * self.one])

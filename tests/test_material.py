@@ -101,7 +101,7 @@ def test_holes_in_faces_at_one_depth():
     assert (which >= 4).any()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["hard", "soft"])
 def test_holes_under_vmap(name):
     one, other = cards(3), cards(3, seed=5)

@@ -64,7 +64,7 @@ PARTS = [
         marks=marks,
         id=name,
     )
-    for name, marks in (("copied", ()), ("others", pytest.mark.golden))
+    for name, marks in (("copied", ()), ("others", pytest.mark.thorough))
 ]
 
 
@@ -77,7 +77,7 @@ class TestRasterFiles:
     def test_float64(self, golden, files):
         self.check(golden, files, np.float64, "_f64", 1e-6, {"rgb": 1e-3, "depth": 4e-4})
 
-    @pytest.mark.golden
+    @pytest.mark.thorough
     @pytest.mark.slow
     @pytest.mark.parametrize("files", PARTS)
     def test_float32(self, golden, files):

@@ -91,7 +91,7 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_those_of_the_vertices_change_nothing():
     ball = jr.shapes.icosphere(1)
     own = dataclasses.replace(ball, normals=3 * jr.vertex_normals(ball.vertices, ball.faces))

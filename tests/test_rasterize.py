@@ -178,7 +178,7 @@ def close_views(vertices: np.ndarray, perspective: bool) -> np.ndarray:
 class TestTies:
     """Of faces at the same depth a front is seen before a back, then the lowest index."""
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("schedule", SCHEDULES)
     @pytest.mark.parametrize("perspective", [True, False])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -205,7 +205,7 @@ def test_log_and_settings(straight):
     assert config["classes"] == ["car", "chair"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_testing_writes_a_table_meshes_and_pictures(dataset, straight, capsys):
     import test
 

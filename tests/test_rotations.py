@@ -268,7 +268,7 @@ def test_gradient_of_the_angle():
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_finite_for_any_finite_input(dtype, request):
     """Values and gradients, inside jit, of rotations, of what is none, and of extreme numbers."""

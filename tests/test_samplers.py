@@ -39,7 +39,7 @@ def draw(texture, rasterizer, vertices=VERTICES):
     ).rgb
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_mirror_by_hand():
     # The triangle wave: 1.25 reads what 0.75 reads, and moves the other way.
     image = jnp.arange(4.0).reshape(1, 4, 1)
@@ -120,7 +120,7 @@ def test_soft_gradient(kind):
     check_grads(loss, floats, order=1, modes=["rev"], eps=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("shading", "rasterizer"),
     [("phong", None), *((name, jr.Soft(sigma=1e-3, gamma=1e-2)) for name in ("none", "phong"))],
@@ -142,7 +142,7 @@ def test_a_tinted_white_picture_is_vertex_colours(rasterizer, shading):
     np.testing.assert_allclose(rgb(white), rgb(jr.VertexColors(colors)), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bake_tint():
     ball = jr.shapes.icosphere(1)
     colors = jnp.asarray(np.random.default_rng(3).random((42, 3)), jnp.float32)

@@ -241,7 +241,7 @@ def test_none_takes_any_channels():
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_jit_vmap_and_leading_shapes(shading):
     fragments, mesh, lights = some_fragments(), some_mesh(), some_lights()

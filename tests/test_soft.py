@@ -100,7 +100,7 @@ def test_equals_the_slow_loop(case, size):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("faithful", [False, True])
 def test_one_face_in_one_pixel(monkeypatch, faithful):
     """Where next to nothing is to be drawn, a pass still holds something."""
@@ -137,7 +137,7 @@ class TestTransformations:
         args = self.vertices, self.colors, jnp.float32(1e-2)
         assert_close(jit(draw)(*args), draw(*args))
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_views_at_once(self):
         """vmap of grad, grad of vmap and nested ones, shared and own colours: all are loops."""
 
@@ -220,7 +220,7 @@ class TestTransformations:
         assert_close(together, jax.tree.map(lambda *leaves: jnp.stack(leaves), *apart))
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("silhouette", [False, True])
     def test_jacobian(self, silhouette):
         """By `jax.jacrev`, of which each row is the gradient of one pixel, as a loop has it."""
@@ -283,7 +283,7 @@ class TestTransformations:
 
 
 class TestPicture:
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_converges_to_the_hard_picture(self):
         """With little blur and no temperature it is `rasterize_hard`'s, away from edges."""
         size = (30, 44)
@@ -365,7 +365,7 @@ class TestPicture:
         assert (np.abs(np.diff(texel.astype(int), axis=1)) > 0).sum(1).max() <= side - 1
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize(("kind", "count"), [("vertex", 7), ("uv", 5)])
     def test_many_channels(self, kind, count):
         """Many channels are those of as many calls."""
@@ -427,7 +427,7 @@ class TestOwnFunctions:
         both = jax.value_and_grad(loss, (0, 1), has_aux=True)
         return jit(both)(vertices.astype(jnp.float32), jnp.float32(0.01))
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_distribution_and_conorm(self):
         def cauchy(x):
             return 0.5 + jnp.arctan(x) / jnp.pi
@@ -448,7 +448,7 @@ class TestRender:
     soft = jr.Soft(sigma=1e-3, gamma=1e-2)
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("shading", ["flat", "gouraud"])
     def test_stages_compose(self, shading):
         """Light on plain faces is their colour, whether faces or vertices are lit."""
@@ -491,7 +491,7 @@ class TestRender:
 
         assert_close(both(drawn, sphere.vertices, texels), both(staged, sphere.vertices, texels))
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_phong(self):
         """With next to no blur, each pixel is lit as a hard one."""
         mesh = jr.shapes.icosphere(1)
@@ -553,7 +553,7 @@ class TestRender:
         assert np.abs(got[1][0]).max() > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_blur():
     """A picture of 512 x 512 of 20,480 faces, blurred over 50 pixels: its colour gradient."""
     sphere = jr.shapes.icosphere(5)

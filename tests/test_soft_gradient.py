@@ -152,7 +152,7 @@ def test_each_argument_alone_has_the_same_gradient(kind, options):
         assert all(np.abs(wanted).max() > 0 for wanted in together[1::2])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 def test_flat_colours_are_those_of_all_corners():
     vertices, faces = small_scene(6)

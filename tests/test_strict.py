@@ -163,7 +163,7 @@ def test_every_picture(kind, shading, rasterizer, numbers):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_many_views(numbers):
     floats, indices = numbers
     many = jax.tree.map(lambda leaf: np.stack([leaf] * 2), dressed("uv", floats, indices))
@@ -433,6 +433,9 @@ def stages(floats, indices):
     }
 
 
+@pytest.mark.parametrize(
+    "numbers", ["float32", pytest.param("float64", marks=pytest.mark.thorough)], indirect=True
+)
 def test_every_stage(numbers):
     for name, (function, *args) in stages(*numbers).items():
         try:
@@ -483,7 +486,7 @@ def test_files(tmp_path, numbers):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_why_not_drawn(numbers):
     """It looks at values, so it is not traced."""
     floats, indices = numbers

@@ -83,7 +83,7 @@ def test_vertices_and_faces():
 
 
 @pytest.mark.cases(2)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", textures(ball()))
 def test_the_surface_looks_the_same(kind):
     """At the same points, by their barycentrics in a face and in its quarter."""

@@ -97,7 +97,7 @@ def test_a_strip_with_a_twist_and_odd_edges():
     assert jr.orient_faces(nothing).faces.shape == (0, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_textures_turn_with_their_faces():
     ball, random = uneven_ball(1), np.random.default_rng(2)
     faces, count = some_turned(ball.faces), len(ball.faces)

@@ -63,7 +63,7 @@ def stacked(trees):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)], ids=["lights", "views", "both"])
 def test_vmap_is_a_loop(axes):
     """Over lights of one view, over views in the same lights, and over both at once."""
