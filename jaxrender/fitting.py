@@ -1,4 +1,6 @@
-"""`fit`: the loop that every fitting script repeats. It knows nothing of rendering; needs optax.
+"""`fit`, the loop that every fitting script repeats, and `least_squares` for few parameters.
+
+They know nothing of rendering; `fit` needs optax.
 
 Legend: `N` steps asked for, `K` steps done. A fit counts in updates: what it records at step `k`
 belongs to the parameters after `k` updates, so step 0 to those given.
@@ -6,15 +8,12 @@ belongs to the parameters after `k` updates, so step 0 to those given.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +22,20 @@ import numpy as np
 
 from jaxrender._checks import check_array
 from jaxrender._formats.raw import optional
+from jaxrender._least_squares import LeastSquares, least_squares
+from jaxrender._manifolds import Bounded, Parameter, Rotation
+from jaxrender._progress import held_interrupts, progress_bar
 
-__all__ = ["Fit", "NotFiniteError", "fit"]
+__all__ = [
+    "Bounded",
+    "Fit",
+    "LeastSquares",
+    "NotFiniteError",
+    "Parameter",
+    "Rotation",
+    "fit",
+    "least_squares",
+]
 
 
 def __dir__() -> list[str]:
@@ -214,7 +225,7 @@ def fit(
             snapshots=snapshots,
         )
 
-    with _progress_bar(progress, steps) as show, _held_interrupts() as interrupts:
+    with progress_bar(progress, steps) as show, held_interrupts() as interrupts:
         scheduled = settings(0)
         state = begin(params, scheduled)
         for step in range(steps + 1):
@@ -370,47 +381,6 @@ def _diagnosis(
         "a NaN. The `fit` of this error has the best parameters so far, `params`, and those of "
         "this step, `last_params`."
     )
-
-
-@contextlib.contextmanager
-def _progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, float], None]]:
-    """Makes a function that shows a step and its loss."""
-    tqdm = None
-    if progress:
-        with contextlib.suppress(ImportError):
-            from tqdm.auto import tqdm
-    if tqdm is None:
-        yield lambda step, loss: None
-        return
-    title = progress if isinstance(progress, str) else "fitting"
-    with tqdm(total=steps, desc=title, unit="step") as bar:
-
-        def show(step: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            bar.update(step - bar.n)
-
-        yield show
-
-
-@contextlib.contextmanager
-def _held_interrupts() -> Iterator[list[int]]:
-    """Collects the first Ctrl-C, which would lose the state if it came in the middle of a step."""
-    caught: list[int] = []
-
-    def hold(number: int, _: Any) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    main = threading.current_thread() is threading.main_thread()
-    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, hold)
-    try:
-        yield caught
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Checks at the door

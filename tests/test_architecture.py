@@ -18,7 +18,7 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # The rooms, from the ground up: each may import only from floors below its own. Rooms of one
 # floor do not know each other.
 FLOORS = [
-    {"ops", "_choices"},
+    {"ops", "_choices", "_progress"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
     {"rotations", "_distortion", "_vectors"},
@@ -31,8 +31,8 @@ FLOORS = [
     {"_join"},
     {"_soft", "_diagnose"},
     {"_render"},
-    {"losses", "_formats"},
-    {"_images", "_depth_files", "_camera_files", "skinning"},
+    {"losses", "_formats", "_manifolds"},
+    {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},

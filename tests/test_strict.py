@@ -468,6 +468,30 @@ def test_fitting(numbers):
     assert found.params.dtype == floats
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("jacobian", ["forward", "matrix_free"])
+def test_least_squares(numbers, jacobian):
+    floats, _ = numbers
+    points = np.random.default_rng(0).normal(size=(4, 3)).astype(floats)
+
+    def residuals(params, shift):
+        return points @ params["turn"].T - points - (params["shift"] - shift)[None]
+
+    found = fitting.least_squares(
+        residuals,
+        {
+            "turn": fitting.Rotation(rotations.from_axis_angle(np.full(3, 0.1, floats))),
+            "shift": fitting.Bounded(np.zeros(3, floats), -1.0, 1.0),
+        },
+        rho="huber",
+        jacobian=jacobian,
+        schedules={"shift": lambda step: floats(0.1)},
+        steps=2,
+        progress=False,
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {np.dtype(floats)}
+
+
 def test_files(tmp_path, numbers):
     floats, indices = numbers
     for kind, name in (("uv", "a.obj"), ("colors", "b.ply"), ("one texel", "c.off")):

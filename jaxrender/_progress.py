@@ -1,0 +1,50 @@
+"""What loops that run long show, and how Ctrl-C ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, float], None]]:
+    """Makes a function that shows a step and its loss."""
+    tqdm = None
+    if progress:
+        with contextlib.suppress(ImportError):
+            from tqdm.auto import tqdm
+    if tqdm is None:
+        yield lambda step, loss: None
+        return
+    title = progress if isinstance(progress, str) else "fitting"
+    with tqdm(total=steps, desc=title, unit="step") as bar:
+
+        def show(step: int, loss: float) -> None:
+            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            bar.update(step - bar.n)
+
+        yield show
+
+
+@contextlib.contextmanager
+def held_interrupts() -> Iterator[list[int]]:
+    """Collects the first Ctrl-C, which would lose the state if it came in the middle of a step."""
+    caught: list[int] = []
+
+    def hold(number: int, _: Any) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, hold)
+    try:
+        yield caught
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
