@@ -12,7 +12,12 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 
-from jaxrender._checks import check_array, check_faces, check_normals
+from jaxrender._checks import (
+    check_array,
+    check_faces,
+    check_is_mesh,
+    check_normals,
+)
 from jaxrender._material import (
     MAPS,
     Material,
@@ -104,8 +109,7 @@ def checked_mesh(name: str, mesh: Any) -> Mesh:
     Raises:
         ValueError: it is none, or one of them is wrong.
     """
-    if not isinstance(mesh, Mesh):
-        raise ValueError(f"`{name}` must be a Mesh, got {type(mesh).__name__}.")
+    check_is_mesh(mesh, name)
     vertices = check_array(f"{name}.vertices", mesh.vertices, ("V", 3))
     faces = check_faces(f"{name}.faces", mesh.faces, vertices.shape[0])
     normals = check_normals(name, mesh, vertices, faces)

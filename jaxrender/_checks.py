@@ -8,7 +8,8 @@ result that a bad value has there.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from jaxrender._types import Fragments, ScreenMesh
+from jaxrender._types import Fragments, Mesh, ScreenMesh
 
 
 def is_concrete(*values: Any) -> bool:
@@ -54,8 +55,11 @@ def check_array(
     """
     try:
         array = jnp.asarray(value)
-    except TypeError as error:
-        raise ValueError(_message(name, shape, kind, f"{type(value).__name__}", hint)) from error
+    except (TypeError, ValueError) as error:
+        got = (
+            "rows of different lengths" if isinstance(value, list | tuple) else type(value).__name__
+        )
+        raise ValueError(_message(name, shape, kind, got, hint)) from error
 
     # Compare rank and fixed sizes.
     wanted = list(shape)
@@ -74,12 +78,21 @@ def check_array(
     if kind == "int":
         if not jnp.issubdtype(array.dtype, jnp.integer):
             raise ValueError(_message(name, shape, kind, got, hint))
+        if array.size and isinstance(value, np.ndarray) and value.dtype != array.dtype:
+            # Look at what does not fit before it wraps.
+            low, high = int(value.min()), int(value.max())
+            most = jnp.iinfo(array.dtype)
+            if low < most.min or high > most.max:
+                raise ValueError(
+                    f"`{name}` must fit {array.dtype.name}, got {value.dtype.name} from {low} to "
+                    f"{high}. " + (hint or "Pass smaller numbers.")
+                )
     elif jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         array = array.astype(jnp.result_type(float))
     elif not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(_message(name, shape, kind, got, hint))
 
-    if finite and is_concrete(array) and not np.isfinite(np.asarray(array)).all():
+    if finite and is_concrete(array) and not _look_once(array, _all_finite):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         where = f" (first at index {tuple(int(i) for i in bad[0])})" if array.ndim else ""
         raise ValueError(
@@ -87,6 +100,94 @@ def check_array(
             + (hint or "Pass finite numbers.")
         )
     return array.astype(array.dtype if dtype is None else dtype)
+
+
+def check_is_mesh(mesh: Any, name: str = "mesh") -> None:
+    """Rejects what is no mesh.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(mesh, Mesh):
+        raise ValueError(
+            f"`{name}` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
+        )
+
+
+_FOUND: dict[tuple[int, Callable], tuple[weakref.ref[jax.Array], bool]] = {}
+
+
+def _look_once(array: jax.Array, test: Callable[[np.ndarray], Any]) -> bool:
+    """What a test finds in a known array, which is looked at once: those of jax never change."""
+    key = id(array), test
+    if key in _FOUND and _FOUND[key][0]() is array:
+        return _FOUND[key][1]
+    found = bool(test(np.asarray(array)))
+    _FOUND[key] = weakref.ref(array, lambda _: _FOUND.pop(key, None)), found
+    return found
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
+
+
+def _look_8_bit(values: np.ndarray) -> bool:
+    """Whether these are whole numbers of which one is far above 1."""
+    return bool(values.max(initial=0) >= 32 and (values == np.floor(values)).all())
+
+
+def check_colors(
+    name: str,
+    value: Any,
+    shape: Sequence[int | str],
+    *,
+    hint: str = "",
+    dtype: DTypeLike | None = None,
+) -> jax.Array:
+    """Returns colours, finite where they are known; light may be brighter than 1.
+
+    Raises:
+        ValueError: as in `check_array`, or they are 8-bit ones.
+    """
+    array = check_array(name, value, shape, finite=True, hint=hint, dtype=dtype)
+    given = value if hasattr(value, "dtype") else np.asarray(value) if is_concrete(value) else array
+    if jnp.issubdtype(given.dtype, jnp.integer) and array.size:
+        known = is_concrete(given)
+        if given.dtype == np.uint8 or (known and np.abs(np.asarray(given)).max() > 1):
+            raise ValueError(
+                f"`{name}` must be floating-point colours, normally in [0, 1], got "
+                f"{given.dtype.name}"
+                + (f" up to {np.asarray(given).max()}" if known else "")
+                + ". Divide 8-bit colours by 255."
+            )
+    elif is_concrete(array) and _look_once(array, _look_8_bit):
+        warnings.warn(
+            f"`{name}` holds whole numbers up to {float(array.max()):g}, and colours are normally "
+            "in [0, 1]: divide 8-bit colours by 255",
+            stacklevel=2,
+        )
+    return array
+
+
+def check_elementwise(name: str, function: Callable[[jax.Array], jax.Array]) -> None:
+    """Looks whether a function takes arrays of any shape, and gives one number for each.
+
+    Raises:
+        ValueError: it does not.
+    """
+    points = jax.ShapeDtypeStruct((2, 3), jnp.result_type(float))
+    try:
+        shape = jax.tree.map(jnp.shape, jax.eval_shape(function, points))
+    except (TypeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must take an array of any shape, and failed with one of {points.shape}: "
+            f"{error}. Write it elementwise, of jax.numpy's functions."
+        ) from error
+    if shape != points.shape:
+        raise ValueError(
+            f"`{name}` must return an array of the shape that it is given, got {shape} for "
+            f"{points.shape}. Write it elementwise, without sums."
+        )
 
 
 def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
@@ -200,7 +301,7 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
     try:
         height, width = (int(size) for size in image_size)
         whole = all(int(size) == size for size in image_size)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"`image_size` must be a pair (H, W) of integers, got {image_size!r}. "
             "Pass for example (256, 256)."
@@ -219,7 +320,11 @@ def check_anti_aliasing(anti_aliasing: Any) -> int:
     Raises:
         ValueError: it is not a whole number from 1.
     """
-    if int(anti_aliasing) != anti_aliasing or anti_aliasing < 1:
+    try:
+        whole = int(anti_aliasing) == anti_aliasing
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or anti_aliasing < 1:
         raise ValueError(
             f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
             "Pass 1 for none, or for example 2."
@@ -233,7 +338,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
     Raises:
         ValueError: it is not.
     """
-    if value not in choices:
+    if not isinstance(value, str | None) or value not in choices:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {options}, got {value!r}.")
     return value
@@ -358,7 +463,7 @@ def check_background(
     Raises:
         ValueError: it is none of these.
     """
-    background = check_array("background", background, ("...",), finite=True, dtype=dtype)
+    background = check_colors("background", background, ("...",), dtype=dtype)
     shapes = ((), (count,), (*image_size, count))
     if background.shape not in shapes:
         raise ValueError(

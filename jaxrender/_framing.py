@@ -26,6 +26,7 @@ from jaxrender._checks import (
     check_choice,
     check_faces,
     check_image_size,
+    check_is_mesh,
     check_positive,
 )
 from jaxrender._shading import make_lights
@@ -262,6 +263,7 @@ def bounding_box(mesh: Mesh) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array
     Raises:
         ValueError: the vertices are not `[V, 3]` finite floats, or the faces do not fit them.
     """
+    check_is_mesh(mesh)
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     corners = jnp.where(is_padding(faces)[:, None], vertices.shape[0], faces)

@@ -24,6 +24,7 @@ from jaxrender._checks import (
     check_depth_range,
     check_faces,
     check_image_size,
+    check_is_mesh,
     check_normals,
     check_positive,
     is_concrete,
@@ -242,10 +243,7 @@ def _check_scene(
     image_size = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
     anti_aliasing = check_anti_aliasing(anti_aliasing)
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
-        )
+    check_is_mesh(mesh)
     vertices = check_array(
         "mesh.vertices",
         mesh.vertices,

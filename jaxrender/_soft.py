@@ -19,6 +19,7 @@ from jaxrender._checks import (
     check_background,
     check_choice,
     check_depth_range,
+    check_elementwise,
     check_faces,
     check_image_size,
     check_positive,
@@ -143,8 +144,14 @@ def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DT
     names = (*AGGREGATES_ALPHA, *TCONORMS)
     if not isinstance(soft.aggregate_alpha, TConorm):
         check_choice(f"{prefix}aggregate_alpha", soft.aggregate_alpha, names)
+    else:
+        for function in ("generator", "inverse"):
+            at = f"{prefix}aggregate_alpha.{function}"
+            check_elementwise(at, getattr(soft.aggregate_alpha, function))
     if not callable(soft.distribution):
         check_choice(f"{prefix}distribution", soft.distribution, tuple(DISTRIBUTIONS))
+    else:
+        check_elementwise(f"{prefix}distribution", soft.distribution)
     if soft.faithful and (
         (soft.distribution, soft.squared) != ("logistic", True)
         or soft.aggregate_alpha not in AGGREGATES_ALPHA

@@ -8,7 +8,12 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxrender._checks import check_array, check_known_faces, check_normals
+from jaxrender._checks import (
+    check_array,
+    check_is_mesh,
+    check_known_faces,
+    check_normals,
+)
 from jaxrender._material import check_material
 from jaxrender._textures import check_texture
 from jaxrender._textures.quarters import quarter, with_middles
@@ -54,10 +59,7 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
         >>> fine.vertices.shape, fine.faces.shape
         ((98, 3), (192, 3))
     """
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
-        )
+    check_is_mesh(mesh)
     if not isinstance(times, int | np.integer) or isinstance(times, bool) or times < 0:
         raise ValueError(f"`times` must be a whole number from 0, got {times!r}. Pass 1 or 2.")
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)

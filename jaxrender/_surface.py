@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces, check_normals, is_concrete
+from jaxrender._checks import (
+    check_array,
+    check_faces,
+    check_is_mesh,
+    check_normals,
+    is_concrete,
+)
 from jaxrender._material import check_material
 from jaxrender._textures import Texture, VertexColors, check_texture
 from jaxrender._types import Mesh
@@ -133,10 +139,7 @@ def weld(mesh: Mesh, tolerance: float = 0.0) -> Mesh:
         >>> len(corners.vertices), len(jr.weld(corners).vertices)
         (36, 8)
     """
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
-        )
+    check_is_mesh(mesh)
     number = isinstance(tolerance, int | float | np.number) and not isinstance(tolerance, bool)
     if not number or not 0 <= tolerance < math.inf:
         raise ValueError(f"`tolerance` must be a length from 0, got {tolerance!r}. Pass 1e-6.")
@@ -238,10 +241,7 @@ def orient_faces(mesh: Mesh) -> Mesh:
         >>> (jr.orient_faces(mixed).faces == cube.faces).all().item()
         True
     """
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            f"`mesh` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
-        )
+    check_is_mesh(mesh)
     vertices, faces = _known("mesh.vertices", "mesh.faces", mesh.vertices, mesh.faces)
     plain = Mesh(jnp.asarray(vertices), jnp.asarray(faces))
     texture = check_texture(mesh.texture, plain)

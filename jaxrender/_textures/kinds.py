@@ -14,7 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_faces, check_known_faces, is_concrete
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_colors,
+    check_faces,
+    check_known_faces,
+    is_concrete,
+)
 from jaxrender._choices import Encoding, Filter, Wrap
 from jaxrender._textures.base import Columns, Texture
 from jaxrender._textures.joining import join_pictures
@@ -410,12 +417,7 @@ def _reject_baked(texture: Texture) -> NoReturn:
 
 
 def _check_colors(name: str, value: Any, shape: tuple[int | str, ...]) -> jax.Array:
-    if getattr(value, "dtype", None) == np.uint8:
-        raise ValueError(
-            f"`texture.{name}` must be floating-point colours, normally in [0, 1], got uint8. "
-            "Divide 8-bit colours by 255."
-        )
-    array = check_array(f"texture.{name}", value, shape)
+    array = check_colors(f"texture.{name}", value, shape)
     if 0 in array.shape[1:]:
         raise ValueError(
             f"`texture.{name}` must have at least one texel and one channel, got "
