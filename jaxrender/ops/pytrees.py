@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+from jax.core import Tracer
 
 T = TypeVar("T")
 
@@ -34,12 +35,15 @@ def struct(cls: type[T]) -> type[T]:
         ...     radius: jax.Array
         ...     name: str = jr.static(default="ball")
         >>> jax.tree.map(lambda x: 2 * x, Ball(1.5))
-        Ball(radius=3.0, name='ball')
+        Ball(radius=3.0)
     """
     if cls in _structs:
         return cls  # its base class makes structs of its subclasses
     _structs.add(cls)
-    made: Any = dataclasses.dataclass(frozen=True)(cls)  # Any: pyright sees no dataclass here
+    own = "__repr__" in vars(cls)
+    made: Any = dataclasses.dataclass(frozen=True, repr=False)(cls)  # Any: pyright sees none here
+    if not own:
+        made.__repr__ = _in_one_line
     fields = dataclasses.fields(made)
     fixed = [field.name for field in fields if field.metadata.get("static")]
     traced = [field.name for field in fields if field.name not in fixed]
@@ -67,6 +71,26 @@ def struct(cls: type[T]) -> type[T]:
     # their classes, so that jit now and then takes the program of an alike struct.
     jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
     return made
+
+
+def _in_one_line(node: Any) -> str:
+    """A struct as text: its arrays by dtype and shape, what has its default left out."""
+    parts = []
+    for field in dataclasses.fields(node):
+        value = getattr(node, field.name)
+        if field.default is not dataclasses.MISSING and value is field.default:
+            continue
+        parts.append(f"{field.name}={_as_text(value)}")
+    return f"{type(node).__name__}({', '.join(parts)})"
+
+
+def _as_text(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple):
+        return repr(value)
+    if shape or isinstance(value, Tracer):
+        return f"{value.dtype}{list(shape)}"
+    return f"{value:.6g}" if jax.numpy.issubdtype(value.dtype, jax.numpy.floating) else str(value)
 
 
 def structs_of(package: str) -> dict[str, type]:
