@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from reference import soup
 
 import jaxrender as jr
 from jaxrender import _edges
+from jaxrender.ops import edges as ops_edges
 
 SIZE = (14, 19)
 KINDS = {"antialias": jr.antialias, "edge": jr.edge_gradient}
@@ -162,7 +164,8 @@ class TestGradient:
             np.testing.assert_allclose((along * upstream).sum(), want, rtol=1e-9)
         if kind == "edge":
             fragments = seen(jr.ScreenMesh(*args[:1], faces))
-            np.testing.assert_array_equal(image, jr.interpolate(colors, fragments, faces))
+            plain = jr.interpolate(colors, fragments, faces)
+            np.testing.assert_allclose(image, plain, rtol=1e-14)  # what compiles anew may round
 
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
@@ -281,6 +284,93 @@ class TestGradient:
         assert size > 0.01
         np.testing.assert_allclose(by_whole, by_part, atol=0.08 * size)
 
+    @pytest.mark.slow
+    def test_midway(self):
+        """An edge that lies just between two centres moves the one on its other side."""
+        vertices = jnp.asarray(square(0.5))
+
+        def alpha(right):
+            screen = jr.ScreenMesh(vertices.at[1:3, 0].add(right), jnp.asarray(TWO))
+            fragments = seen(screen, (8, 8))
+            picture = (fragments.face >= 0) * 1.0
+            return [draw(picture, fragments, screen)[4, 5:7] for draw in KINDS.values()]
+
+        moved = jit(lambda right: jax.jvp(alpha, (right,), (1.0,)))(0.0)[1]
+        np.testing.assert_allclose(moved, [[0, 4], [2, 2]])
+
+
+@pytest.mark.slow
+class TestKernels:
+    """Of plain JAX the kernels are no more than a quicker way."""
+
+    @staticmethod
+    @functools.partial(jit, static_argnames=("options", "size"))
+    def both(vertices, faces, numbers, options, size):
+        """What edges there are, pixels blended and back, and the gradient; in either way."""
+        fragments = seen(jr.ScreenMesh(vertices, faces, options.perspective), size)
+        numbers = numbers if options.silhouettes else numbers[:0]
+        given = vertices, faces, fragments.face, fragments.depth, numbers
+        given = [jnp.stack([array]) for array in given]
+        random = (jax.random.normal(jax.random.key(k), (1, *size, 2)) for k in (0, 1))
+        picture, pulled = (array.astype(vertices.dtype) for array in random)
+        shapes = ((vertices.shape, vertices.dtype),)
+        results = []
+        for way in (True, False):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ops_edges, "_is_kernel_for", lambda vertices, way=way: way)
+                found = ops_edges._find(*given, options=options, schedule=way)
+                if not results:
+                    code, place = found
+                args = [*given[:3], code, place, picture]
+                gradient = ops_edges._pull_pixels(args, [pulled], shapes, options)
+                blended = []
+                if options.silhouettes:
+                    back = ops_edges._pull_blend(
+                        [code, place], [picture], ((picture.shape[1:], picture.dtype),), None
+                    )
+                    forward = ops_edges.blend_pixels(
+                        picture[0], *given[0], faces, fragments.face, code[0], place[0], True
+                    )
+                    blended = [forward, *back]
+                results.append((found, list(gradient), blended))
+        return results
+
+    @pytest.mark.parametrize("silhouettes", [True, False])
+    @pytest.mark.parametrize("perspective", [True, False])
+    def test_many_scenes(self, x64, perspective, silhouettes):
+        options = ops_edges.Options(perspective, silhouettes)
+        cuts = 0
+        for seed in range(12):
+            vertices, faces = soup(seed, 30, crossing=seed % 2 == 0)
+            faces = np.concatenate([faces, faces[:10, ::-1]])  # some are there twice
+            if seed % 3 == 0:
+                vertices[:, 2] = 2 + vertices[:, 2] % 0.3  # many cut each other
+            vertices = jnp.asarray(vertices, jnp.float64)
+            args = vertices, jnp.asarray(faces), jnp.asarray(jr.number_edges(faces))
+            one, other = self.both(*args, options, (24, 31))
+            np.testing.assert_array_equal(one[0][0], other[0][0])
+            scale = np.abs(other[1][0]).max()
+            assert scale > 1
+            np.testing.assert_allclose(one[1][0], other[1][0], atol=1e-10 * scale)
+            for got, want in zip((one[0][1], *one[2]), (other[0][1], *other[2]), strict=True):
+                np.testing.assert_allclose(got, want, atol=1e-9)
+            cuts += (one[0][0] == ops_edges.CUT).sum()
+        assert silhouettes or cuts > 50
+
+    def test_large_picture(self):
+        """Which several threads draw, each its part."""
+        ball = jr.shapes.icosphere(2)
+        screen = jr.project(ball.vertices, jr.look_at((0.3, 0.4, 2.2)))
+        args = screen, ball.faces, jnp.asarray(jr.number_edges(ball.faces))
+        for silhouettes in (True, False):
+            options = ops_edges.Options(True, silhouettes)
+            one, other = self.both(*args, options, (260, 257))
+            assert (one[0][0] != other[0][0]).mean() < 1e-4
+            scale = np.abs(other[1][0]).max()
+            np.testing.assert_allclose(one[1][0], other[1][0], atol=1e-4 * scale)
+            for got, want in zip(one[2], other[2], strict=True):
+                np.testing.assert_allclose(got, want, atol=1e-3)
+
 
 class TestHostile:
     @pytest.mark.slow
@@ -373,6 +463,24 @@ class TestRender:
             return jr.silhouette(mesh, view, image_size=SIZE, rasterizer=hard)
 
         np.testing.assert_allclose(jit(draw)(mesh), draw(mesh), atol=1e-6)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_devices_are_told_apart(self, kind):
+        """`jax.shard_map` accepts it, checks included, in forward and in reverse mode."""
+        devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
+        dealt = jax.sharding.PartitionSpec("devices")
+        mesh, hard = jr.shapes.cube(), jr.Hard(visibility_gradient=kind)
+
+        def loss(eye):
+            image = jr.render(mesh, jr.look_at(eye), image_size=(5, 6), rasterizer=hard)
+            return (image.rgb**2).sum()
+
+        for derivative in (jax.grad, jax.jacfwd, lambda loss: jax.grad(jax.checkpoint(loss))):
+            spread = jax.shard_map(
+                jax.vmap(derivative(loss)), mesh=devices, in_specs=dealt, out_specs=dealt
+            )
+            assert jax.eval_shape(spread, jnp.ones((2, 3))).shape == (2, 3)
 
 
 class TestErrors:

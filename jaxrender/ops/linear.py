@@ -61,7 +61,7 @@ class LinearMap:
 
     def forward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
         """The map, of arrays with a leading batch axis."""
-        return _over_batch(
+        return over_batch(
             lambda *single: self.plain(single[:count], single[count:], options), arrays
         )
 
@@ -79,7 +79,7 @@ class LinearMap:
             _, pull = jax.vjp(lambda *linear: tuple(self.plain(given, linear, options)), *nowhere)
             return pull(tuple(cotangents))
 
-        return _over_batch(single, arrays)
+        return over_batch(single, arrays)
 
     @functools.cached_property
     def _primitives(self) -> tuple[Any, Any]:
@@ -93,9 +93,12 @@ class LinearMap:
         return pair
 
 
-def _over_batch(single: Callable, arrays: Arrays) -> Arrays:
+def over_batch(single: Callable, arrays: Arrays) -> Any:
     """A function of single examples for arrays with a leading axis, 1 where they are shared."""
     size = batch_size(*arrays)
+    if size == 1:
+        # Without `vmap`, under which both branches of a choice are taken.
+        return jax.tree.map(lambda result: result[None], single(*(array[0] for array in arrays)))
     shared = [array.shape[0] != size for array in arrays]
     axes = [None if alone else 0 for alone in shared]
     args = [array[0] if alone else array for array, alone in zip(arrays, shared, strict=True)]
