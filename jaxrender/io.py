@@ -45,7 +45,7 @@ from jaxrender._formats.raw import (
 )
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
-from jaxrender._material import Material
+from jaxrender._material import MAPS, Material
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
@@ -348,8 +348,9 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
     page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of
     one texel (as materials). PLY and OFF store colours of vertices and of faces, STL none.
-    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY; base colour,
-    alpha and its cutoff, metal, roughness and what is unlit of a `Material` into glTF.
+    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY; a `Material`
+    into glTF, with its textures if they are pictures or colours of faces.
+
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
     text of OBJ and MTL, and not rounded there and in glTF. Each is written as its format defines
     it, whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
@@ -403,7 +404,9 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         plain = raw.face_colors
         if plain is not None and raw.face_image is not None:
             plain = plain[raw.face_image < 0]
-        colors = (raw.vertex_colors, plain, raw.tint)
+        colors = [raw.vertex_colors, plain, raw.tint]
+        for surface in raw.surfaces:
+            colors += [np.array([*surface.color, surface.alpha]), np.array(surface.specular or 0.0)]
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
@@ -427,10 +430,16 @@ def _not_stored(material: Material, raw: RawMesh) -> list[str]:
         "occlusion_map": "maps",
         "metallic_roughness_map": "maps",
     }
-    stored = ("base_color", "alpha_cutoff", "blend", "unlit") if raw.surfaces else ()
-    lost = [name for name in parts if name not in stored]
-    found = [parts[name] for name in lost if getattr(material, name) is not None]
-    return list(dict.fromkeys(found))
+    lost = [
+        text
+        for name, text in parts.items()
+        if getattr(material, name) is not None
+        and name not in raw.layers
+        and (name in MAPS or not raw.surfaces)
+    ]
+    if any(surface.blend and surface.cutoff is not None for surface in raw.surfaces):
+        lost.append("what blends and has a cutoff")
+    return list(dict.fromkeys(lost))
 
 
 def normalize(mesh: Mesh) -> Mesh:

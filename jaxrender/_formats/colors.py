@@ -9,10 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._color import recode
 from jaxrender._formats.raw import CLIP_SLACK, RawMesh
 from jaxrender._formats.text import Notes
 
 BRIGHT = 8.0  # fractions above are 255ths; up to here they are light brighter than white
+
+
+def recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
+    """Colours `[..., 3 or 4]` in another encoding; alpha, the fourth, stays as it is."""
+    if held == wanted or colors.shape[-1] == 3:
+        return recode(colors, held, wanted)
+    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
 
 
 def in_unit(

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from jaxrender._choices import Encoding
-from jaxrender._color import recode
 from jaxrender._formats import gltf_materials as materials
+from jaxrender._formats.colors import recoded
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
 from jaxrender._formats.gltf_primitives import DRACO, Primitive
@@ -357,9 +357,9 @@ class _Painter:
                 picture = np.concatenate([picture[..., :3], np.ones((*picture.shape[:2], 1))], -1)
             picture = picture[..., :width]
             if (factor != 1).any():
-                picture, held = _recoded(picture, held, "linear") * factor, "linear"
+                picture, held = recoded(picture, held, "linear") * factor, "linear"
             self.numbers[key] = len(self.images)
-            self.images.append(_recoded(picture, held, self.encoding))
+            self.images.append(recoded(picture, held, self.encoding))
         return self.numbers[key]
 
     def _paint_pictures(self, raw: RawMesh, parts: list[Primitive], layers: list[_Layers]) -> None:
@@ -404,14 +404,7 @@ class _Painter:
 
     def _encoded(self, linear: np.ndarray) -> np.ndarray:
         """The one place where colours get the encoding that is asked for."""
-        return _recoded(linear, "linear", self.encoding)
-
-
-def _recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
-    """Colours in another encoding; alpha stays as it is."""
-    if held == wanted or colors.shape[-1] == 3:
-        return recode(colors, held, wanted)
-    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
+        return recoded(linear, "linear", self.encoding)
 
 
 def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:

@@ -107,12 +107,19 @@ class Material:
         if self.alpha_mode == "MASK":
             surface.cutoff = self.alpha_cutoff
         if self.specular is not None:
-            # An exponent whose highlight is about as wide as that of GGX of this roughness.
-            roughness = max(1 - self.glossiness, ROUGHNESS_FLOOR)
-            surface.specular, surface.shininess = tuple(self.specular), 2 / roughness**4 - 2
-            surface.metallic = 0.0
-            surface.roughness = 1 - self.glossiness
+            surface.specular = tuple(self.specular)
+            surface.shininess = shininess(self.glossiness)
         return surface
+
+
+def shininess(glossiness: float) -> float:
+    """An exponent whose highlight is about as wide as that of GGX of roughness 1 - glossiness."""
+    return 2 / max(1 - glossiness, ROUGHNESS_FLOOR) ** 4 - 2
+
+
+def glossiness(shininess: float) -> float:
+    """The inverse of `shininess`."""
+    return 1 - max((2 / (max(shininess, 0.0) + 2)) ** 0.25, ROUGHNESS_FLOOR)
 
 
 def read_material(document: Document, index: int) -> Material:
@@ -160,6 +167,9 @@ def read_material(document: Document, index: int) -> Material:
         given = gloss.get("specularFactor", [1] * 3)
         material.specular = numbers(f"{name}.specularFactor", given, (3,))
         material.glossiness = number("glossinessFactor", gloss, 1.0)
+        # Metal and roughness may stand beside it, for those who know no more; else they follow.
+        material.metallic = number("metallicFactor", metal, 0.0)
+        material.roughness = number("roughnessFactor", metal, 1 - material.glossiness)
     if EMISSIVE_STRENGTH in extensions:
         strength = number("emissiveStrength", extensions[EMISSIVE_STRENGTH], 1.0)
         material.emissive = material.emissive * strength
