@@ -256,7 +256,8 @@ def load_mesh(
         within_folder: whether to refuse what names a file outside of the mesh's own folder, as a
             file of a stranger may: `mtllib ../../secret.mtl`. Links count where they lead.
         objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
-            there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
+            there is no `o` what `g` does, of glTF its nodes, of STL in text its solids. A file
+            without is one object, "".
 
     Returns:
         the mesh, in JAX's default float type; with `objects` also `[F]` int32 the object of each

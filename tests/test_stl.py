@@ -116,3 +116,13 @@ def test_polygons_and_other_lines(tmp_path):
 def test_what_ends_too_early(tmp_path):
     with pytest.raises(ValueError, match="it ends within its faces: 1 of 2"):
         io.load_mesh(write(tmp_path / "a.stl", binary(head=b"")[:-3]))
+
+
+def test_solids_are_objects(tmp_path):
+    """Several in a file, as OpenFOAM writes them; those of one name are one."""
+    solids = [TEXT.format(name=name) for name in ("inlet", "wall of brick", "inlet")]
+    path = write(tmp_path / "a.stl", "".join(solids))
+    (mesh, owner, names), said = load(path, objects=True)
+    assert (len(mesh.faces), names, said) == (6, ("inlet", "wall of brick"), "")
+    assert owner.tolist() == [0, 0, 1, 1, 0, 0]
+    assert load(write(path, binary()), objects=True)[0][2] == ("",)

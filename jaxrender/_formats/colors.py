@@ -28,8 +28,8 @@ def in_unit(
 ) -> np.ndarray:
     """Colours `[V, 3]` such that 1 is full, white where they are not finite.
 
-    Numbers from 0 to 1 are taken as they are. Where the largest is above 1, whole numbers, and all
-    above 8, are 255ths, or 65535ths.
+    Numbers from 0 to 1 are taken as they are, and those below 0 for 0. Where the largest is above
+    1, whole numbers, and all above 8, are 255ths, or 65535ths.
 
     Args:
         values: as the file has them.
@@ -49,6 +49,9 @@ def in_unit(
         if scale not in scales:
             notes.add(path, f"takes {what} for numbers from 0 to {scale}: the largest is {most:g}")
         values = values / scale
+    if np.min(values, initial=0, where=np.isfinite(values)) < -CLIP_SLACK:
+        notes.add(path, f"takes {what} below 0 for 0")
+    values = np.maximum(values, 0)
     return np.where(finite[:, None], values, 1.0)
 
 

@@ -23,7 +23,7 @@ from jaxrender._formats.colors import recoded
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
 from jaxrender._formats.gltf_primitives import DRACO, Primitive
-from jaxrender._formats.gltf_scene import INSTANCES, read_scene
+from jaxrender._formats.gltf_scene import INSTANCES, VISIBILITY, read_scene
 from jaxrender._formats.raw import RawMesh
 from jaxrender._textures import FILTERS, WRAPS
 
@@ -37,6 +37,7 @@ KNOWN = {
     *MESHOPT,
     DRACO,
     INSTANCES,
+    VISIBILITY,
 }
 
 

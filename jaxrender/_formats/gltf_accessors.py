@@ -61,7 +61,10 @@ class Document:
         self._views: dict[int, memoryview] = {}
         data = path.read_bytes()
         text, self._chunk = self._chunks(data) if data[:4] == b"glTF" else (data, None)
-        self.json = json.loads(text.decode("utf-8-sig"), parse_constant=_reject_constant)
+        try:
+            self.json = json.loads(text.decode("utf-8-sig"), parse_constant=_reject_constant)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"it is neither GLB nor JSON: {error}") from error
         if not isinstance(self.json, dict):
             raise ValueError("its JSON is not an object")
         asset = self.json.get("asset", {})

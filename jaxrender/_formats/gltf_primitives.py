@@ -162,7 +162,7 @@ def _morph(
     arrays: dict[str, np.ndarray],
     weights: np.ndarray,
 ) -> None:
-    """Adds the morph targets, each times its weight."""
+    """Adds the morph targets, each times its weight; colours stay from 0 to 1."""
     targets = described.get("targets", [])
     if len(weights) and len(weights) != len(targets):
         raise ValueError(f"{name} has {len(targets)} morph targets, and {len(weights)} weights")
@@ -173,6 +173,8 @@ def _morph(
                 if moved.shape != arrays[key].shape:
                     raise ValueError(f"{name}: a morph target of {key} does not fit it")
                 arrays[key] = arrays[key] + weight * moved
+    if any("COLOR_0" in target for target in targets) and "COLOR_0" in arrays:
+        arrays["COLOR_0"] = np.clip(arrays["COLOR_0"], 0, 1)
 
 
 def _influences(

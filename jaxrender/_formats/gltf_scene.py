@@ -15,6 +15,7 @@ from jaxrender._formats.gltf_motion import compose, sample_animation, world_matr
 from jaxrender._formats.gltf_primitives import Primitive, read_primitive
 
 INSTANCES = "EXT_mesh_gpu_instancing"
+VISIBILITY = "KHR_node_visibility"
 
 
 def read_scene(
@@ -84,10 +85,11 @@ def _drawn(document: Document, scene: int | str | None) -> list[int]:
     waiting = list(reversed(roots))
     while waiting:
         index = waiting.pop()
-        children = document.item("nodes", index).get("children", [])
-        if index not in found:
+        node = document.item("nodes", index)
+        shown = node.get("extensions", {}).get(VISIBILITY, {}).get("visible", True)
+        if index not in found and shown:  # else its children are not seen either
             found[index] = None
-            waiting += reversed(children)
+            waiting += reversed(node.get("children", []))
     return list(found)
 
 
