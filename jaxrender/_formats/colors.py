@@ -80,6 +80,8 @@ def settle(raw: RawMesh, known: np.ndarray, path: Path, notes: Notes) -> None:
 
     # Give the other vertices the colour of their face.
     faces = raw.face_colors
+    if faces is None and not pictured.any() and known.all():
+        return
     colors = np.where(known[:, None], colors, 1.0)
     whole = known[raw.faces].all(axis=1)
     if faces is not None:

@@ -106,19 +106,28 @@ def _joined(parts: list[Primitive], encoding: Encoding) -> RawMesh:
         return RawMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
     raw = RawMesh(
-        np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.faces + k for part, k in zip(parts, starts, strict=False)]),
+        _chained([part.vertices for part in parts]),
+        _chained(
+            [part.faces + k if k else part.faces for part, k in zip(parts, starts, strict=False)]
+        ),
         encoding=encoding,
     )
     if any(part.normals is not None for part in parts):
-        raw.normals = np.concatenate(
+        raw.normals = _chained(
             [np.zeros_like(p.vertices) if p.normals is None else p.normals for p in parts]
         )
     return raw
 
 
+def _chained(arrays: list[np.ndarray]) -> np.ndarray:
+    """Rows one after the other; those of one array are not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
     """Keeps one copy of vertices that several primitives of a mesh name, in all that they have."""
+    if len(parts) < 2:
+        return
     rows = [
         values for values in (raw.vertices, raw.normals, raw.vertex_colors) if values is not None
     ]
@@ -307,9 +316,10 @@ class _Painter:
                 else layer.factor * layer.colors
                 for layer in layers
             ]
-            raw.vertex_colors = self._encoded(np.concatenate(colors))
+            raw.vertex_colors = self._encoded(_chained(colors))
         elif wear is None or any(material is not None for material in wear):
-            raw.face_colors = self._encoded(_by_face(parts, [layer.factor for layer in layers]))
+            factors = self._encoded(np.array([layer.factor for layer in layers]))
+            raw.face_colors = _by_face(parts, factors)
 
     def _has_alpha(self, part: Primitive, use: TextureUse | None) -> bool:
         """Whether a part is not as opaque all over as its material."""
@@ -367,7 +377,7 @@ class _Painter:
         """Lets faces read pictures, or plain colours, times what differs by vertex."""
         raw.images = self.images
         raw.face_image = _by_face(parts, [layer.image for layer in layers])
-        raw.uv = np.concatenate([_coordinates(layer) for layer in layers])
+        raw.uv = _chained([_coordinates(layer) for layer in layers])
         raw.uv_faces = raw.faces
 
         # Say how pictures are read: all alike, or else face by face.
@@ -386,7 +396,7 @@ class _Painter:
             else np.ones_like(layer.factor)
             for layer in layers
         ]
-        raw.face_colors = self._encoded(_by_face(parts, plain))
+        raw.face_colors = _by_face(parts, self._encoded(np.array(plain)))
         if any(layer.colors is not None for layer in layers):
             raw.tint = np.concatenate([self._tint(layer) for layer in layers])
 
@@ -409,7 +419,10 @@ class _Painter:
 
 
 def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:
-    """One value for each part, as one for each face."""
+    """One value for each part, as one for each face; not to be written to."""
+    if len(parts) == 1:
+        value = np.asarray(values[0])
+        return np.broadcast_to(value, (len(parts[0].faces), *value.shape))
     return np.repeat(np.array(values), [len(part.faces) for part in parts], axis=0)
 
 
@@ -418,8 +431,10 @@ def _coordinates(layer: _Layers) -> np.ndarray:
     part, use = layer.part, layer.use
     if use is None:
         return np.zeros((len(part.vertices), 2))
-    moved = part.uv[use.texcoord] @ use.matrix[:, :2].T + use.matrix[:, 2]
-    return np.stack([moved[:, 0], 1 - moved[:, 1]], axis=-1)
+    u, v = part.uv[use.texcoord].T
+    if not np.array_equal(use.matrix, np.eye(2, 3)):
+        u, v = (a * u + b * v + c for a, b, c in use.matrix)
+    return np.stack([u, 1 - v], axis=-1)
 
 
 def _sampler(use: TextureUse | None) -> list[int]:

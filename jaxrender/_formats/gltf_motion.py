@@ -51,7 +51,7 @@ def _sample(
     document: Document, name: str, sampler: dict[str, Any], path: str, time: float
 ) -> np.ndarray:
     """The values of one channel."""
-    times = finite(name, document.accessor(sampler["input"]).reshape(-1))
+    times = finite(name, document.accessor(sampler["input"]).astype(np.float64).reshape(-1))
     values = finite(name, document.accessor(sampler["output"]).astype(np.float64))
     way = sampler.get("interpolation", "LINEAR")
     if way not in ("LINEAR", "STEP", "CUBICSPLINE"):

@@ -163,6 +163,8 @@ def _placed(primitive: Primitive, matrices: np.ndarray) -> Primitive:
     Normals go by the cofactors, the inverse transpose times the determinant, which exist for flat
     scales too. Where a face is mirrored its corners change places, so that its front stays.
     """
+    if len(matrices) == 1 and np.array_equal(matrices[0], np.eye(4)):
+        return primitive
     linear = matrices[:, :3, :3]
     vertices = _turned(linear, primitive.vertices) + matrices[:, :3, 3]
     rows = np.moveaxis(linear, 1, 0)

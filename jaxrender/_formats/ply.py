@@ -20,7 +20,7 @@ from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.ply_tables import Table, read_tables
 from jaxrender._formats.polygons import Triangles, cut
-from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors
+from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors, unsigned
 from jaxrender._formats.text import Notes, shown
 
 COLORS = (
@@ -138,11 +138,9 @@ def _indices(values: np.ndarray, sizes: np.ndarray, table: Table, count: int) ->
         ValueError: one is not whole, or leads nowhere.
     """
     if values.dtype.kind in "iu" and len(values):
-        # Numbers below 0 are the largest when read without a sign, so that one look finds all.
-        size = values.dtype.itemsize
-        native = values.astype(f"=i{size}" if values.dtype.kind == "i" else f"=u{size}", copy=False)
-        if native.view(f"=u{size}").max() < count:
-            return native.astype(np.int32 if size <= 4 else np.int64, copy=False)
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
+        if unsigned(native).max() < count:
+            return native.astype(np.int32 if native.itemsize <= 4 else np.int64, copy=False)
     bad = ~((values >= 0) & (values < count))
     if values.dtype.kind == "f":
         bad |= values != np.rint(values)
@@ -198,7 +196,10 @@ def _colors(
         # Take the bytes that nearly all files have as such; wider numbers by their largest.
         small = values.dtype.itemsize == 1
         if small or (values.dtype == np.uint16 and values.max(initial=0) > 255):
-            return recode(np.maximum(unit_colors(values), 0), "display", encoding)
+            unit = unit_colors(values)
+            return recode(
+                np.maximum(unit, 0) if values.dtype.kind == "i" else unit, "display", encoding
+            )
     return recode(in_unit(values.astype(np.float64), path, notes, label), "display", encoding)
 
 
