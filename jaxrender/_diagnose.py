@@ -164,7 +164,7 @@ class _Picture:
             surface = surface_texture(outline, lit=False)
             assert surface is not None
             is_hole = hole_test(surface, outline.faces)
-            self._masked = jax.jit(lambda *scene: masked_fragments(*scene, is_hole))
+            self._masked = jax.jit(functools.partial(masked_fragments, is_hole=is_hole))
 
     @functools.cached_property
     def whole(self) -> tuple[np.ndarray, np.ndarray]:

@@ -157,7 +157,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: Literal[False] = False,
@@ -176,7 +176,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: Literal[True],
@@ -194,7 +194,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: bool = False,
@@ -251,7 +251,8 @@ def load_mesh(
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
-        animation: of a glTF file, its number or name.
+        animation: of a glTF file, its number or name, or those of several that run at once, as
+            programs write one for each object; None is the first, and others are warned of.
         scene: of a glTF file, its number or name; None is the one that the file shows.
         within_folder: whether to refuse what names a file outside of the mesh's own folder, as a
             file of a stranger may: `mtllib ../../secret.mtl`. Links count where they lead.
@@ -289,7 +290,7 @@ def load_mesh(
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    motion = {"time": time, "animation": animation, "scene": scene}
+    motion = {"time": time, "animations": _several(animation), "scene": scene}
     try:
         with keeping_to(path.parent if within_folder else None):
             raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
@@ -549,19 +550,29 @@ def _store_path(path: str | Path) -> Path:
     return path
 
 
+def _several(animation: Any) -> tuple[Any, ...]:
+    """The animations that are asked for, one or several."""
+    if isinstance(animation, list | tuple):
+        return tuple(animation)
+    return () if animation is None else (animation,)
+
+
 def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
     """Rejects a time, animation or scene that is none, or is asked of a format without."""
     if time is not None and not (isinstance(time, numbers.Real) and math.isfinite(time)):
         raise ValueError(f"`time` must be seconds, a finite number, got {time!r}. Pass 0.0.")
-    for name, value in (("animation", animation), ("scene", scene)):
-        allowed = isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)
-        if not allowed:
+    for name, value in (*(("animation", each) for each in _several(animation)), ("scene", scene)):
+        if not (isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)):
             raise ValueError(f"`{name}` must be a number or a name, got {value!r}. Pass 0.")
-    asked = {"time": time is not None, "animation": animation != 0, "scene": scene is not None}
+    asked = {
+        "time": time is not None,
+        "animation": animation is not None,
+        "scene": scene is not None,
+    }
     for name, given in asked.items():
         if given and path.suffix.lower() not in (".glb", ".gltf"):
             raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
-    if asked["animation"] and time is None:
+    if animation is not None and time is None:
         raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
 
 

@@ -462,6 +462,26 @@ def test_cubic_spline(tmp_path):
         np.testing.assert_allclose(vertices_of(writer, tmp_path, time=time)[0, 1], want, rtol=1e-5)
 
 
+def test_several_animations_at_once(tmp_path):
+    """Blender writes one for each object: those not asked for are named."""
+    writer = animated("translation", [0, 2], [[0, 0, 0], [4, 0, 0]])
+    turn = {**writer.json["animations"][0], "name": "grow"}
+    keys = writer.accessor(np.array([[1, 1, 1], [3, 3, 3]], np.float32))
+    samplers = [{**turn["samplers"][0], "output": keys}]
+    target = {"node": 0, "path": "scale"}
+    writer.item(
+        "animations",
+        **{**turn, "samplers": samplers, "channels": [{"sampler": 0, "target": target}]},
+    )
+    both = vertices_of(writer, tmp_path, time=1, animation=["move", 1])
+    np.testing.assert_allclose(both[:2], [[2, 0, 0], [4, 0, 0]])
+    with pytest.warns(UserWarning, match=r"all animations but the first, of \['move', 'grow'\]"):
+        first = vertices_of(writer, tmp_path, time=1)
+    np.testing.assert_allclose(first[:2], [[2, 0, 0], [3, 0, 0]])
+    with pytest.raises(ValueError, match="`animation` must be a number or a name, got None"):
+        load(writer, tmp_path, time=1, animation=[None])
+
+
 def test_morphed_colours_stay_in_range(tmp_path):
     writer = Writer()
     red, more = (

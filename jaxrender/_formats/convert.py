@@ -238,13 +238,13 @@ def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
     raw.normal_faces = None if own is None else np.asarray(own)
     texture = check_texture(mesh.texture, mesh)
     material = check_material(mesh.material, dataclasses.replace(mesh, texture=texture))
-    stored = material is not None and materials
-    if stored:
-        group = np.zeros(len(faces), int) if material.group is None else material.group
+    stored = material if materials else None
+    if stored is not None:
+        group = np.zeros(len(faces), int) if stored.group is None else stored.group
         raw.face_material = np.asarray(group)
     elif material is not None and channels(texture) == 4:
         texture = without_alpha(texture)
-    if channels(texture) != 3 and not (channels(texture) == 4 and stored):
+    if channels(texture) != 3 and not (channels(texture) == 4 and stored is not None):
         raise ValueError(
             f"`mesh.texture` must be rgb to be saved, got {channels(texture)} channels."
         )
@@ -259,9 +259,9 @@ def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
             f"{several if isinstance(texture, FaceTexels | FaceCubes) else name}. Keep it "
             "with jaxrender.io.save, or drop it with dataclasses.replace(mesh, texture=None)."
         )
-    if stored:
-        raw.surfaces = _surfaces(material, raw.encoding)
-        raw.layers = _layers(material, raw)
+    if stored is not None:
+        raw.surfaces = _surfaces(stored, raw.encoding)
+        raw.layers = _layers(stored, raw)
     return raw
 
 

@@ -47,7 +47,7 @@ def read_gltf(
     encoding: Encoding = "display",
     *,
     time: float | None = None,
-    animation: int | str = 0,
+    animations: Sequence[int | str] = (),
     scene: int | str | None = None,
 ) -> RawMesh:
     """Reads a glTF file, and with `read_image` its colours.
@@ -57,8 +57,8 @@ def read_gltf(
         read_image: a picture, of bytes or a file, as `[H, W, C]` display values with 1 to 4
             channels; None reads no colours.
         encoding: of the colours that are returned.
-        time: of the animation, seconds; None is the pose that the nodes themselves have.
-        animation: its number or name.
+        time: of the animations, seconds; None is the pose that the nodes themselves have.
+        animations: their numbers or names; none is the first, and others are noted.
         scene: number or name; None is the file's own.
 
     Raises:
@@ -66,7 +66,7 @@ def read_gltf(
         MissingPackageError: it is compressed, and the package that decompresses is not installed.
     """
     try:
-        return _read(path, read_image, encoding, time, animation, scene)
+        return _read(path, read_image, encoding, time, animations, scene)
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except (AttributeError, TypeError) as error:
@@ -78,14 +78,14 @@ def _read(
     read_image: Callable[[bytes | Path], np.ndarray] | None,
     encoding: Encoding,
     time: float | None,
-    animation: int | str,
+    animations: Sequence[int | str],
     scene: int | str | None,
 ) -> RawMesh:
     document = Document(path)
     needed = [key for key in document.items("extensionsRequired") if key not in KNOWN]
     if needed:
         raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
-    parts = read_scene(document, time=time, animation=animation, scene=scene)
+    parts = read_scene(document, time=time, animations=animations, scene=scene)
     raw = _joined(parts, encoding).check()
     _name_objects(raw, parts, document)
     if read_image is not None:
@@ -224,17 +224,10 @@ def _paint(document: Document, read_image: Callable, raw: RawMesh, parts: list[P
         colored = name == "emissive"
         layer = RawMesh(raw.vertices, raw.faces, encoding=raw.encoding if colored else "linear")
         none = np.zeros(3) if colored else np.array(NO_MAP.get(name, (1.0, 1.0, 1.0)))
-        given = [
-            (
-                none
-                if factor is None and use is None
-                else np.ones(3)
-                if factor is None
-                else factor,
-                use,
-            )
-            for factor, use in told
-        ]
+        given = []
+        for factor, use in told:
+            blank = none if use is None else np.ones(3)
+            given.append((blank if factor is None else factor, use))
         painter = _Painter(
             document, pictures, layer.encoding, held="display" if colored else "linear"
         )
@@ -418,7 +411,7 @@ class _Painter:
         return recoded(linear, "linear", self.encoding)
 
 
-def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:
+def _by_face(parts: list[Primitive], values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """One value for each part, as one for each face; not to be written to."""
     if len(parts) == 1:
         value = np.asarray(values[0])

@@ -6,12 +6,13 @@ Shapes: `V` vertices, `F` faces of one primitive.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxrender._formats.gltf_accessors import Document, numbers
-from jaxrender._formats.gltf_motion import compose, sample_animation, world_matrices
+from jaxrender._formats.gltf_motion import compose, sample_animations, world_matrices
 from jaxrender._formats.gltf_primitives import Primitive, read_primitive
 
 INSTANCES = "EXT_mesh_gpu_instancing"
@@ -22,21 +23,21 @@ def read_scene(
     document: Document,
     *,
     time: float | None = None,
-    animation: int | str = 0,
+    animations: Sequence[int | str] = (),
     scene: int | str | None = None,
 ) -> list[Primitive]:
     """All primitives of a scene, in the world, in the order of its nodes, depth first.
 
     Args:
         document: the file.
-        time: of the animation, seconds; None is the pose that the nodes themselves have.
-        animation: its number or name.
+        time: of the animations, seconds; None is the pose that the nodes themselves have.
+        animations: their numbers or names; none is the first, and others are noted.
         scene: number or name; None is the file's own.
 
     Raises:
         ValueError: there is no such scene or animation, or the file is not as the standard says.
     """
-    moved = {} if time is None else sample_animation(document, animation, time)
+    moved = {} if time is None else sample_animations(document, animations, time)
     worlds = world_matrices(document, moved)
     meshes: dict[Any, list[Primitive]] = {}
     found = []
