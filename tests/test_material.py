@@ -333,8 +333,9 @@ def test_bad_materials():
             draw(bad)
         with pytest.raises(ValueError, match=message):
             jr.pad_meshes([bad])
-    with pytest.raises(ValueError, match="must be a Material or None, got dict"):
-        draw(dataclasses.replace(mesh, material={}))
+    for drawn in (draw, lambda bad: jr.silhouette(bad, CAMERA, image_size=SIZE)):
+        with pytest.raises(ValueError, match="must be a Material or None, got dict"):
+            drawn(dataclasses.replace(mesh, material={}))
     five = dataclasses.replace(mesh, texture=jr.VertexColors(jnp.ones((8, 5))))
     with pytest.raises(ValueError, match="3 channels, or 4 with alpha"):
         draw(dataclasses.replace(five, material=jr.Material()))

@@ -5,7 +5,8 @@ A text file may hold several solids, which become objects.
 Colours of faces are read where one of the two ways is used that programs have agreed on: 15 bits in
 the two bytes behind each face, whose highest bit says that they are a colour (VisCAM, SolidView),
 or, where the header says `COLOR=`, that they are none and the colour of the header is meant
-(Magics). Normals are those of the faces themselves, and are not kept.
+(Magics; MeshLab writes that header, and by the bit means the same as VisCAM). Normals are those of
+the faces themselves, and are not kept.
 
 Shapes: `F` faces.
 """
@@ -76,9 +77,11 @@ def _binary(
     place = header.find(b"COLOR=")
     corners = faces["corners"].astype(np.float64)
     if 0 <= place <= 80 - 10:
+        # MeshLab turns the meaning of the highest bit, which its other colours give away.
         common = np.frombuffer(header, np.uint8, 3, place + 6)
-        colors = np.where(high[:, None], common[None] / 255, bits[:, ::-1] / 31)
-        return corners, colors
+        turned = (high & ~np.isin(attribute & 0x7FFF, (0, 0x7FFF))).any()
+        own = high if turned or not attribute.any() else ~high
+        return corners, np.where(own[:, None], bits[:, ::-1] / 31, common[None] / 255)
     if high.any():
         return corners, np.where(high[:, None], bits / 31, 1.0)
     if attribute.any():
