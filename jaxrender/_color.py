@@ -111,7 +111,7 @@ def recode(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
         return colors
     curve = encode if wanted == "display" else decode
     colors = np.asarray(colors)
-    if colors.size > MANY and 0 <= colors.min() and colors.max() <= 1:
+    if colors.size > MANY and colors.min() >= 0 and colors.max() <= 1:
         # Look up what has 8 bits, as most of files has: powers take ten times as long.
         levels = np.arange(256) / 255
         steps = np.rint(colors * 255).astype(np.uint8)
