@@ -18,7 +18,8 @@ def read_colmap(folder: str | Path) -> dict[str, Camera]:
 
     The folder, or `sparse/0` in it, holds `cameras.bin` and `images.bin`, or the same as `.txt`.
     The models SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL and OPENCV are drawn exactly, and
-    FULL_OPENCV where its k4, k5 and k6 are 0. The world is COLMAP's: right-handed, of any size,
+    FULL_OPENCV where its k4, k5 and k6 are 0; images of other lenses are left out, with a warning
+    that names them. The world is COLMAP's: right-handed, of any size,
     and which way is up it does not say; `camera_lights` are at the right place all the same.
 
     COLMAP reads pictures as they are stored, so do the same: `load_image(path, upright=False)`.
@@ -32,8 +33,8 @@ def read_colmap(folder: str | Path) -> dict[str, Camera]:
 
     Raises:
         FileNotFoundError: there are no such files.
-        ValueError: a file is damaged, or a lens is of another model; the message names the file,
-            and of text the line.
+        ValueError: a file is damaged, or all lenses are of other models; the message names the
+            file, and of text the line.
 
     Example:
         >>> cameras = read_colmap("scene/sparse/0")  # doctest: +SKIP

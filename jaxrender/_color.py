@@ -21,6 +21,7 @@ from jaxrender._checks import check_array
 
 SLOPE, SCALE, OFFSET, POWER = 12.92, 1.055, 0.055, 2.4
 DISPLAY_KNEE = 0.04045
+MANY = 100_000  # colours, from which it is worth to see if they have 8 bits
 LINEAR_KNEE = DISPLAY_KNEE / SLOPE  # 0.0031308, so that values on the straight part return exactly
 
 
@@ -109,7 +110,14 @@ def recode(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
     if held == wanted:
         return colors
     curve = encode if wanted == "display" else decode
-    return curve(np.asarray(colors, np.float64))
+    colors = np.asarray(colors)
+    if colors.size > MANY and colors.min() >= 0 and colors.max() <= 1:
+        # Look up what has 8 bits, as most of files has: powers take ten times as long.
+        levels = np.arange(256) / 255
+        steps = np.rint(colors * 255).astype(np.uint8)
+        if np.array_equal(levels.astype(colors.dtype)[steps], colors):
+            return curve(levels)[steps]
+    return curve(colors.astype(np.float64))
 
 
 def recode_pixels(pixels: np.ndarray, held: str, wanted: str) -> np.ndarray:

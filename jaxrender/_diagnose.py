@@ -24,14 +24,14 @@ from jaxrender._checks import (
     is_concrete,
 )
 from jaxrender._choices import CULLS, Cull
-from jaxrender._material import is_masked
+from jaxrender._material import hole_test, is_masked, outline_of, surface_texture
 from jaxrender._types import Camera, Mesh, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
+from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.hard.scene import reasons_not_drawn
 from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, Box, Reason
 from jaxrender.ops.view import View
 
-HOLES = " Where its material has holes (`alpha_cutoff`) was not looked at."
 LISTED = 3  # how many of the faces that hide another are named
 
 
@@ -50,10 +50,10 @@ def why_not_drawn(
 
     A face is drawn unless an index of it names no vertex, a vertex is not finite, it has no area on
     screen, lies before `near`, beyond `far` or off the picture, or turns its culled side to the
-    camera. A face that is drawn may be seen nowhere: it is hidden behind others, or covers no pixel
-    centre. Pass the same arguments as to `render` or `rasterize_hard`. It is the z-buffer's answer:
-    with `Soft(…)` faces that are hidden, small or just beside the picture take part as well. Holes
-    that a `Material` cuts are not looked at.
+    camera. A face that is drawn may be seen nowhere: it is hidden behind others, covers no pixel
+    centre, or has holes there, cut by a `Material`. Pass the same arguments as to `render` or
+    `rasterize_hard`, which knows of no holes. It is the z-buffer's answer: with `Soft(…)` faces
+    that are hidden, small or just beside the picture take part as well.
 
     Gradient: none; it returns text.
 
@@ -84,7 +84,10 @@ def why_not_drawn(
     """
     screen, view = _check_scene(mesh, camera, face, image_size, near, far, cull, anti_aliasing)
     count = screen.faces.shape[0]
-    holes = HOLES if isinstance(mesh, Mesh) and is_masked(mesh) else ""
+    outline = None
+    if isinstance(mesh, Mesh) and count:
+        outline = outline_of(mesh, screen.vertices, screen.faces)
+    picture = _Picture(screen, view, outline)
     if face is not None:
         index = int(face)
         if index != face or not 0 <= index < count:
@@ -92,8 +95,8 @@ def why_not_drawn(
                 f"`face` must be the index of one of {count} faces (0 to {count - 1}), got "
                 f"{face!r}. Pass None to ask about all faces."
             )
-        return _explain_face(_Picture(screen, view), index) + holes
-    return _explain_mesh(_Picture(screen, view)) + holes if count else "0 faces: nothing to draw."
+        return _explain_face(picture, index)
+    return _explain_mesh(picture) if count else "0 faces: nothing to draw."
 
 
 def _check_scene(
@@ -145,8 +148,8 @@ def _check_scene(
 class _Picture:
     """A mesh on screen, and what a z-buffer makes of some of its faces."""
 
-    def __init__(self, screen: ScreenMesh, view: View) -> None:
-        """Finds why faces are not drawn."""
+    def __init__(self, screen: ScreenMesh, view: View, outline: Mesh | None) -> None:
+        """Finds why faces are not drawn; `outline` says where they have holes."""
         self.vertices, self.faces = np.asarray(screen.vertices), np.asarray(screen.faces)
         self.far = view.far
         # With a limit that is always traced, all drawings take one program.
@@ -156,35 +159,45 @@ class _Picture:
         if len(self.vertices):
             found = jax.jit(reasons_not_drawn)(screen.vertices, screen.faces, self.view)
             self.reason, self.box = np.asarray(found[0]), found[1]
+        self._masked = None
+        if outline is not None and is_masked(outline):
+            surface = surface_texture(outline, lit=False)
+            assert surface is not None
+            is_hole = hole_test(surface, outline.faces)
+            self._masked = jax.jit(functools.partial(masked_fragments, is_hole=is_hole))
 
     @functools.cached_property
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """The picture of all faces, see `draw`."""
         return self.draw(np.full(len(self.faces), True))
 
-    def draw(self, chosen: np.ndarray, *, limited: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest of the chosen faces `[F]` at each pixel, -1 for none; and its depth."""
+    def draw(
+        self, chosen: np.ndarray, *, limited: bool = True, whole: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest of the chosen faces `[F]` at each pixel, -1 for none; and its depth.
+
+        Not `limited`, near and far do not count; `whole`, holes do not.
+        """
         view = self.view
         if not limited:
             near = 1e-6 * view.near if view.perspective else jnp.full_like(view.near, -jnp.inf)
             view = dataclasses.replace(view, near=near, far=jnp.full_like(near, jnp.inf))
         faces = np.where(chosen[:, None], self.faces, -1)
-        face, _, depth = nearest_faces(jnp.asarray(self.vertices), jnp.asarray(faces), view)
+        draw = nearest_faces if whole or self._masked is None else self._masked
+        face, _, depth = draw(jnp.asarray(self.vertices), jnp.asarray(faces), view)
         return np.asarray(face), np.asarray(depth)
 
 
 def _explain_mesh(picture: _Picture) -> str:
     """How many faces are drawn, and how many are not for each reason."""
-    # Peel layer after layer off, to tell what is hidden from what covers no pixel centre.
+    # Peel layer after layer off, to tell what is hidden, or is all holes, from what covers no pixel
+    # centre.
     unseen = picture.reason == Reason.DRAWN
     count, (seen, _) = unseen.size, picture.whole
     found = np.unique(seen[seen >= 0])
     unseen[found] = False
-    drawn, hidden, layer = found.size, np.full(count, False), found
-    while layer.size and unseen.any():
-        seen, _ = picture.draw(unseen)
-        layer = np.unique(seen[seen >= 0])
-        hidden[layer], unseen[layer] = True, False
+    drawn = found.size
+    hidden, holes = (_peeled(picture, unseen, whole=whole) for whole in (False, True))
 
     # Put each reason in words.
     view, far = picture.view, picture.far
@@ -199,13 +212,29 @@ def _explain_mesh(picture: _Picture) -> str:
         Reason.CULLED: f"culled ({view.cull})",
     }
     groups = [(words[reason], picture.reason == reason) for reason in Reason if reason]
-    groups += [("hidden behind others", hidden), ("covering no pixel centre", unseen)]
+    groups += [
+        ("hidden behind others", hidden),
+        ("with holes at all pixel centres", holes),
+        ("covering no pixel centre", unseen),
+    ]
     parts = [
         f"{group.sum()} {word}, such as face {group.argmax()}"
         for word, group in groups
         if group.any()
     ]
     return f"{count} face{'s' * (count != 1)}: " + "; ".join([f"{drawn} drawn", *parts]) + "."
+
+
+def _peeled(picture: _Picture, unseen: np.ndarray, *, whole: bool) -> np.ndarray:
+    """Which of the `unseen` faces would be seen without others; these are taken out of it."""
+    peeled = np.zeros_like(unseen)
+    while unseen.any():
+        seen, _ = picture.draw(unseen, whole=whole)
+        layer = np.unique(seen[seen >= 0])
+        if not layer.size:
+            break
+        peeled[layer], unseen[layer] = True, False
+    return peeled
 
 
 def _explain_face(picture: _Picture, face: int) -> str:
@@ -294,7 +323,13 @@ def _explain_drawn_face(picture: _Picture, face: int) -> str:
     covered = own == face
     total = int(covered.sum())
     if not total:
-        if (picture.draw(alone, limited=False)[0] == face).any():
+        pixels = int((picture.draw(alone, whole=True)[0] == face).sum())
+        if pixels:
+            return (
+                f"Face {face} is not seen: its material has holes (`alpha_cutoff`) at all {pixels} "
+                "pixels that it covers. Lower the cutoff, or raise alpha."
+            )
+        if (picture.draw(alone, limited=False, whole=True)[0] == face).any():
             return (
                 f"Face {face} is not seen: the part of it between near and far covers no pixel "
                 "centre. Pass other limits, or a larger `image_size`."

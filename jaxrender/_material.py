@@ -226,7 +226,22 @@ def drawn_channels(mesh: Mesh) -> int:
 
 def is_masked(mesh: Mesh) -> bool:
     """Whether some of the surface may not be there."""
-    return isinstance(mesh.material, Material) and mesh.material.alpha_cutoff is not None
+    return mesh.material is not None and mesh.material.alpha_cutoff is not None
+
+
+def outline_of(mesh: Mesh, vertices: jax.Array, faces: jax.Array) -> Mesh:
+    """A mesh of checked arrays, with texture and material if these cut holes, and checked too.
+
+    Raises:
+        ValueError: the texture does not fit the mesh, or the material is none, or does not fit.
+    """
+    bare = Mesh(vertices, faces)
+    if mesh.material is None:
+        return bare
+    texture = check_texture(mesh.texture, bare)
+    material = check_material(mesh.material, Mesh(vertices, faces, texture))
+    whole = Mesh(vertices, faces, texture, material=material)
+    return whole if is_masked(whole) else bare
 
 
 def hole_test(surface: Texture, faces: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:

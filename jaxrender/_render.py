@@ -37,6 +37,7 @@ from jaxrender._material import (
     drawn_channels,
     hole_test,
     is_masked,
+    outline_of,
     surface_texture,
 )
 from jaxrender._nmr import NMR
@@ -184,7 +185,7 @@ def silhouette(
     Gradient: to the mesh and the camera, that of visibility: by default NMR's, reverse mode.
 
     Args:
-        mesh: the mesh in world space; its texture is not used.
+        mesh: the mesh in world space; of texture and material only holes count.
         camera: from `look_at`, `look`, `pinhole`, `from_opencv` or `from_opengl`.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
@@ -221,12 +222,7 @@ def silhouette(
         cull,
         rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
     )
-    outline = Mesh(vertices, faces)
-    if is_masked(mesh):
-        texture = check_texture(mesh.texture, outline)
-        material = check_material(mesh.material, Mesh(vertices, faces, texture))
-        outline = Mesh(vertices, faces, texture, material=material)
-    return _silhouette(outline, camera, view, **options)
+    return _silhouette(outline_of(mesh, vertices, faces), camera, view, **options)
 
 
 def _check_scene(

@@ -45,7 +45,7 @@ from jaxrender._formats.raw import (
 )
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
-from jaxrender._material import Material
+from jaxrender._material import MAPS, Material
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
@@ -157,7 +157,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: Literal[False] = False,
@@ -176,7 +176,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: Literal[True],
@@ -194,7 +194,7 @@ def load_mesh(
     origin: tuple[float, float, float] | None = None,
     weld: bool | float = False,
     time: float | None = None,
-    animation: int | str = 0,
+    animation: int | str | Sequence[int | str] | None = None,
     scene: int | str | None = None,
     within_folder: bool = False,
     objects: bool = False,
@@ -251,12 +251,14 @@ def load_mesh(
         colors: "display", the values of picture files, or "linear", in proportion to light; it
             becomes the texture's `encoding`.
         time: when in the animation of a glTF file, seconds; held at its ends. None: as it stands.
-        animation: of a glTF file, its number or name.
+        animation: of a glTF file, its number or name, or those of several that run at once, as
+            programs write one for each object; None is the first, and others are warned of.
         scene: of a glTF file, its number or name; None is the one that the file shows.
         within_folder: whether to refuse what names a file outside of the mesh's own folder, as a
             file of a stranger may: `mtllib ../../secret.mtl`. Links count where they lead.
         objects: whether to tell the file's objects as well: of OBJ what `o` names, or where
-            there is no `o` what `g` does, of glTF its nodes. A file without is one object, "".
+            there is no `o` what `g` does, of glTF its nodes, of STL in text its solids. A file
+            without is one object, "".
 
     Returns:
         the mesh, in JAX's default float type; with `objects` also `[F]` int32 the object of each
@@ -288,7 +290,7 @@ def load_mesh(
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    motion = {"time": time, "animation": animation, "scene": scene}
+    motion = {"time": time, "animations": _several(animation), "scene": scene}
     try:
         with keeping_to(path.parent if within_folder else None):
             raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
@@ -348,8 +350,9 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
     page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of
     one texel (as materials). PLY and OFF store colours of vertices and of faces, STL none.
-    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY; base colour,
-    alpha and its cutoff, metal, roughness and what is unlit of a `Material` into glTF.
+    Normals of the mesh's own go into OBJ and glTF, and those of vertices into PLY; a `Material`
+    into glTF, with its textures if they are pictures or colours of faces.
+
     Colours are clipped to [0, 1], with a warning, and rounded to 8 bits; but not clipped in the
     text of OBJ and MTL, and not rounded there and in glTF. Each is written as its format defines
     it, whatever the texture's `encoding`: pictures and the colours of OBJ, PLY and OFF
@@ -403,7 +406,9 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         plain = raw.face_colors
         if plain is not None and raw.face_image is not None:
             plain = plain[raw.face_image < 0]
-        colors = (raw.vertex_colors, plain, raw.tint)
+        colors = [raw.vertex_colors, plain, raw.tint]
+        for surface in raw.surfaces:
+            colors += [np.array([*surface.color, surface.alpha]), np.array(surface.specular or 0.0)]
         found = [clipped(values) for values in colors if values is not None]
         if found:
             warn_of_clipping(path, found, "Divide the colours by the largest.")
@@ -427,10 +432,16 @@ def _not_stored(material: Material, raw: RawMesh) -> list[str]:
         "occlusion_map": "maps",
         "metallic_roughness_map": "maps",
     }
-    stored = ("base_color", "alpha_cutoff", "blend", "unlit") if raw.surfaces else ()
-    lost = [name for name in parts if name not in stored]
-    found = [parts[name] for name in lost if getattr(material, name) is not None]
-    return list(dict.fromkeys(found))
+    lost = [
+        text
+        for name, text in parts.items()
+        if getattr(material, name) is not None
+        and name not in raw.layers
+        and (name in MAPS or not raw.surfaces)
+    ]
+    if any(surface.blend and surface.cutoff is not None for surface in raw.surfaces):
+        lost.append("what blends and has a cutoff")
+    return list(dict.fromkeys(lost))
 
 
 def normalize(mesh: Mesh) -> Mesh:
@@ -539,19 +550,29 @@ def _store_path(path: str | Path) -> Path:
     return path
 
 
+def _several(animation: Any) -> tuple[Any, ...]:
+    """The animations that are asked for, one or several."""
+    if isinstance(animation, list | tuple):
+        return tuple(animation)
+    return () if animation is None else (animation,)
+
+
 def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
     """Rejects a time, animation or scene that is none, or is asked of a format without."""
     if time is not None and not (isinstance(time, numbers.Real) and math.isfinite(time)):
         raise ValueError(f"`time` must be seconds, a finite number, got {time!r}. Pass 0.0.")
-    for name, value in (("animation", animation), ("scene", scene)):
-        allowed = isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)
-        if not allowed:
+    for name, value in (*(("animation", each) for each in _several(animation)), ("scene", scene)):
+        if not (isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)):
             raise ValueError(f"`{name}` must be a number or a name, got {value!r}. Pass 0.")
-    asked = {"time": time is not None, "animation": animation != 0, "scene": scene is not None}
+    asked = {
+        "time": time is not None,
+        "animation": animation is not None,
+        "scene": scene is not None,
+    }
     for name, given in asked.items():
         if given and path.suffix.lower() not in (".glb", ".gltf"):
             raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
-    if asked["animation"] and time is None:
+    if animation is not None and time is None:
         raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
 
 

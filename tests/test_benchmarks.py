@@ -18,7 +18,7 @@ import pytest
 
 import jaxrender as jr
 from benchmarks import __main__ as main
-from benchmarks import ahead, compare, plot, quieter, roofline, scenes, soft, stages
+from benchmarks import ahead, compare, loading, plot, quieter, roofline, scenes, soft, stages
 from benchmarks.harness import Result
 
 REPO = Path(__file__).resolve().parent.parent
@@ -31,7 +31,9 @@ CONTESTS = {
 }
 
 
-@pytest.mark.parametrize("module", [main, ahead, compare, quieter], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [main, ahead, compare, loading, quieter], ids=lambda m: m.__name__
+)
 def test_help_speaks_no_python(module, capsys):
     with pytest.raises(SystemExit):
         module.main(["--help"])
@@ -222,6 +224,13 @@ def test_plot(tmp_path):
 
 
 @pytest.mark.slow
+def test_loading(capsys):
+    pytest.importorskip("trimesh")
+    assert loading.main(["--faces", "7", "--rounds", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["format", "obj", "ply", "glb"]
+
+
 def test_unknown_task_is_an_error():
     command = [sys.executable, "-m", "benchmarks", "sculpt"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -145,6 +145,17 @@ def test_bad_colmap_text(tmp_path, cameras, images, message):
         io.read_colmap(tmp_path)
 
 
+def test_lenses_that_are_not_drawn_are_left_out(tmp_path):
+    """A folder of several lenses is read but for the fisheyes, which are named."""
+    fisheye = "1 OPENCV_FISHEYE 4 4 1 1 1 1 0 0 0 0\n"
+    (tmp_path / "cameras.txt").write_text(fisheye + "2 PINHOLE 4 4 1 1 1 1\n")
+    rows = [f"{k} 1 0 0 0 0 0 1 {lens} {k}.jpg\n\n" for k, lens in enumerate([1, 2, 1, 1, 1])]
+    (tmp_path / "images.txt").write_text("".join(rows))
+    said = "leaves out 4 of 5 images, 0.jpg, 2.jpg, 3.jpg, .... 0.jpg: its model OPENCV_FISHEYE"
+    with pytest.warns(UserWarning, match=said):
+        assert list(io.read_colmap(tmp_path)) == ["1.jpg"]
+
+
 def test_bad_colmap_binary(tmp_path):
     with pytest.raises(FileNotFoundError, match="no cameras and images"):
         io.read_colmap(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from jax.test_util import check_grads
 
 import jaxrender as jr
-from jaxrender._color import decode, encode, recode_pixels
+from jaxrender._color import decode, encode, recode, recode_pixels
 from jaxrender._surface import split_creases
 from jaxrender._textures import check_texture
 
@@ -402,3 +402,13 @@ def test_clipping_of_pictures_is_warned_of_once(tmp_path):
     jr.io.save_image(tmp_path / "a.png", np.array([[-5e-4, 1 + 5e-4]]))  # rounding
     with pytest.warns(UserWarning, match="1 of 1 values"):
         jr.io.save_image(tmp_path / "a.png", picture(np.full((1, 1, 1), 1.2), "linear"))
+
+
+@pytest.mark.parametrize(("held", "wanted"), [("display", "linear"), ("linear", "display")])
+def test_many_colours_of_eight_bits_are_looked_up(held, wanted):
+    """The same numbers as one by one, and those of more bits are not rounded to them."""
+    colors = np.tile(np.arange(256) / 255, 500).astype(np.float32)
+    want = recode(colors[:256], held, wanted)
+    np.testing.assert_allclose(recode(colors, held, wanted)[:256], want, rtol=1e-6, atol=1e-8)
+    colors[7] += 1e-5
+    assert recode(colors, held, wanted)[7] == recode(colors[:8], held, wanted)[7]

@@ -178,7 +178,7 @@ class TestMeshAndCamera:
     def test_vertices_that_are_not_finite(self):
         vertices = self.mesh.vertices.at[0, 1].set(jnp.inf)
         camera = jr.look_at((2.0, 2.0, 2.0), projection=jr.orthographic(4.0))
-        told = jr.why_not_drawn(jr.Mesh(vertices, self.mesh.faces), camera, image_size=SIZE)
+        told = jr.jr.why_not_drawn(jr.Mesh(vertices, self.mesh.faces), camera, image_size=SIZE)
         assert re.search(r"\d with a vertex that is not finite", told)
 
     def test_nothing(self):
@@ -212,3 +212,23 @@ class TestMeshAndCamera:
             jax.eval_shape(
                 lambda v: (ask(jr.Mesh(v, self.mesh.faces), camera), v)[1], self.mesh.vertices
             )
+
+
+def test_holes_of_a_material():
+    """A face whose pixels are all holes says so, and hides nothing."""
+    corners = jnp.array([[-9.0, -9.0, 0.0], [9.0, -9.0, 0.0], [0.0, 9.0, 0.0]])
+    vertices = jnp.concatenate([corners.at[:, 2].set(z) for z in (1.0, 0.0)])
+    material = jr.Material(
+        group=jnp.array([0, 1]),
+        base_color=jnp.array([[1.0, 1.0, 1.0, 0.25], [1.0, 1.0, 1.0, 1.0]]),
+        alpha_cutoff=jnp.array([0.5]),
+    )
+    mesh = jr.Mesh(vertices, jnp.arange(6).reshape(2, 3), material=material)
+    view = {"camera": jr.look_at((0.0, 0.0, 3.0)), "image_size": (4, 4)}
+    assert jr.why_not_drawn(mesh, **view) == (
+        "2 faces: 1 drawn; 1 with holes at all pixel centres, such as face 0."
+    )
+    assert "has holes (`alpha_cutoff`) at all 16 pixels" in jr.why_not_drawn(mesh, face=0, **view)
+    assert "seen at all 16 pixels" in jr.why_not_drawn(mesh, face=1, **view)
+    with pytest.raises(ValueError, match=r"`mesh\.material` must be a Material"):
+        jr.why_not_drawn(jr.Mesh(vertices, mesh.faces, material=3), **view)

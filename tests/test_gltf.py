@@ -361,6 +361,16 @@ def test_scenes(tmp_path):
         starts(scene=5)
 
 
+def test_nodes_that_are_not_shown(tmp_path):
+    """Nor what is below them."""
+    writer = Writer(extensionsRequired=["KHR_node_visibility"])
+    writer.mesh()
+    hidden = {"extensions": {"KHR_node_visibility": {"visible": False}}}
+    writer.json["nodes"] = [{"mesh": 0, "children": [1]}, {"children": [2], **hidden}, {"mesh": 0}]
+    writer.json["scenes"] = [{"nodes": [0]}]
+    assert len(vertices_of(writer, tmp_path)) == 4
+
+
 def test_gpu_instances(tmp_path):
     writer = Writer(extensionsRequired=["EXT_mesh_gpu_instancing"])
     writer.mesh()
@@ -450,6 +460,37 @@ def test_cubic_spline(tmp_path):
     for time in (0.0, 1.0, 1.5, 2.7, 3.0, 5.0):
         want = np.clip(time, 1, 3) ** 3
         np.testing.assert_allclose(vertices_of(writer, tmp_path, time=time)[0, 1], want, rtol=1e-5)
+
+
+def test_several_animations_at_once(tmp_path):
+    """Blender writes one for each object: those not asked for are named."""
+    writer = animated("translation", [0, 2], [[0, 0, 0], [4, 0, 0]])
+    turn = {**writer.json["animations"][0], "name": "grow"}
+    keys = writer.accessor(np.array([[1, 1, 1], [3, 3, 3]], np.float32))
+    samplers = [{**turn["samplers"][0], "output": keys}]
+    target = {"node": 0, "path": "scale"}
+    writer.item(
+        "animations",
+        **{**turn, "samplers": samplers, "channels": [{"sampler": 0, "target": target}]},
+    )
+    both = vertices_of(writer, tmp_path, time=1, animation=["move", 1])
+    np.testing.assert_allclose(both[:2], [[2, 0, 0], [4, 0, 0]])
+    with pytest.warns(UserWarning, match=r"all animations but the first, of \['move', 'grow'\]"):
+        first = vertices_of(writer, tmp_path, time=1)
+    np.testing.assert_allclose(first[:2], [[2, 0, 0], [3, 0, 0]])
+    with pytest.raises(ValueError, match="`animation` must be a number or a name, got None"):
+        load(writer, tmp_path, time=1, animation=[None])
+
+
+def test_morphed_colours_stay_in_range(tmp_path):
+    writer = Writer()
+    red, more = (
+        writer.accessor(np.tile(np.array(color, np.float32), (4, 1)))
+        for color in ([1, 0, 0.25], [0.5, -1, 0.5])
+    )
+    square = {"attributes": {"COLOR_0": red}, "targets": [{"COLOR_0": more}]}
+    writer.draw(writer.mesh(**square), weights=[1.0])
+    assert load(writer, tmp_path, colors="linear").texture.colors[0].tolist() == [1, 0, 0.75]
 
 
 def test_animated_weights(tmp_path):
@@ -710,6 +751,22 @@ def test_what_is_not_drawn_is_named(tmp_path, material, words):
     assert found.alpha_cutoff == material.get("alphaCutoff", 0.5)
     assert found.emissive.tolist() == material.get("emissiveFactor", [0, 0, 0])
     assert (found.normal_texture is not None) == ("normalTexture" in material)
+
+
+def test_numbers_of_materials_out_of_range(tmp_path):
+    writer = Writer()
+    metal = {"baseColorFactor": [2, -1, 0.5, 1], "metallicFactor": -3, "roughnessFactor": 9}
+    material = writer.item("materials", pbrMetallicRoughness=metal, emissiveFactor=[-1, 1, 0])
+    writer.draw(writer.mesh(material=material))
+    with pytest.warns(UserWarning, match="out of range in baseColorFactor; .* roughnessFactor$"):
+        mesh = load(writer, tmp_path, colors="linear")
+    assert mesh.texture.texels[0, 0, 0].tolist() == [2, 0, 0.5]
+    found = mesh.material
+    assert (found.metallic.tolist(), found.roughness.tolist()) == ([0], [1])
+    assert found.emissive.texels[0, 0, 0].tolist() == [0, 1, 0]
+    writer.json["materials"][0]["alphaMode"] = "mask"
+    with pytest.raises(ValueError, match="alphaMode 'mask', which does not exist"):
+        load(writer, tmp_path)
 
 
 def test_a_missing_set_of_coordinates_is_warned_of(tmp_path):

@@ -10,7 +10,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mesh_files import load
+from mesh_files import face_colors, load
 
 import jaxrender as jr
 from jaxrender._color import decode
@@ -294,7 +294,90 @@ def test_base_color_alone(tmp_path):
         jr.save_mesh(tmp_path / "a.obj", mesh)
     shiny = jr.Material(specular=jnp.ones((1, 3)), shininess=jnp.ones(1))
     with pytest.warns(UserWarning, match="does not store specular colours of the material"):
-        jr.save_mesh(tmp_path / "a.glb", dataclasses.replace(CUBE, material=shiny))
+        jr.save_mesh(tmp_path / "a.obj", dataclasses.replace(CUBE, material=shiny))
+
+
+def picture(seed, faces=SEAMS, bright=1.0, **changes):
+    """A picture of 8 bits in linear light, `bright` times, read with coordinates of its own."""
+    rng = np.random.default_rng(seed)
+    display = rng.integers(0, 256, (4, 3, 3)) / 255
+    display[0, 0] = 1
+    image = bright * decode(display)
+    uv = rng.uniform(-0.5, 1.5, (7, 2)).astype(np.float32)
+    return jr.UVTexture(
+        jnp.asarray(image, jnp.float32), jnp.asarray(uv), jnp.asarray(faces), encoding="linear",
+        **changes
+    )  # fmt: skip
+
+
+def pictures_of(mesh):
+    """The pictures of a material, by their names."""
+    names = ("emissive", "metallic_roughness_map", "normal_map", "occlusion_map")
+    return {name: getattr(mesh.material, name) for name in names}
+
+
+def test_all_of_a_material_comes_back(tmp_path):
+    """Light brighter than white, shine, and maps, which have coordinates of their own."""
+    numbers = picture(2).image.round(2) * 100 / 255  # of 8 bits as they are
+    material = jr.Material(
+        group=jnp.asarray(np.repeat([0, 1], 6)),
+        emissive=picture(1, bright=4.0, wrap="clamp"),
+        specular=jnp.asarray([[0.5, 0.25, 1.0], [0.0, 0.0, 0.0]]),
+        shininess=jnp.asarray([30.0, 2.0]),
+        metallic=jnp.asarray([0.0, 0.5]),
+        roughness=jnp.asarray([0.25, 0.75]),
+        metallic_roughness_map=dataclasses.replace(picture(2), image=numbers, filter="nearest"),
+        normal_map=dataclasses.replace(picture(3), image=numbers[::-1]),
+        normal_scale=jnp.asarray([0.5, 2.0]),
+        occlusion_map=dataclasses.replace(picture(1), image=numbers[:, ::-1]),
+        occlusion_strength=jnp.asarray([0.5, 0.75]),
+    )
+    mesh = textured(encoding="linear", image=jnp.asarray(decode(PIXELS), jnp.float32))
+    mesh = dataclasses.replace(mesh, material=material)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jr.save_mesh(tmp_path / "a.glb", mesh)
+    told, _ = parsed(tmp_path / "a.glb")
+    assert [len(told[kind]) for kind in ("images", "textures", "materials")] == [5, 5, 2]
+    attributes = told["meshes"][0]["primitives"][0]["attributes"]
+    assert {f"TEXCOORD_{k}" for k in range(4)} <= attributes.keys()
+    assert "TEXCOORD_4" not in attributes
+    again, _ = load(tmp_path / "a.glb", colors="linear")
+    np.testing.assert_allclose(corners(again), corners(mesh), atol=2e-7)
+    for name in ("specular", "shininess", "metallic", "roughness", "normal_scale"):
+        want = getattr(material, name)
+        np.testing.assert_allclose(getattr(again.material, name), want, rtol=1e-5, atol=1e-6)
+    for name, want in pictures_of(mesh).items():
+        found = pictures_of(again)[name]
+        np.testing.assert_allclose(found.image, want.image, rtol=1e-5, atol=1e-6)
+        spots = [np.asarray(part.uv)[np.asarray(part.faces)] for part in (found, want)]
+        np.testing.assert_allclose(*spots, atol=2e-7)
+        assert (found.wrap, found.filter) == (want.wrap, want.filter)
+
+
+def test_plain_light_and_numbers(tmp_path):
+    """Faces alone: factors of light, and pictures of one pixel for what only pictures hold."""
+    light = np.repeat([[0.0, 0.0, 0.0], [2.0, 1.0, 0.5]], 6, axis=0)[:, None, None]
+    rough = np.repeat([[1.0, 1.0, 1.0], [0.0, 0.2, 0.6]], 6, axis=0)[:, None, None]
+    layers = {
+        "emissive": jr.FaceTexels(jnp.asarray(light, jnp.float32), "linear"),
+        "metallic_roughness_map": jr.FaceTexels(jnp.asarray(rough, jnp.float32), "linear"),
+        "occlusion_map": jr.FaceTexels(jnp.ones((12, 1, 1, 3)), "linear"),
+    }
+    plain = jr.FaceTexels(jnp.full((12, 1, 1, 3), 0.5), "linear")
+    mesh = dataclasses.replace(CUBE, texture=plain, material=jr.Material(**layers))
+    jr.save_mesh(tmp_path / "a.glb", mesh)
+    again, _ = load(tmp_path / "a.glb", colors="linear")
+    np.testing.assert_allclose(again.material.emissive.texels, light, atol=1e-6)
+    held = dataclasses.replace(again, texture=again.material.metallic_roughness_map)
+    np.testing.assert_allclose(face_colors(held), rough[:, 0, 0], atol=1e-6)
+    assert again.material.occlusion_map is None
+
+    # What differs by vertex has no place.
+    glow = jr.VertexColors(jnp.ones((8, 3)))
+    mesh = dataclasses.replace(CUBE, material=jr.Material(emissive=glow))
+    with pytest.warns(UserWarning, match="does not store emissive light of the material"):
+        jr.save_mesh(tmp_path / "a.glb", mesh)
 
 
 def test_normals_of_a_mesh_come_back(tmp_path):

@@ -333,8 +333,9 @@ def test_bad_materials():
             draw(bad)
         with pytest.raises(ValueError, match=message):
             jr.pad_meshes([bad])
-    with pytest.raises(ValueError, match="must be a Material or None, got dict"):
-        draw(dataclasses.replace(mesh, material={}))
+    for drawn in (draw, lambda bad: jr.silhouette(bad, CAMERA, image_size=SIZE)):
+        with pytest.raises(ValueError, match="must be a Material or None, got dict"):
+            drawn(dataclasses.replace(mesh, material={}))
     five = dataclasses.replace(mesh, texture=jr.VertexColors(jnp.ones((8, 5))))
     with pytest.raises(ValueError, match="3 channels, or 4 with alpha"):
         draw(dataclasses.replace(five, material=jr.Material()))
@@ -466,11 +467,3 @@ def test_saving_says_what_is_lost(tmp_path):
     again, said = load(tmp_path / "a.obj")
     assert not said
     assert again.texture.colors.shape == (36, 3)
-
-
-@pytest.mark.slow
-def test_why_not_drawn_says_that_it_looks_at_no_holes():
-    mesh = cards(1)
-    masked = dataclasses.replace(mesh, material=jr.Material(alpha_cutoff=jnp.array([0.5])))
-    assert "holes" not in jr.why_not_drawn(mesh, CAMERA, image_size=SIZE)
-    assert "(`alpha_cutoff`) was not looked at" in jr.why_not_drawn(masked, CAMERA, image_size=SIZE)

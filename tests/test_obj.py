@@ -411,6 +411,7 @@ def test_normals_that_lead_nowhere_are_dropped(tmp_path):
         (["128 0 0", "0 255 0", "0 0 0"], [[128 / 255, 0, 0], [0, 1, 0], [0, 0, 0]], "0 to 255"),
         (["127.5 0 0", "0 9 0", "0 0 0"], [[0.5, 0, 0], [0, 9 / 255, 0], [0, 0, 0]], "0 to 255"),
         (["1.5 0 0", "0 1 0", "0 0 0"], [[1.5, 0, 0], [0, 1, 0], [0, 0, 0]], ""),  # more than white
+        (["-1 0 0", "0 1 0", "0 0 0"], [[0, 0, 0], [0, 1, 0], [0, 0, 0]], "below 0 for 0"),
         (["nan 0 0", "0 1 0", "0 0 0"], [[1, 1, 1], [0, 1, 0], [0, 0, 0]], "become white"),
         (["1 .5 0 0"] * 3, [[0.5, 0, 0]] * 3, ""),  # the fourth is w
         (["1 .5 0 .5", ".5 0 0 1", "0 0 0 1"], [[1, 0.5, 0], [0.5, 0, 0], [0, 0, 0]], "alpha"),
@@ -502,6 +503,9 @@ USED = f"mtllib m.mtl\n{SQUARE}{UV}usemtl a\nf 1/1 2/2 3/3 4/4\n"
         ("Kd nan inf 1", [1, 1, 1], "cannot read the colour `Kd nan inf 1`"),
         ("Kd spectral a.rfl", [1, 1, 1], "cannot read the colour"),
         ("Kd 255 0 51", [1, 0, 0.2], "takes `Kd 255 0 51` for numbers from 0 to 255"),
+        ("Kd -1 .5 0", [0, 0.5, 0], "takes `Kd -1 .5 0` below 0 for 0"),
+        ("Kd 0 .5 0\nNs -5", [0, 0.5, 0], "takes `ns -5` for 0"),
+        ("Kd 0 .5 0\nd 1.5", [0, 0.5, 0], "takes `d 1.5` for 1"),
         ("map_Kd -mm .5 2 red.png", [1, 0, 0], "ignores `-mm` of a texture map"),
         ("map_Kd -mm 0 1 -t 0 0 0 red.png", [1, 0, 0], ""),
     ],

@@ -362,3 +362,15 @@ def test_names_that_look_like_colours_are_said(tmp_path):
     mesh, said = load(write(tmp_path / "a.ply", header + rows))
     assert mesh.texture is None
     assert "ignores cr, cg, cb of vertices" in said
+
+
+def test_coordinates_that_are_not_finite(tmp_path):
+    """Blender writes what its memory held for objects without: no matter, if nothing reads them."""
+    lines = [*vertices(3, "property float s", "property float t"), *faces(1)]
+    rows = [*(f"{row} nan 0" for row in TRIANGLE), "3 0 1 2"]
+    mesh, said = load(write(tmp_path / "a.ply", text(lines, *rows)))
+    assert mesh.texture is None
+    assert "ignores texture coordinates: texture coordinate 0 is not finite" in said
+    path = write(tmp_path / "a.ply", text(["comment TextureFile a.png", *lines], *rows))
+    with pytest.raises(ValueError, match="texture coordinate 0 is not finite"):
+        io.load_mesh(path)

@@ -82,6 +82,11 @@ def test_colours(tmp_path):
     head = b"text COLOR=" + bytes([51, 102, 0, 255])
     mesh = io.load_mesh(write(tmp_path / "a.stl", binary((red, 1 << 15), head)))
     np.testing.assert_allclose(face_colors(mesh), [[0, 0, 1], [0.2, 0.4, 0]], atol=1e-6)
+    # MeshLab's: the bit says that there is a colour, and all 0 that there is none.
+    mesh = io.load_mesh(write(tmp_path / "a.stl", binary((1 << 15 | 31, 1 << 15 | 31 << 10), head)))
+    assert face_colors(mesh).tolist() == [[1, 0, 0], [0, 0, 1]]
+    mesh = io.load_mesh(write(tmp_path / "a.stl", binary((0, 0), head)))
+    np.testing.assert_allclose(face_colors(mesh), [[0.2, 0.4, 0]] * 2, atol=1e-6)
     mesh, told = load(write(tmp_path / "a.stl", binary((7, 0))))
     assert mesh.texture is None
     assert "ignores the attributes of faces, which say no colour" in told
@@ -116,3 +121,13 @@ def test_polygons_and_other_lines(tmp_path):
 def test_what_ends_too_early(tmp_path):
     with pytest.raises(ValueError, match="it ends within its faces: 1 of 2"):
         io.load_mesh(write(tmp_path / "a.stl", binary(head=b"")[:-3]))
+
+
+def test_solids_are_objects(tmp_path):
+    """Several in a file, as OpenFOAM writes them; those of one name are one."""
+    solids = [TEXT.format(name=name) for name in ("inlet", "wall of brick", "inlet")]
+    path = write(tmp_path / "a.stl", "".join(solids))
+    (mesh, owner, names), said = load(path, objects=True)
+    assert (len(mesh.faces), names, said) == (6, ("inlet", "wall of brick"), "")
+    assert owner.tolist() == [0, 0, 1, 1, 0, 0]
+    assert load(write(path, binary()), objects=True)[0][2] == ("",)

@@ -6,6 +6,7 @@ A pixel's centre lies at (0.5, 0.5) there, as in `pinhole`.
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ MODELS = {
 }
 COUNTS = dict(MODELS.values())
 ONE_FOCAL_LENGTH = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+NAMED = 3  # of the images that are left out
 DRAWN = (*ONE_FOCAL_LENGTH, "PINHOLE", "OPENCV", "FULL_OPENCV")
 
 
@@ -62,7 +64,7 @@ def read_model(folder: Path) -> dict[str, Camera]:
     """The cameras of a reconstruction by the names of their images.
 
     Raises:
-        ValueError: a file is not COLMAP's, or a camera's model is none that we draw.
+        ValueError: a file is not COLMAP's, or no camera's model is one that we draw.
     """
     for place in (folder, folder / "sparse" / "0", folder / "sparse"):
         for suffix in (".bin", ".txt"):
@@ -85,10 +87,18 @@ def _named(path: Path, reader: Any) -> Any:
         raise ValueError(f"cannot read the cameras {path}: {error}") from error
 
 
-def _cameras(path: Path, calibrations: dict[int, Calibration], poses: list[Pose]) -> dict:
-    made = {}
+def _cameras(
+    path: Path, calibrations: dict[int, Calibration], poses: list[Pose]
+) -> dict[str, Camera]:
+    """The cameras of all images whose lens is drawn; the others are warned of.
+
+    Raises:
+        ValueError: an image is not as it should be, or no lens is drawn.
+    """
+    made: dict[str, Camera] = {}
+    left_out: dict[str, str] = {}
     for pose in poses:
-        if pose.name in made:
+        if pose.name in made or pose.name in left_out:
             raise ValueError(f"cannot read the cameras {path}: it names {pose.name} twice")
         if pose.camera not in calibrations:
             raise ValueError(
@@ -96,6 +106,10 @@ def _cameras(path: Path, calibrations: dict[int, Calibration], poses: list[Pose]
                 "`cameras` does not have"
             )
         told = calibrations[pose.camera]
+        lacks = _not_drawn(told)
+        if lacks:
+            left_out[pose.name] = lacks
+            continue
         try:
             matrix, distortion = _lens(told)
             made[pose.name] = pinhole(
@@ -107,27 +121,36 @@ def _cameras(path: Path, calibrations: dict[int, Calibration], poses: list[Pose]
             )
         except ValueError as error:
             raise ValueError(f"cannot read the cameras {path}: {pose.name}: {error}") from error
+    if left_out:
+        first, lacks = next(iter(left_out.items()))
+        message = f"{first}: {lacks}. Undistort the pictures with `colmap image_undistorter`"
+        if not made:
+            raise ValueError(f"cannot read the cameras {path}: {message}")
+        names = ", ".join(list(left_out)[:NAMED]) + (", ..." if len(left_out) > NAMED else "")
+        warnings.warn(
+            f"{path}: leaves out {len(left_out)} of {len(poses)} images, {names}. {message}",
+            stacklevel=4,
+        )
     return made
+
+
+def _not_drawn(told: Calibration) -> str:
+    """Why a lens is not drawn, or nothing."""
+    if told.model not in DRAWN:
+        return f"its model {told.model} is none of {', '.join(DRAWN)}"
+    if told.model == "FULL_OPENCV" and any(told.numbers[9:]):
+        return "its model FULL_OPENCV has k4, k5, k6, which are not drawn"
+    return ""
 
 
 def _lens(told: Calibration) -> tuple[np.ndarray, np.ndarray]:
     """K `[3, 3]` and the distortion `[5]` of a camera."""
-    if told.model not in DRAWN:
-        raise ValueError(
-            f"its model {told.model} is none of {', '.join(DRAWN)}. Undistort the pictures with "
-            "`colmap image_undistorter`"
-        )
     numbers = list(told.numbers)
     if len(numbers) != COUNTS[told.model]:
         raise ValueError(f"{told.model} has {COUNTS[told.model]} parameters, got {len(numbers)}")
     if told.model in ONE_FOCAL_LENGTH:
         numbers.insert(1, numbers[0])
     fx, fy, cx, cy, *bends = numbers
-    if told.model == "FULL_OPENCV" and any(bends[5:]):
-        raise ValueError(
-            "its model FULL_OPENCV has k4, k5, k6, which are not drawn. Undistort the pictures "
-            "with `colmap image_undistorter`"
-        )
     bends = bends[:5] + [0.0] * (5 - len(bends))
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]), np.array(bends)
 

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrender._color import recode
 from jaxrender._formats.raw import CLIP_SLACK, RawMesh
 from jaxrender._formats.text import Notes
 
 BRIGHT = 8.0  # fractions above are 255ths; up to here they are light brighter than white
+
+
+def recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
+    """Colours `[..., 3 or 4]` in another encoding; alpha, the fourth, stays as it is."""
+    if held == wanted or colors.shape[-1] == 3:
+        return recode(colors, held, wanted)
+    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
 
 
 def in_unit(
@@ -20,8 +28,8 @@ def in_unit(
 ) -> np.ndarray:
     """Colours `[V, 3]` such that 1 is full, white where they are not finite.
 
-    Numbers from 0 to 1 are taken as they are. Where the largest is above 1, whole numbers, and all
-    above 8, are 255ths, or 65535ths.
+    Numbers from 0 to 1 are taken as they are, and those below 0 for 0. Where the largest is above
+    1, whole numbers, and all above 8, are 255ths, or 65535ths.
 
     Args:
         values: as the file has them.
@@ -41,6 +49,9 @@ def in_unit(
         if scale not in scales:
             notes.add(path, f"takes {what} for numbers from 0 to {scale}: the largest is {most:g}")
         values = values / scale
+    if np.min(values, initial=0, where=np.isfinite(values)) < -CLIP_SLACK:
+        notes.add(path, f"takes {what} below 0 for 0")
+    values = np.maximum(values, 0)
     return np.where(finite[:, None], values, 1.0)
 
 
@@ -69,6 +80,8 @@ def settle(raw: RawMesh, known: np.ndarray, path: Path, notes: Notes) -> None:
 
     # Give the other vertices the colour of their face.
     faces = raw.face_colors
+    if faces is None and not pictured.any() and known.all():
+        return
     colors = np.where(known[:, None], colors, 1.0)
     whole = known[raw.faces].all(axis=1)
     if faces is not None:

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_array, check_faces, check_normals
+from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, Surface, first_not_finite
-from jaxrender._material import Material, check_material, without_alpha
+from jaxrender._material import MAPS, NUMBERS, Material, check_material, without_alpha
 from jaxrender._textures import (
     FaceCubes,
     FaceTexels,
+    Texture,
     UVTexture,
     VertexColors,
     channels,
@@ -220,7 +222,7 @@ def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
 
     Args:
         mesh: what is to be written.
-        materials: whether the numbers of its material are, and alpha of its texture.
+        materials: whether its material is, and alpha of its texture.
 
     Raises:
         ValueError: wrong shapes, no faces, values that are not finite, or a texture that no mesh
@@ -236,27 +238,20 @@ def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
     raw.normal_faces = None if own is None else np.asarray(own)
     texture = check_texture(mesh.texture, mesh)
     material = check_material(mesh.material, dataclasses.replace(mesh, texture=texture))
-    if material is not None and materials:
-        raw.surfaces = _surfaces(material)
-        group = np.zeros(len(faces), int) if material.group is None else material.group
+    stored = material if materials else None
+    if stored is not None:
+        group = np.zeros(len(faces), int) if stored.group is None else stored.group
         raw.face_material = np.asarray(group)
     elif material is not None and channels(texture) == 4:
         texture = without_alpha(texture)
-    if channels(texture) != 3 and not (channels(texture) == 4 and raw.surfaces):
+    if channels(texture) != 3 and not (channels(texture) == 4 and stored is not None):
         raise ValueError(
             f"`mesh.texture` must be rgb to be saved, got {channels(texture)} channels."
         )
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(texture)):
-        raise ValueError("`mesh.texture` must be finite, got NaN or infinity.")
-    raw.encoding = encoding_of(texture)
-
-    if isinstance(texture, VertexColors):
-        raw.vertex_colors = np.asarray(texture.colors)
-    elif isinstance(texture, FaceTexels) and texture.texels.shape[1] == 1:
-        raw.face_colors = np.asarray(texture.texels)[:, 0, 0]
-    elif isinstance(texture, UVTexture):
-        _take_pages(raw, texture)
-    elif texture is not None:
+    for name, part in (("texture", texture), ("material", material)):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(part)):
+            raise ValueError(f"`mesh.{name}` must be finite, got NaN or infinity.")
+    if not _take_texture(raw, texture):
         name = type(texture).__name__
         several = f"{name} of several texels per face"
         raise ValueError(
@@ -264,13 +259,56 @@ def raw_mesh(mesh: Mesh, *, materials: bool = False) -> RawMesh:
             f"{several if isinstance(texture, FaceTexels | FaceCubes) else name}. Keep it "
             "with jaxrender.io.save, or drop it with dataclasses.replace(mesh, texture=None)."
         )
+    if stored is not None:
+        raw.surfaces = _surfaces(stored, raw.encoding)
+        raw.layers = _layers(stored, raw)
     return raw
 
 
-def _surfaces(material: Material) -> list[Surface]:
+def _take_texture(raw: RawMesh, texture: Texture | None) -> bool:
+    """Takes a texture apart; False if it is of a kind that no mesh file stores."""
+    raw.encoding = encoding_of(texture)
+    if isinstance(texture, VertexColors):
+        raw.vertex_colors = np.asarray(texture.colors)
+    elif isinstance(texture, FaceTexels) and texture.constant_per_face:
+        raw.face_colors = np.asarray(texture.texels)[:, 0, 0]
+    elif isinstance(texture, UVTexture):
+        _take_pages(raw, texture)
+    else:
+        return texture is None
+    return True
+
+
+def _layers(material: Material, raw: RawMesh) -> dict[str, RawMesh]:
+    """The textures of a material that are pictures or plain colours, by their names."""
+    layers = {}
+    for name in MAPS:
+        texture = getattr(material, name)
+        layer = RawMesh(raw.vertices, raw.faces)
+        if texture is None or not _take_texture(layer, texture):
+            continue
+        if layer.tint is not None:
+            _spread_tint(layer)
+        if layer.vertex_colors is None and layer.tint is None:
+            layers[name] = layer
+    return layers
+
+
+def _spread_tint(layer: RawMesh) -> None:
+    """Makes a tint that differs by face alone part of plain colours, where only these have one."""
+    assert layer.tint is not None
+    tint = layer.tint[layer.uv_faces]
+    plain = np.ones(len(tint), bool) if layer.face_image is None else layer.face_image < 0
+    if (tint == tint[:, :1]).all() and (tint[~plain] == 1).all():
+        colors = 1.0 if layer.face_colors is None else layer.face_colors
+        layer.face_colors = colors * tint[:, 0]
+        layer.tint = None
+
+
+def _surfaces(material: Material, encoding: Encoding) -> list[Surface]:
     """The rows of a material; what it does not say is as in an empty one."""
     count, found = material.count, {}
-    for name in ("base_color", "alpha_cutoff", "blend", "unlit", "metallic", "roughness"):
+    for name in NUMBERS:
         rows = getattr(material, name)
         if rows is not None:
             rows = np.asarray(rows, np.float64)
@@ -278,19 +316,18 @@ def _surfaces(material: Material) -> list[Surface]:
     surfaces = []
     for row in range(count):
         told = {name: rows[row] for name, rows in found.items()}
-        *color, alpha = told.get("base_color", [1.0] * 4)
-        cutoff = told.get("alpha_cutoff", 0.0)
-        surfaces.append(
-            Surface(
-                color=tuple(color),
-                alpha=alpha,
-                cutoff=cutoff if cutoff > 0 else None,
-                blend=bool(told.get("blend", False)),
-                unlit=bool(told.get("unlit", False)),
-                metallic=told.get("metallic", 0.0),
-                roughness=told.get("roughness", 1.0),
-            )
-        )
+        surface = Surface()
+        if "base_color" in told:
+            *color, surface.alpha = told.pop("base_color")
+            surface.color = tuple(color)
+        if "specular" in told:
+            color = np.array(told.pop("specular"))
+            surface.specular = tuple(recode(color, encoding, "linear").tolist())
+        cutoff = told.pop("alpha_cutoff", 0.0)
+        surface.cutoff = cutoff if cutoff > 0 else None
+        for name, value in told.items():
+            setattr(surface, name, bool(value) if name in ("blend", "unlit") else value)
+        surfaces.append(surface)
     return surfaces
 
 

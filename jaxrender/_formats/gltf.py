@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from jaxrender._choices import Encoding
-from jaxrender._color import recode
 from jaxrender._formats import gltf_materials as materials
+from jaxrender._formats.colors import recoded
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
 from jaxrender._formats.gltf_primitives import DRACO, Primitive
-from jaxrender._formats.gltf_scene import INSTANCES, read_scene
+from jaxrender._formats.gltf_scene import INSTANCES, VISIBILITY, read_scene
 from jaxrender._formats.raw import RawMesh
 from jaxrender._textures import FILTERS, WRAPS
 
@@ -37,6 +37,7 @@ KNOWN = {
     *MESHOPT,
     DRACO,
     INSTANCES,
+    VISIBILITY,
 }
 
 
@@ -46,7 +47,7 @@ def read_gltf(
     encoding: Encoding = "display",
     *,
     time: float | None = None,
-    animation: int | str = 0,
+    animations: Sequence[int | str] = (),
     scene: int | str | None = None,
 ) -> RawMesh:
     """Reads a glTF file, and with `read_image` its colours.
@@ -56,8 +57,8 @@ def read_gltf(
         read_image: a picture, of bytes or a file, as `[H, W, C]` display values with 1 to 4
             channels; None reads no colours.
         encoding: of the colours that are returned.
-        time: of the animation, seconds; None is the pose that the nodes themselves have.
-        animation: its number or name.
+        time: of the animations, seconds; None is the pose that the nodes themselves have.
+        animations: their numbers or names; none is the first, and others are noted.
         scene: number or name; None is the file's own.
 
     Raises:
@@ -65,7 +66,7 @@ def read_gltf(
         MissingPackageError: it is compressed, and the package that decompresses is not installed.
     """
     try:
-        return _read(path, read_image, encoding, time, animation, scene)
+        return _read(path, read_image, encoding, time, animations, scene)
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except (AttributeError, TypeError) as error:
@@ -77,14 +78,14 @@ def _read(
     read_image: Callable[[bytes | Path], np.ndarray] | None,
     encoding: Encoding,
     time: float | None,
-    animation: int | str,
+    animations: Sequence[int | str],
     scene: int | str | None,
 ) -> RawMesh:
     document = Document(path)
     needed = [key for key in document.items("extensionsRequired") if key not in KNOWN]
     if needed:
         raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
-    parts = read_scene(document, time=time, animation=animation, scene=scene)
+    parts = read_scene(document, time=time, animations=animations, scene=scene)
     raw = _joined(parts, encoding).check()
     _name_objects(raw, parts, document)
     if read_image is not None:
@@ -105,19 +106,28 @@ def _joined(parts: list[Primitive], encoding: Encoding) -> RawMesh:
         return RawMesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
     raw = RawMesh(
-        np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.faces + k for part, k in zip(parts, starts, strict=False)]),
+        _chained([part.vertices for part in parts]),
+        _chained(
+            [part.faces + k if k else part.faces for part, k in zip(parts, starts, strict=False)]
+        ),
         encoding=encoding,
     )
     if any(part.normals is not None for part in parts):
-        raw.normals = np.concatenate(
+        raw.normals = _chained(
             [np.zeros_like(p.vertices) if p.normals is None else p.normals for p in parts]
         )
     return raw
 
 
+def _chained(arrays: list[np.ndarray]) -> np.ndarray:
+    """Rows one after the other; those of one array are not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
     """Keeps one copy of vertices that several primitives of a mesh name, in all that they have."""
+    if len(parts) < 2:
+        return
     rows = [
         values for values in (raw.vertices, raw.normals, raw.vertex_colors) if values is not None
     ]
@@ -214,17 +224,10 @@ def _paint(document: Document, read_image: Callable, raw: RawMesh, parts: list[P
         colored = name == "emissive"
         layer = RawMesh(raw.vertices, raw.faces, encoding=raw.encoding if colored else "linear")
         none = np.zeros(3) if colored else np.array(NO_MAP.get(name, (1.0, 1.0, 1.0)))
-        given = [
-            (
-                none
-                if factor is None and use is None
-                else np.ones(3)
-                if factor is None
-                else factor,
-                use,
-            )
-            for factor, use in told
-        ]
+        given = []
+        for factor, use in told:
+            blank = none if use is None else np.ones(3)
+            given.append((blank if factor is None else factor, use))
         painter = _Painter(
             document, pictures, layer.encoding, held="display" if colored else "linear"
         )
@@ -306,9 +309,10 @@ class _Painter:
                 else layer.factor * layer.colors
                 for layer in layers
             ]
-            raw.vertex_colors = self._encoded(np.concatenate(colors))
+            raw.vertex_colors = self._encoded(_chained(colors))
         elif wear is None or any(material is not None for material in wear):
-            raw.face_colors = self._encoded(_by_face(parts, [layer.factor for layer in layers]))
+            factors = self._encoded(np.array([layer.factor for layer in layers]))
+            raw.face_colors = _by_face(parts, factors)
 
     def _has_alpha(self, part: Primitive, use: TextureUse | None) -> bool:
         """Whether a part is not as opaque all over as its material."""
@@ -357,16 +361,16 @@ class _Painter:
                 picture = np.concatenate([picture[..., :3], np.ones((*picture.shape[:2], 1))], -1)
             picture = picture[..., :width]
             if (factor != 1).any():
-                picture, held = _recoded(picture, held, "linear") * factor, "linear"
+                picture, held = recoded(picture, held, "linear") * factor, "linear"
             self.numbers[key] = len(self.images)
-            self.images.append(_recoded(picture, held, self.encoding))
+            self.images.append(recoded(picture, held, self.encoding))
         return self.numbers[key]
 
     def _paint_pictures(self, raw: RawMesh, parts: list[Primitive], layers: list[_Layers]) -> None:
         """Lets faces read pictures, or plain colours, times what differs by vertex."""
         raw.images = self.images
         raw.face_image = _by_face(parts, [layer.image for layer in layers])
-        raw.uv = np.concatenate([_coordinates(layer) for layer in layers])
+        raw.uv = _chained([_coordinates(layer) for layer in layers])
         raw.uv_faces = raw.faces
 
         # Say how pictures are read: all alike, or else face by face.
@@ -385,7 +389,7 @@ class _Painter:
             else np.ones_like(layer.factor)
             for layer in layers
         ]
-        raw.face_colors = self._encoded(_by_face(parts, plain))
+        raw.face_colors = _by_face(parts, self._encoded(np.array(plain)))
         if any(layer.colors is not None for layer in layers):
             raw.tint = np.concatenate([self._tint(layer) for layer in layers])
 
@@ -404,18 +408,14 @@ class _Painter:
 
     def _encoded(self, linear: np.ndarray) -> np.ndarray:
         """The one place where colours get the encoding that is asked for."""
-        return _recoded(linear, "linear", self.encoding)
+        return recoded(linear, "linear", self.encoding)
 
 
-def _recoded(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:
-    """Colours in another encoding; alpha stays as it is."""
-    if held == wanted or colors.shape[-1] == 3:
-        return recode(colors, held, wanted)
-    return np.concatenate([recode(colors[..., :3], held, wanted), colors[..., 3:]], axis=-1)
-
-
-def _by_face(parts: list[Primitive], values: Sequence[Any]) -> np.ndarray:
-    """One value for each part, as one for each face."""
+def _by_face(parts: list[Primitive], values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """One value for each part, as one for each face; not to be written to."""
+    if len(parts) == 1:
+        value = np.asarray(values[0])
+        return np.broadcast_to(value, (len(parts[0].faces), *value.shape))
     return np.repeat(np.array(values), [len(part.faces) for part in parts], axis=0)
 
 
@@ -424,8 +424,10 @@ def _coordinates(layer: _Layers) -> np.ndarray:
     part, use = layer.part, layer.use
     if use is None:
         return np.zeros((len(part.vertices), 2))
-    moved = part.uv[use.texcoord] @ use.matrix[:, :2].T + use.matrix[:, 2]
-    return np.stack([moved[:, 0], 1 - moved[:, 1]], axis=-1)
+    u, v = part.uv[use.texcoord].T
+    if not np.array_equal(use.matrix, np.eye(2, 3)):
+        u, v = (a * u + b * v + c for a, b, c in use.matrix)
+    return np.stack([u, 1 - v], axis=-1)
 
 
 def _sampler(use: TextureUse | None) -> list[int]:

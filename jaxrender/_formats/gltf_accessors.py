@@ -57,11 +57,14 @@ class Document:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: dict[str, None] = {}
-        self._buffers: dict[int, bytes] = {}
+        self._buffers: dict[int, memoryview] = {}
         self._views: dict[int, memoryview] = {}
-        data = path.read_bytes()
+        data = memoryview(path.read_bytes())
         text, self._chunk = self._chunks(data) if data[:4] == b"glTF" else (data, None)
-        self.json = json.loads(text.decode("utf-8-sig"), parse_constant=_reject_constant)
+        try:
+            self.json = json.loads(str(text, "utf-8-sig"), parse_constant=_reject_constant)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ValueError(f"it is neither GLB nor JSON: {error}") from error
         if not isinstance(self.json, dict):
             raise ValueError("its JSON is not an object")
         asset = self.json.get("asset", {})
@@ -138,8 +141,8 @@ class Document:
         """The values of an accessor.
 
         Returns:
-            `[N, K]`, or `[N, columns, rows]` of matrices: whole numbers, or float64, which is what
-            normalised whole numbers become.
+            `[N, K]`, or `[N, columns, rows]` of matrices, not to be written to: whole numbers or
+            floats as the file has them, or float64, which normalised whole numbers become.
 
         Raises:
             ValueError: it reaches out of its view, or is not as the standard says.
@@ -157,14 +160,13 @@ class Document:
         else:
             values = np.zeros((count, columns, rows), dtype)
         if "sparse" in described:
+            values = values.copy()
             self._fill(f"{name}.sparse", described["sparse"], values)
         return self.unit(described, values if columns > 1 else values[:, 0])
 
     def unit(self, described: dict[str, Any], values: np.ndarray) -> np.ndarray:
-        """Floats as float64; whole numbers as fractions if the accessor is normalised."""
-        if values.dtype.kind == "f":
-            return values.astype(np.float64)
-        if not described.get("normalized"):
+        """Whole numbers as fractions if the accessor is normalised; other values as they are."""
+        if values.dtype.kind == "f" or not described.get("normalized"):
             return values
         dtype = COMPONENTS[described["componentType"]]
         return np.maximum(values / np.iinfo(dtype).max, -1.0)
@@ -200,9 +202,9 @@ class Document:
         length = _whole(name, described, "byteLength")
         if offset + length > len(data):
             raise ValueError(f"{name} ends at byte {offset + length}, of {len(data)} of its buffer")
-        return memoryview(data)[offset : offset + length]
+        return data[offset : offset + length]
 
-    def _buffer(self, index: Any) -> bytes:
+    def _buffer(self, index: Any) -> memoryview:
         described = self.item("buffers", index)
         if index not in self._buffers:
             name, uri = f"buffers[{index}]", described.get("uri")
@@ -216,10 +218,10 @@ class Document:
             length = _whole(name, described, "byteLength")
             if length > len(data):
                 raise ValueError(f"{name} says {length} bytes, and has {len(data)}")
-            self._buffers[index] = data[:length]
+            self._buffers[index] = memoryview(data)[:length]
         return self._buffers[index]
 
-    def _chunks(self, data: bytes) -> tuple[bytes, bytes | None]:
+    def _chunks(self, data: memoryview) -> tuple[memoryview, memoryview | None]:
         """The JSON and the binary chunk of a GLB file."""
         if len(data) < 20:
             raise ValueError(f"it has {len(data)} bytes, too few for GLB")
@@ -230,7 +232,7 @@ class Document:
             raise ValueError(f"it is cut off: {len(data)} bytes, of {length}")
         if length < len(data):
             self.note(f"{len(data) - length} bytes behind its end")
-        chunks: dict[int, bytes] = {}
+        chunks: dict[int, memoryview] = {}
         place = 12
         while place + 8 <= length:
             size, kind = struct.unpack_from("<II", data, place)
@@ -284,7 +286,7 @@ def _strided(
     columns: int,
     rows: int,
 ) -> np.ndarray:
-    """Copies elements `[N, columns, rows]` out of a view."""
+    """The elements `[N, columns, rows]` of a view, which are not copied."""
     # Let each column of a matrix start at a multiple of four bytes.
     column = rows * dtype.itemsize
     if columns > 1:
@@ -298,7 +300,7 @@ def _strided(
     if end > len(view):
         raise ValueError(f"{name} ends at byte {end} of its buffer view, which has {len(view)}")
     strides = (stride, column, dtype.itemsize)
-    return np.ndarray((count, columns, rows), dtype, view, offset, strides).copy()
+    return np.ndarray((count, columns, rows), dtype, view, offset, strides)
 
 
 def _meshopt(name: str, extension: str, described: dict[str, Any], data: memoryview) -> memoryview:

@@ -23,6 +23,7 @@ EMISSIVE_STRENGTH = "KHR_materials_emissive_strength"
 
 ROUGHNESS_FLOOR = 0.1  # of what is mirror-like: no light is a point
 
+ALPHA_MODES = ("OPAQUE", "MASK", "BLEND")
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
 WRAPS: dict[int, Wrap] = {REPEAT: "repeat", CLAMP: "clamp", MIRROR: "mirror"}
 NEAREST = 9728
@@ -107,12 +108,19 @@ class Material:
         if self.alpha_mode == "MASK":
             surface.cutoff = self.alpha_cutoff
         if self.specular is not None:
-            # An exponent whose highlight is about as wide as that of GGX of this roughness.
-            roughness = max(1 - self.glossiness, ROUGHNESS_FLOOR)
-            surface.specular, surface.shininess = tuple(self.specular), 2 / roughness**4 - 2
-            surface.metallic = 0.0
-            surface.roughness = 1 - self.glossiness
+            surface.specular = tuple(self.specular)
+            surface.shininess = shininess(self.glossiness)
         return surface
+
+
+def shininess(glossiness: float) -> float:
+    """An exponent whose highlight is about as wide as that of GGX of roughness 1 - glossiness."""
+    return 2 / max(1 - glossiness, ROUGHNESS_FLOOR) ** 4 - 2
+
+
+def glossiness(shininess: float) -> float:
+    """The inverse of `shininess`."""
+    return 1 - max((2 / (max(shininess, 0.0) + 2)) ** 0.25, ROUGHNESS_FLOOR)
 
 
 def read_material(document: Document, index: int) -> Material:
@@ -126,12 +134,25 @@ def read_material(document: Document, index: int) -> Material:
     extensions = described.get("extensions", {})
     metal = described.get("pbrMetallicRoughness", {})
     gloss = extensions.get(GLOSSINESS)
-    color, texture = metal.get("baseColorFactor"), metal.get("baseColorTexture")
+    factor, texture = metal.get("baseColorFactor"), metal.get("baseColorTexture")
     if gloss is not None:
-        color, texture = gloss.get("diffuseFactor"), gloss.get("diffuseTexture")
+        factor, texture = gloss.get("diffuseFactor"), gloss.get("diffuseTexture")
+    alpha_mode = described.get("alphaMode", "OPAQUE")
+    if alpha_mode not in ALPHA_MODES:
+        raise ValueError(f"{name} has alphaMode {alpha_mode!r}, which does not exist")
 
-    def number(key: str, holder: dict[str, Any], default: float) -> float:
-        return float(numbers(f"{name}.{key}", holder.get(key, default), ()))
+    def bounded(key: str, given: Any, shape: tuple[int, ...], most: float) -> np.ndarray:
+        values = numbers(f"{name}.{key}", given, shape)
+        within = np.clip(values, 0, most)
+        if (values != within).any():
+            document.note(f"numbers out of range in {key}")
+        return within
+
+    def color(key: str, given: Any, default: list[int]) -> np.ndarray:
+        return bounded(key, default if given is None else given, (len(default),), np.inf)
+
+    def share(key: str, holder: dict[str, Any], default: float) -> float:
+        return float(bounded(key, holder.get(key, default), (), 1.0))
 
     def use(key: str, holder: dict[str, Any]) -> TextureUse | None:
         return read_use(document, f"{name}.{key}", holder.get(key))
@@ -140,29 +161,31 @@ def read_material(document: Document, index: int) -> Material:
     occlusion = described.get("occlusionTexture") or {}
     material = Material(
         name=str(described.get("name", name)),
-        color=numbers(f"{name}.baseColorFactor", [1] * 4 if color is None else color, (4,)),
+        color=color("baseColorFactor", factor, [1] * 4),
         texture=read_use(document, f"{name}.baseColorTexture", texture),
-        alpha_mode=str(described.get("alphaMode", "OPAQUE")),
-        alpha_cutoff=number("alphaCutoff", described, 0.5),
-        emissive=numbers(f"{name}.emissiveFactor", described.get("emissiveFactor", [0] * 3), (3,)),
+        alpha_mode=alpha_mode,
+        alpha_cutoff=float(bounded("alphaCutoff", described.get("alphaCutoff", 0.5), (), np.inf)),
+        emissive=color("emissiveFactor", described.get("emissiveFactor"), [0] * 3),
         emissive_texture=use("emissiveTexture", described),
         unlit=UNLIT in extensions,
         double_sided=bool(described.get("doubleSided", False)),
-        metallic=number("metallicFactor", metal, 1.0),
-        roughness=number("roughnessFactor", metal, 1.0),
+        metallic=share("metallicFactor", metal, 1.0),
+        roughness=share("roughnessFactor", metal, 1.0),
         metallic_roughness_texture=use("metallicRoughnessTexture", metal),
         normal_texture=use("normalTexture", described),
-        normal_scale=number("scale", normal, 1.0),
+        normal_scale=float(numbers(f"{name}.scale", normal.get("scale", 1), ())),
         occlusion_texture=use("occlusionTexture", described),
-        occlusion_strength=number("strength", occlusion, 1.0),
+        occlusion_strength=share("strength", occlusion, 1.0),
     )
     if gloss is not None:
-        given = gloss.get("specularFactor", [1] * 3)
-        material.specular = numbers(f"{name}.specularFactor", given, (3,))
-        material.glossiness = number("glossinessFactor", gloss, 1.0)
+        material.specular = color("specularFactor", gloss.get("specularFactor"), [1] * 3)
+        material.glossiness = share("glossinessFactor", gloss, 1.0)
+        # Metal and roughness may stand beside it, for those who know no more; else they follow.
+        material.metallic = share("metallicFactor", metal, 0.0)
+        material.roughness = share("roughnessFactor", metal, 1 - material.glossiness)
     if EMISSIVE_STRENGTH in extensions:
-        strength = number("emissiveStrength", extensions[EMISSIVE_STRENGTH], 1.0)
-        material.emissive = material.emissive * strength
+        strength = extensions[EMISSIVE_STRENGTH].get("emissiveStrength", 1)
+        material.emissive = material.emissive * bounded("emissiveStrength", strength, (), np.inf)
 
     # Say what is not drawn. Metal by default says nothing: most writers mean none by it.
     not_drawn = {

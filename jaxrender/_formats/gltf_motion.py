@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,36 @@ from jaxrender._formats.gltf_accessors import Document, finite, numbers
 PATHS = ("translation", "rotation", "scale", "weights")
 
 
-def sample_animation(
-    document: Document, which: int | str, time: float
+def sample_animations(
+    document: Document, chosen: Sequence[int | str], time: float
 ) -> dict[int, dict[str, np.ndarray]]:
-    """What an animation sets at a time: of each node the values of paths.
+    """What animations set at a time: of each node the values of paths, where two do, the last's.
 
     Args:
         document: the file.
-        which: number or name of the animation.
+        chosen: numbers or names of the animations; none is the first, and others are noted.
         time: in seconds; before the first and after the last key the nearest of them holds.
 
     Raises:
         ValueError: there is no such animation, or it is not as the standard says.
     """
-    animations = document.items("animations")
-    names = [animation.get("name") for animation in animations]
-    if isinstance(which, str) and which in names:
-        which = names.index(which)
-    if isinstance(which, str) or not 0 <= which < len(animations):
-        raise ValueError(f"there is no animation {which!r}, of {len(names)}: {names}")
+    names = [animation.get("name") for animation in document.items("animations")]
+    if not chosen and len(names) > 1:
+        document.note(f"all animations but the first, of {names}: pass animation=(...)")
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for which in chosen or (0,):
+        number = names.index(which) if isinstance(which, str) and which in names else which
+        if isinstance(number, str) or not 0 <= number < len(names):
+            raise ValueError(f"there is no animation {which!r}, of {len(names)}: {names}")
+        for node, values in _sample_animation(document, number, time).items():
+            found.setdefault(node, {}).update(values)
+    return found
+
+
+def _sample_animation(
+    document: Document, which: int, time: float
+) -> dict[int, dict[str, np.ndarray]]:
+    """What one animation sets."""
     animation = document.item("animations", which)
     found: dict[int, dict[str, np.ndarray]] = {}
     for number, channel in enumerate(animation.get("channels", [])):
@@ -51,7 +63,7 @@ def _sample(
     document: Document, name: str, sampler: dict[str, Any], path: str, time: float
 ) -> np.ndarray:
     """The values of one channel."""
-    times = finite(name, document.accessor(sampler["input"]).reshape(-1))
+    times = finite(name, document.accessor(sampler["input"]).astype(np.float64).reshape(-1))
     values = finite(name, document.accessor(sampler["output"]).astype(np.float64))
     way = sampler.get("interpolation", "LINEAR")
     if way not in ("LINEAR", "STEP", "CUBICSPLINE"):

@@ -15,6 +15,7 @@ from jaxrender._formats.raw import needed_by, unit_colors
 
 DRACO = "KHR_draco_mesh_compression"
 TRIANGLES, STRIP, FAN = 4, 5, 6
+MOST_INT32 = 2**31 - 1
 MODES = {0: "points", 1: "lines", 2: "line loops", 3: "line strips"}
 
 
@@ -71,23 +72,28 @@ def read_primitive(
     count = len(arrays["POSITION"])
     if corners is None:
         corners = np.arange(count)
-    if len(corners) and (corners.min() < 0 or corners.max() >= count):
+    if len(corners) and corners.max() >= count:
         raise ValueError(f"{name} names vertex {corners.max()}, of {count}")
+    if corners.dtype == np.uint32 and count <= MOST_INT32:
+        corners = corners.view(np.int32)  # which need not be copied
+    else:
+        corners = corners.astype(np.int32 if count <= MOST_INT32 else np.int64)
     if mode == TRIANGLES and len(corners) % 3:
         document.note(f"{len(corners) % 3} corner(s) behind the last triangle")
 
     # Take the attributes that we know.
     normals, colors = arrays.get("NORMAL"), arrays.get("COLOR_0")
     if colors is not None:
-        alpha = np.ones((count, 4 - colors.shape[1]))
-        colors = np.concatenate([finite(f"{name}, COLOR_0", colors), alpha], axis=1)
+        colors = finite(f"{name}, COLOR_0", colors)
+        if colors.shape[1] == 3:
+            colors = np.concatenate([colors, np.ones((count, 1), colors.dtype)], axis=1)
     joints, weights = _influences(name, arrays, count)
     return Primitive(
         name,
         finite(f"{name}, POSITION", arrays["POSITION"]),
         triangles(corners, mode),
         described.get("material"),
-        None if normals is None else np.where(np.isfinite(normals), normals, 0),
+        None if normals is None else np.nan_to_num(normals, posinf=0, neginf=0),
         {
             int(key[9:]): finite(f"{name}, {key}", values)
             for key, values in arrays.items()
@@ -130,9 +136,9 @@ def _arrays(
             arrays[key] = _with_width(f"{name}, {key}", key, document.accessor(index))
     if packed is None and "indices" in described:
         corners = document.accessor(described["indices"]).reshape(-1)
-        if corners.dtype.kind == "f":
-            raise ValueError(f"{name}: accessors[{described['indices']}] has no whole numbers")
-        corners = corners.astype(np.int64)
+        if corners.dtype.kind != "u":
+            what = "no whole numbers from 0"
+            raise ValueError(f"{name}: accessors[{described['indices']}] has {what}")
     counts = {key: len(values) for key, values in arrays.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{name} has attributes of different lengths: {counts}")
@@ -142,7 +148,8 @@ def _arrays(
 def _with_width(name: str, key: str, values: np.ndarray) -> np.ndarray:
     """Returns an attribute, if it has as many components as its kind must have.
 
-    Floats, but joints; colours that should be normalised and do not say so, are.
+    Floats of the file's own width, but joints; colours that should be normalised and do not say
+    so, are.
     """
     kind = key.partition("_")[0]
     widths = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4)}
@@ -152,6 +159,8 @@ def _with_width(name: str, key: str, values: np.ndarray) -> np.ndarray:
         if values.dtype.kind == "f":
             raise ValueError(f"{name} has no whole numbers")
         return values.astype(np.int64)
+    if values.dtype.kind == "f":
+        return values
     return unit_colors(values) if kind in ("COLOR", "WEIGHTS") else values.astype(np.float64)
 
 
@@ -162,17 +171,19 @@ def _morph(
     arrays: dict[str, np.ndarray],
     weights: np.ndarray,
 ) -> None:
-    """Adds the morph targets, each times its weight."""
+    """Adds the morph targets, each times its weight; colours stay from 0 to 1."""
     targets = described.get("targets", [])
     if len(weights) and len(weights) != len(targets):
         raise ValueError(f"{name} has {len(targets)} morph targets, and {len(weights)} weights")
-    for target, weight in zip(targets, weights, strict=False):
+    for target, weight in zip(targets, np.asarray(weights, np.float64), strict=False):
         for key, index in target.items():
             if key in arrays and weight:
                 moved = _with_width(f"{name}, target {key}", key, document.accessor(index))
                 if moved.shape != arrays[key].shape:
                     raise ValueError(f"{name}: a morph target of {key} does not fit it")
                 arrays[key] = arrays[key] + weight * moved
+    if any("COLOR_0" in target for target in targets) and "COLOR_0" in arrays:
+        arrays["COLOR_0"] = np.clip(arrays["COLOR_0"], 0, 1)
 
 
 def _influences(
@@ -185,7 +196,7 @@ def _influences(
         raise ValueError(f"{name} has JOINTS_{missing[0]} without weights")
     joints = [np.zeros((count, 0), np.int64), *(arrays[f"JOINTS_{which}"] for which in sets)]
     weights = [np.zeros((count, 0)), *(arrays[f"WEIGHTS_{which}"] for which in sets)]
-    together = finite(f"{name}, WEIGHTS", np.concatenate(weights, axis=1))
+    together = finite(f"{name}, WEIGHTS", np.concatenate(weights, axis=1, dtype=np.float64))
     return np.concatenate(joints, axis=1), together
 
 
@@ -204,4 +215,4 @@ def _draco(
         accessor = document.item("accessors", described["attributes"].get(key))
         values = document.unit(accessor, np.asarray(found["data"]))
         arrays[key] = _with_width(f"{name}, {key}", key, values)
-    return arrays, np.asarray(mesh.faces, np.int64).reshape(-1)
+    return arrays, np.asarray(mesh.faces).reshape(-1)

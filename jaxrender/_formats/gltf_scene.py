@@ -6,36 +6,38 @@ Shapes: `V` vertices, `F` faces of one primitive.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxrender._formats.gltf_accessors import Document, numbers
-from jaxrender._formats.gltf_motion import compose, sample_animation, world_matrices
+from jaxrender._formats.gltf_motion import compose, sample_animations, world_matrices
 from jaxrender._formats.gltf_primitives import Primitive, read_primitive
 
 INSTANCES = "EXT_mesh_gpu_instancing"
+VISIBILITY = "KHR_node_visibility"
 
 
 def read_scene(
     document: Document,
     *,
     time: float | None = None,
-    animation: int | str = 0,
+    animations: Sequence[int | str] = (),
     scene: int | str | None = None,
 ) -> list[Primitive]:
     """All primitives of a scene, in the world, in the order of its nodes, depth first.
 
     Args:
         document: the file.
-        time: of the animation, seconds; None is the pose that the nodes themselves have.
-        animation: its number or name.
+        time: of the animations, seconds; None is the pose that the nodes themselves have.
+        animations: their numbers or names; none is the first, and others are noted.
         scene: number or name; None is the file's own.
 
     Raises:
         ValueError: there is no such scene or animation, or the file is not as the standard says.
     """
-    moved = {} if time is None else sample_animation(document, animation, time)
+    moved = {} if time is None else sample_animations(document, animations, time)
     worlds = world_matrices(document, moved)
     meshes: dict[Any, list[Primitive]] = {}
     found = []
@@ -84,10 +86,11 @@ def _drawn(document: Document, scene: int | str | None) -> list[int]:
     waiting = list(reversed(roots))
     while waiting:
         index = waiting.pop()
-        children = document.item("nodes", index).get("children", [])
-        if index not in found:
+        node = document.item("nodes", index)
+        shown = node.get("extensions", {}).get(VISIBILITY, {}).get("visible", True)
+        if index not in found and shown:  # else its children are not seen either
             found[index] = None
-            waiting += reversed(children)
+            waiting += reversed(node.get("children", []))
     return list(found)
 
 
@@ -161,6 +164,8 @@ def _placed(primitive: Primitive, matrices: np.ndarray) -> Primitive:
     Normals go by the cofactors, the inverse transpose times the determinant, which exist for flat
     scales too. Where a face is mirrored its corners change places, so that its front stays.
     """
+    if len(matrices) == 1 and np.array_equal(matrices[0], np.eye(4)):
+        return primitive
     linear = matrices[:, :3, :3]
     vertices = _turned(linear, primitive.vertices) + matrices[:, :3, 3]
     rows = np.moveaxis(linear, 1, 0)

@@ -30,6 +30,8 @@ MAP_OPTIONS = {
 }
 NOT_DRAWN_OPTIONS = {"-t": (0, 0, 0), "-mm": (0, 1)}
 
+RANGES = {"d": (0.0, 1.0), "tr": (0.0, 1.0), "pm": (0.0, 1.0), "pr": (0.0, 1.0)}
+
 # What else a material may have, by the first word, lower case. The light of Ka, Ks, Ns, Ni, Tf and
 # illum is kept or left without a word: nearly all files have some, and few mean it.
 NOT_DRAWN = {
@@ -111,7 +113,7 @@ class Material:
         surface.metallic = self.metallic
         surface.roughness = 1.0 if self.roughness is None else self.roughness
         if self.glossy and any(self.specular):
-            surface.specular, surface.shininess = self.specular, max(self.shininess, 0.0)
+            surface.specular, surface.shininess = self.specular, self.shininess
         return surface
 
 
@@ -208,7 +210,14 @@ def _material(name: str, path: Path, statements: list[tuple[str, str]], notes: N
             value = _last_number(rest)
             if value is None:
                 notes.add(path, f"cannot read the number `{keyword} {shown(rest)}`")
-            elif keyword == "d":
+                continue
+            low, high = RANGES.get(keyword, (0.0, math.inf))
+            if not low <= value <= high:
+                notes.add(
+                    path, f"takes `{keyword} {shown(rest)}` for {min(max(value, low), high):g}"
+                )
+            value = min(max(value, low), high)
+            if keyword == "d":
                 material.alpha = value
             elif keyword == "tr" and all(other != "d" for other, _ in statements):
                 material.alpha = 1 - value
@@ -261,6 +270,9 @@ def _color(path: Path, keyword: str, rest: str, notes: Notes) -> tuple[float, ..
     if max(numbers) > BRIGHT:
         notes.add(path, f"takes `{name} {shown(rest)}` for numbers from 0 to 255")
         numbers = [value / 255 for value in numbers]
+    if min(numbers) < 0:
+        notes.add(path, f"takes `{name} {shown(rest)}` below 0 for 0")
+        numbers = [max(value, 0.0) for value in numbers]
     return tuple(numbers * 3)[:3]
 
 

@@ -156,7 +156,7 @@ def _add_objects(
         return
     before = np.searchsorted([line for line, _ in lines], faces)
     numbers: dict[str, int] = {}
-    for line in np.unique(before).tolist():
+    for line in np.flatnonzero(np.bincount(before)).tolist():
         numbers.setdefault(lines[line - 1][1] if line else "", len(numbers))
     told = np.array([numbers.get(name, -1) for name in ("", *(name for _, name in lines))])
     raw.objects = list(numbers)

@@ -55,7 +55,7 @@ def paint(
     raw.materials = [materials[name] for name in found]
     raw.surfaces = [material.surface() for material in raw.materials]
     raw.face_material = np.array(numbers)[used]
-    for line in np.unique(used[raw.face_material < 0]).tolist():
+    for line in np.flatnonzero(np.bincount(used[raw.face_material < 0])).tolist():
         name = names[line - 1] if line else ""
         if name not in UNNAMED:
             message = f"no material {shown(name)!r} in its library; its faces are white"

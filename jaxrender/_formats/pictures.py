@@ -85,6 +85,8 @@ def _open(source: Path | bytes) -> Any:
         most, image.MAX_IMAGE_PIXELS = image.MAX_IMAGE_PIXELS, None
         try:
             picture = image.open(data)
+        except image.UnidentifiedImageError as error:
+            raise ValueError("it is no picture of a kind that is known") from error
         finally:
             image.MAX_IMAGE_PIXELS = most
     width, height = picture.size

@@ -20,7 +20,7 @@ from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.ply_tables import Table, read_tables
 from jaxrender._formats.polygons import Triangles, cut
-from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors
+from jaxrender._formats.raw import RawMesh, first_not_finite, relative, rgb, unit_colors, unsigned
 from jaxrender._formats.text import Notes, shown
 
 COLORS = (
@@ -77,8 +77,18 @@ def read_ply(
         colors = _colors(face, "faces", encoding, path, notes)
         raw.face_colors = None if colors is None else triangles.of_polygons(colors)
     _add_coordinates(raw, vertex, face, triangles, path, notes)
-    if read_image is not None:
-        _add_pictures(raw, face, triangles, comments, path, read_image, notes)
+    names = [text.partition(" ")[2].strip() for text in comments
+             if text.lower().startswith("texturefile ")]  # fmt: skip
+    bad = None if raw.uv is None else first_not_finite(raw.uv)
+    if bad is not None:
+        message = f"texture coordinate {bad} is not finite"
+        if names:
+            raise ValueError(message)
+        # Blender writes what its memory held where an object has none.
+        notes.add(path, f"ignores texture coordinates: {message}")
+        raw.uv = raw.uv_faces = None
+    if names and read_image is not None:
+        _add_pictures(raw, face, triangles, names, path, read_image, notes)
     settle(raw, np.ones(len(raw.vertices), bool), path, notes)
     raw.notes = list(notes)
     return raw
@@ -128,11 +138,9 @@ def _indices(values: np.ndarray, sizes: np.ndarray, table: Table, count: int) ->
         ValueError: one is not whole, or leads nowhere.
     """
     if values.dtype.kind in "iu" and len(values):
-        # Numbers below 0 are the largest when read without a sign, so that one look finds all.
-        size = values.dtype.itemsize
-        native = values.astype(f"=i{size}" if values.dtype.kind == "i" else f"=u{size}", copy=False)
-        if native.view(f"=u{size}").max() < count:
-            return native.astype(np.int32 if size <= 4 else np.int64, copy=False)
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
+        if unsigned(native).max() < count:
+            return native.astype(np.int32 if native.itemsize <= 4 else np.int64, copy=False)
     bad = ~((values >= 0) & (values < count))
     if values.dtype.kind == "f":
         bad |= values != np.rint(values)
@@ -188,7 +196,10 @@ def _colors(
         # Take the bytes that nearly all files have as such; wider numbers by their largest.
         small = values.dtype.itemsize == 1
         if small or (values.dtype == np.uint16 and values.max(initial=0) > 255):
-            return recode(unit_colors(values), "display", encoding)
+            unit = unit_colors(values)
+            return recode(
+                np.maximum(unit, 0) if values.dtype.kind == "i" else unit, "display", encoding
+            )
     return recode(in_unit(values.astype(np.float64), path, notes, label), "display", encoding)
 
 
@@ -234,26 +245,18 @@ def _add_coordinates(
         if names is not None:
             raw.uv = _columns(vertex, names)
             raw.uv_faces = raw.faces.copy()
-    if raw.uv is not None:
-        bad = first_not_finite(raw.uv)
-        if bad is not None:
-            raise ValueError(f"texture coordinate {bad} is not finite")
 
 
 def _add_pictures(
     raw: RawMesh,
     face: Table,
     triangles: Triangles | None,
-    comments: list[str],
+    names: list[str],
     path: Path,
     read_image: Callable[[Path], np.ndarray],
     notes: Notes,
 ) -> None:
     """Lets faces read the pictures that comments name, as MeshLab and others write them."""
-    names = [text.partition(" ")[2].strip() for text in comments
-             if text.lower().startswith("texturefile ")]  # fmt: skip
-    if not names:
-        return
     if raw.uv_faces is None:
         notes.add(path, "ignores its picture: it has no texture coordinates")
         return

@@ -118,9 +118,10 @@ class RawMesh:
             ValueError: there are no faces, an index names no vertex, or a number is not finite.
         """
         self.need_faces()
-        low, high = self.faces.min(), self.faces.max()
-        if low < 0 or high >= len(self.vertices):
-            raise ValueError(f"a face names vertex {high}, of {len(self.vertices)}")
+        most = unsigned(self.faces).max()
+        if most >= len(self.vertices):
+            bad = self.faces.max() if self.faces.min() >= 0 else self.faces.min()
+            raise ValueError(f"a face names vertex {bad}, of {len(self.vertices)}")
         bad = first_not_finite(self.vertices)
         if bad is not None:
             raise ValueError(f"vertex {bad} is not finite: {self.vertices[bad].tolist()}")
@@ -134,6 +135,11 @@ class RawMesh:
         """
         if not len(self.faces):
             raise ValueError(f"it has no faces ({len(self.vertices)} vertices)")
+
+
+def unsigned(values: np.ndarray) -> np.ndarray:
+    """Whole numbers read without a sign: those below 0 are the largest, so one look finds all."""
+    return values.view(f"=u{values.dtype.itemsize}")
 
 
 def first_not_finite(values: np.ndarray) -> int | None:

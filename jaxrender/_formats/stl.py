@@ -1,9 +1,12 @@
 """STL, read: text or binary; corners at one place become one vertex.
 
+A text file may hold several solids, which become objects.
+
 Colours of faces are read where one of the two ways is used that programs have agreed on: 15 bits in
 the two bytes behind each face, whose highest bit says that they are a colour (VisCAM, SolidView),
 or, where the header says `COLOR=`, that they are none and the colour of the header is meant
-(Magics). Normals are those of the faces themselves, and are not kept.
+(Magics; MeshLab writes that header, and by the bit means the same as VisCAM). Normals are those of
+the faces themselves, and are not kept.
 
 Shapes: `F` faces.
 """
@@ -42,14 +45,15 @@ def read_stl(path: Path, encoding: Encoding = "display") -> RawMesh:
     is_text = text[:512].lstrip()[:5].lower() == b"solid" and b"facet" in text.lower()
     if len(data) == size or (count >= 0 and not is_text):
         corners, colors = _binary(path, data, count, notes)
+        raw = _weld(corners.reshape(-1, 3))
+        raw.face_colors = None if colors is None else recode(colors, "display", encoding)
     elif is_text:
-        corners, colors = _text(path, text, notes), None
+        corners, solids, names = _text(path, text, notes)
+        raw = _weld(corners.reshape(-1, 3))
+        raw.objects, raw.face_object = names, solids
     else:
         raise ValueError("it is neither text that starts with `solid` nor a binary STL file")
-    raw = _weld(corners.reshape(-1, 3))
     raw.encoding = encoding
-    if colors is not None:
-        raw.face_colors = recode(colors, "display", encoding)
     raw.check()
     raw.notes = list(notes)
     return raw
@@ -73,9 +77,11 @@ def _binary(
     place = header.find(b"COLOR=")
     corners = faces["corners"].astype(np.float64)
     if 0 <= place <= 80 - 10:
+        # MeshLab turns the meaning of the highest bit, which its other colours give away.
         common = np.frombuffer(header, np.uint8, 3, place + 6)
-        colors = np.where(high[:, None], common[None] / 255, bits[:, ::-1] / 31)
-        return corners, colors
+        turned = (high & ~np.isin(attribute & 0x7FFF, (0, 0x7FFF))).any()
+        own = high if turned or not attribute.any() else ~high
+        return corners, np.where(own[:, None], bits[:, ::-1] / 31, common[None] / 255)
     if high.any():
         return corners, np.where(high[:, None], bits / 31, 1.0)
     if attribute.any():
@@ -83,8 +89,8 @@ def _binary(
     return corners, None
 
 
-def _text(path: Path, data: bytes, notes: Notes) -> np.ndarray:
-    """The corners `[F, 3, 3]` of a text file."""
+def _text(path: Path, data: bytes, notes: Notes) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The corners `[F, 3, 3]` of a text file, the solid `[F]` of each face, and their names."""
     lines = Lines(path, data)
     which = {keyword: lines.starting(keyword) for keyword in KEYWORDS}
     known = np.zeros(len(lines), bool)
@@ -109,7 +115,16 @@ def _text(path: Path, data: bytes, notes: Notes) -> np.ndarray:
     bad = first_not_finite(vertices)
     if bad is not None:
         raise rows.error(bad, f"a vertex is not finite: {vertices[bad].tolist()}")
-    return cut(vertices, np.arange(len(vertices)), sizes).of_corners(vertices)
+    triangles = cut(vertices, np.arange(len(vertices)), sizes)
+
+    # Number the solids that have faces, those of one name as one.
+    heads = which["solid"]
+    before = np.searchsorted(heads, loops)
+    names = ["", *(lines.text(line)[len("solid") :].strip() for line in heads.tolist())]
+    numbers: dict[str, int] = {}
+    told = {at: numbers.setdefault(names[at], len(numbers)) for at in np.unique(before).tolist()}
+    solids = np.array([told.get(at, -1) for at in range(len(names))])[before]
+    return triangles.of_corners(vertices), triangles.of_polygons(solids), list(numbers)
 
 
 def _weld(corners: np.ndarray) -> RawMesh:

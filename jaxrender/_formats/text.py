@@ -102,11 +102,13 @@ class Lines:
         if continued and b"\\" in data:
             data = CONTINUED.sub(lambda found: found[1] + b" " * len(found[2]), data)
         self._named = data
-        if comment and comment in data:
-            pattern = re.escape(comment) + rb"[^\n]*"
-            data = re.sub(pattern, lambda found: b" " * len(found[0]), data)
         buffer = bytearray(data)
         buffer += b"\n" + b" " * 16
+        place = data.find(comment) if comment else -1
+        while place >= 0:
+            end = buffer.find(b"\n", place)
+            buffer[place:end] = b" " * (end - place)
+            place = data.find(comment, end)
         self._bytes = np.frombuffer(buffer, np.uint8)
 
         # Count the words of each line, and keep those that have some.
