@@ -297,6 +297,15 @@ def threads_for(job: int, most: int) -> int:
 
 
 @numba.njit(error_model="numpy")
+def copy_notes(job: int) -> int:
+    """A job with the same notes, for a part that notes more; to be freed by who asked for it."""
+    copy = malloc(8 * JOB_SIZE)
+    for k in range(FRAME, JOB_SIZE):
+        put(copy, k, get(job, k))
+    return copy
+
+
+@numba.njit(error_model="numpy")
 def run_job(notes: int, count: int, threads: int) -> None:
     """Does all parts of a job with so many threads.
 
@@ -306,9 +315,7 @@ def run_job(notes: int, count: int, threads: int) -> None:
         count: of parts.
         threads: how many.
     """
-    job, frame = malloc(8 * JOB_SIZE), get(notes, FRAME)
-    for k in range(FRAME, JOB_SIZE):
-        put(job, k, get(notes, k))
+    job, frame = copy_notes(notes), get(notes, FRAME)
     helpers = max(min(threads, count) - 1, 0)
     put(job, MARK, IS_JOB)
     put(job, NEXT, 0)

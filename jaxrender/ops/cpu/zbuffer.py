@@ -35,10 +35,9 @@ from jaxrender.ops.cpu.faces import (
 from jaxrender.ops.cpu.lanes import LANES, count_up, read, spread, write
 from jaxrender.ops.cpu.machine import (
     FIRST,
-    FRAME,
-    JOB_SIZE,
     answer,
     argument,
+    copy_notes,
     free,
     get,
     intrinsic,
@@ -340,9 +339,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     """Draws a view or a band of one, or sorts some faces of one."""
     stage = get(job, STAGE)
     if stage == DRAW_VIEW:
-        own = malloc(8 * JOB_SIZE)
-        for k in range(FRAME, JOB_SIZE):
-            put(own, k, get(job, k))
+        own = copy_notes(job)
         draw_view(own, part, 1, like)
         free(own)
     elif stage == DRAW_BAND:
