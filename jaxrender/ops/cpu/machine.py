@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Any
 
 import llvmlite.binding
@@ -31,10 +32,15 @@ from numba import extending, types
 from numba.core import cgutils
 
 # Where things lie in structs, in numbers of 8 bytes.
-EXTENSION, API, CONTEXT, ARGUMENTS, RESULTS, ATTRIBUTES = 1, 2, 3, 9, 14, 20  # of a frame
-DATA, RANK, SIZES = 3, 4, 5  # of a buffer
+EXTENSION, API, CONTEXT, ARGUMENTS, RESULT_COUNT, RESULTS, ATTRIBUTES = 1, 2, 3, 9, 12, 14, 20
+DTYPE, DATA, RANK, SIZES = 2, 3, 4, 5  # of a buffer; before them those of a frame
 ERROR_DESTROY, SCHEDULE, NUM_THREADS = 8, 17, 18  # of the interface
 METADATA = 1  # a kind of extension
+FLOAT64 = 12  # a dtype
+
+# Bytes of a large page of memory, and of a result that is asked to lie on such: one so large is new
+# each time, smaller ones the C library keeps. And Linux's number for that advice.
+HUGE_PAGE, MIN_HUGE, USE_HUGE_PAGES = 1 << 21, 1 << 24, 14
 
 # Of a job: a mark, which no frame begins with; who holds it, the next part, how many are done, each
 # on a cache line of its own, since threads write it. How many parts there are; the arguments of a
@@ -51,11 +57,13 @@ def name_symbols() -> None:
     """Tells the linker where the functions of the C library are that kernels call."""
     if os.name == "posix":
         library = ctypes.CDLL(None)
-        functions = [library.malloc, library.free, library.sched_yield]
+        advise = library.madvise if sys.platform == "linux" else library.labs
+        functions = [library.malloc, library.free, library.sched_yield, advise]
     else:
         library, system = ctypes.CDLL("msvcrt"), ctypes.CDLL("kernel32")
-        functions = [library.malloc, library.free, system.SwitchToThread]
-    for name, function in zip(("malloc", "free", "rest"), functions, strict=True):
+        functions = [library.malloc, library.free, system.SwitchToThread, library.labs]
+    # Where no advice about memory is taken, give it to some function that does nothing.
+    for name, function in zip(("malloc", "free", "rest", "advise"), functions, strict=True):
         address = ctypes.cast(function, ctypes.c_void_p).value
         llvmlite.binding.add_symbol(f"jaxrender_{name}", address)
 
@@ -63,6 +71,9 @@ def name_symbols() -> None:
 malloc = types.ExternalFunction("jaxrender_malloc", types.int64(types.int64))
 free = types.ExternalFunction("jaxrender_free", types.void(types.int64))
 rest = types.ExternalFunction("jaxrender_rest", types.int32())
+advise = types.ExternalFunction(
+    "jaxrender_advise", types.int32(types.int64, types.int64, types.int32)
+)
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -217,6 +228,21 @@ def view_of(array: int, view: int, like: Any) -> int:
     return get(array, DATA) + size_of(like) * numbers
 
 
+@numba.njit(error_model="numpy")
+def ask_for_huge_pages(job: int) -> None:
+    """Has large results lie on large pages, of which each is one step for the system."""
+    frame = get(job, FRAME)
+    for number in range(get(frame, RESULT_COUNT)):
+        array = result(job, number)
+        size = 8 if get(array, DTYPE) & 0xFFFFFFFF == FLOAT64 else 4
+        for axis in range(get(array, RANK)):
+            size *= length(array, axis)
+        first = (get(array, DATA) + HUGE_PAGE - 1) & -HUGE_PAGE
+        whole = (get(array, DATA) + size - first) & -HUGE_PAGE
+        if size >= MIN_HUGE:
+            advise(first, whole, USE_HUGE_PAGES)
+
+
 # --- calls and jobs -------------------------------------------------------------------------------
 
 
@@ -245,6 +271,7 @@ def answer(address: int, worker: int, start: Any, do_part: Any, like: Any) -> in
         job = malloc(8 * JOB_SIZE)
         put(job, FRAME, address)
         put(job, WORKER, worker)
+        ask_for_huge_pages(job)
         start(job, like)
         free(job)
     return 0
