@@ -26,10 +26,11 @@ from jaxrender.ops.cpu.faces import (
     KEY,
     LAST_COLUMN,
     LOWER,
-    MAX_KEY,
+    NO_KEY,
     SCRATCH_BYTES,
     UPPER,
     bound_in_front,
+    face_of,
     set_up,
 )
 from jaxrender.ops.cpu.lanes import LANES, count_up, read, spread, write
@@ -57,7 +58,6 @@ from jaxrender.ops.cpu.machine import (
     view_of,
 )
 
-NO_KEY = -(1 << 31)  # of no face, lower than all keys
 BAND_BYTES = 1 << 18  # of what a band holds: half of a processor's second cache
 PIXELS_PER_FACE = 64  # fewer, and sorting the faces by band takes longer than it saves
 STEADY = 1e5  # pixels: up to such coordinates it is known to within one where a row enters a face
@@ -242,13 +242,12 @@ def draw_band(job: int, view: int, band: int, like: Any) -> None:
     free(scratch)
 
     # Turn reversed depths and keys into depths and faces.
-    empty, none = load(view_of(argument(job, 2), view, like), 2, like), np.int32(-1)
+    empty = load(view_of(argument(job, 2), view, like), 2, like)
     for pixel in range(first_row * width, (rows[1] + 1) * width):
         key, held = load(keys, pixel, no_key), load(depth, pixel, like)
         found = one / held if perspective else -held
         store(depth, pixel, empty if key == no_key else found)
-        number = key + np.int32(MAX_KEY) if key < 0 else key
-        store(keys, pixel, none if key == no_key else np.int32(number))
+        store(keys, pixel, face_of(key))
 
 
 # --- sorting by band ------------------------------------------------------------------------------

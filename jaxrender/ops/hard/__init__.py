@@ -14,14 +14,11 @@ Two schedules find the same:
 The depth buffer holds **reversed depth**: 1/z under perspective and -z otherwise. Both are
 larger where a face is nearer, and linear on screen, so that nothing is divided at a pixel.
 
-Of faces that tie the one that looks at the camera is seen, then the one of lower id: that of the
-lowest key, see `face_of`. A kernel compares keys. The passes draw all backs before the fronts, and
-both from the last face to the first, so an offer always has a lower key than what came before: it
-replaces it, whether it is nearer or ties. Maximum and minimum do not depend on order, so the result
-does not depend on the number of blocks or threads, nor, up to rounding, on the device.
-
-Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
-its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
+Of faces that tie that of the lowest key is seen: `triangle.py` has the rule. A kernel compares
+keys. The passes draw all backs before the fronts, and both from the last face to the first, so an
+offer always has a lower key than what came before: it replaces it, whether it is nearer or ties.
+Maximum and minimum do not depend on order, so the result does not depend on the number of blocks or
+threads, nor, up to rounding, on the device.
 """
 
 from __future__ import annotations
