@@ -22,7 +22,10 @@ from benchmarks.roofline import limits
 from benchmarks.timing import peak_rss_bytes
 
 TASKS = ("hard", "nmr", "soft", "views")
-PACKAGES = ("jax", "jaxlib", "numpy", "mitsuba", "pytorch3d", "jaxrenderer", "torch", "optax")
+PACKAGES = (
+    *("jax", "jaxlib", "numpy", "numba", "optax", "mitsuba", "embreex", "open3d", "deodr"),
+    *("pytorch3d", "torch", "jaxrenderer"),
+)
 COLUMNS = (
     f"{'task':20} {'scene':32} {'who':15} {'median ms':>10} {'min ms':>10} {'ours/theirs':>11} "
     f"{'trace s':>7} {'compile s':>9} {'memory MB':>9} {'temp. MB':>9} {'agreement':>10}"

@@ -91,6 +91,70 @@ def mitsuba(scene: Scene, *, moving: bool = False) -> Drawer:
     return Drawer(draw, read, f"{mi.__version__} {mi.variant()}")
 
 
+def embree(scene: Scene, *, moving: bool = False) -> Drawer:
+    """Embree by embreex, which trimesh casts rays with: one ray through each pixel centre.
+
+    With `moving` the tree is built anew for each picture.
+    """
+    rtcore, meshes = _import("embreex.rtcore_scene"), _import("embreex.mesh_construction")
+    shape = (scene.views, scene.size, scene.size)
+    directions = _rays(scene.size)
+    origins = np.zeros_like(directions)
+
+    def build() -> list[Any]:
+        worlds = []
+        for points in _camera_space(scene):
+            worlds.append(rtcore.EmbreeScene())
+            meshes.TriangleMesh(worlds[-1], points.astype(np.float32), scene.faces)
+        return worlds
+
+    built = build()
+    for world in built:
+        world.run(origins[:1], directions[:1])  # it builds the tree where the first ray is cast
+
+    def draw() -> list[Any]:
+        worlds = build() if moving else built
+        return [world.run(origins, directions, output=True) for world in worlds]
+
+    def read(seen: list[Any]) -> Pictures:
+        face = np.stack([hits["primID"] for hits in seen]).reshape(shape)
+        depth = np.stack([hits["tfar"] for hits in seen]).reshape(shape)
+        return face, np.where(face < 0, FAR, depth)
+
+    return Drawer(draw, read, f"embreex {importlib.metadata.version('embreex')}")
+
+
+def open3d(scene: Scene, *, moving: bool = False) -> Drawer:
+    """Open3D's RaycastingScene: one ray through each pixel centre.
+
+    With `moving` the tree is built anew for each picture.
+    """
+    o3d = _import("open3d")
+    shape = (scene.views, scene.size, scene.size)
+    directions = _rays(scene.size)
+    rays = o3d.core.Tensor(np.concatenate([np.zeros_like(directions), directions], -1))
+
+    def build() -> list[Any]:
+        worlds = []
+        for points in _camera_space(scene):
+            worlds.append(o3d.t.geometry.RaycastingScene())
+            worlds[-1].add_triangles(points.astype(np.float32), scene.faces.astype(np.uint32))
+        return worlds
+
+    built = build()
+
+    def draw() -> list[Any]:
+        return [world.cast_rays(rays) for world in (build() if moving else built)]
+
+    def read(seen: list[Any]) -> Pictures:
+        depth = np.stack([hits["t_hit"].numpy() for hits in seen]).reshape(shape)
+        face = np.stack([hits["primitive_ids"].numpy() for hits in seen]).reshape(shape)
+        hit = np.isfinite(depth)
+        return np.where(hit, face.astype(np.int32), -1), np.where(hit, depth, FAR)
+
+    return Drawer(draw, read, o3d.__version__)
+
+
 def pytorch3d(scene: Scene, *, upstream: np.ndarray | None = None) -> Drawer:
     """PyTorch3D: its rasteriser alone, one face per pixel, no blur.
 
@@ -287,6 +351,10 @@ def nvdiffrast(scene: Scene) -> Drawer:
 PEERS: dict[str, Callable[[Scene], Drawer]] = {
     "mitsuba": mitsuba,
     "mitsuba, moving": functools.partial(mitsuba, moving=True),
+    "embree": embree,
+    "embree, moving": functools.partial(embree, moving=True),
+    "open3d": open3d,
+    "open3d, moving": functools.partial(open3d, moving=True),
     "pytorch3d": pytorch3d,
     "jaxrenderer": jaxrenderer,
     "nvdiffrast": nvdiffrast,
@@ -313,6 +381,12 @@ def _camera_space(scene: Scene) -> np.ndarray:
     """The vertices `[N, V, 3]` before the division by depth; the half angle is 45 degrees."""
     x, y, z = np.moveaxis(scene.vertices, -1, 0)
     return np.stack([x * z, y * z, z], axis=-1)
+
+
+def _rays(size: int) -> np.ndarray:
+    """Directions `[H W, 3]` through all pixel centres, of length 1 along z."""
+    x, y = (axis.ravel() for axis in _pixel_centres(size))
+    return np.stack([x, y, np.ones_like(x)], -1)
 
 
 def _pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:

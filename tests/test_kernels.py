@@ -16,7 +16,7 @@ import pytest
 from reference import soup
 
 import jaxrender as jr
-from jaxrender.ops import cpu, hard
+from jaxrender.ops import cpu, hard, nmr
 from jaxrender.ops.view import View
 
 ON_CPU = jax.default_backend() == "cpu"
@@ -37,14 +37,29 @@ def draw(vertices, faces, *, size=SIZE, schedule=None):
     return jax.vmap(see, (0, None))(vertices, faces)
 
 
+@functools.partial(jax.jit, static_argnames="schedule")
+def visibility(vertices, faces, face, *, schedule=None):
+    """NMR's gradient of pictures with 3 channels, which see these faces, and of each its own."""
+    image = jnp.stack([face % 7, face % 5, face >= 0], -1).astype(vertices.dtype)
+    upstream = jnp.cos(jnp.arange(image.size, dtype=vertices.dtype).reshape(image.shape))
+    differentiate = functools.partial(nmr.visibility_gradient, schedule=schedule)
+    mapped = jax.vmap(differentiate, (0, None, 0, 0, 0, None))
+    return mapped(vertices, faces, face, image, upstream, jnp.asarray(1e-3, vertices.dtype))
+
+
 @pytest.fixture
 def forget():
     """Lets programs be traced anew, now and afterwards."""
-    jax.clear_caches()
-    hard._single_view.cache_clear()
+    operations = hard._single_view, nmr._single_view
+
+    def clear():
+        jax.clear_caches()
+        for operation in operations:
+            operation.cache_clear()
+
+    clear()
     yield
-    jax.clear_caches()
-    hard._single_view.cache_clear()
+    clear()
 
 
 class TestWhereAvailable:
@@ -76,6 +91,13 @@ class TestWhereAvailable:
         with pytest.raises(ValueError, match="JAXRENDER_THREADS must be a number of threads"):
             cpu.thread_limit()
 
+    def test_dtypes(self, monkeypatch):
+        """One that there are kernels for, of all arrays."""
+        monkeypatch.delenv("JAXRENDER_NUMBA", raising=False)
+        assert cpu.can_take(jnp.float32, jnp.float32)
+        assert not cpu.can_take(jnp.float32, jnp.float64)
+        assert not cpu.can_take(jnp.bfloat16)
+
     def test_number_of_threads(self, monkeypatch):
         monkeypatch.setenv("JAXRENDER_THREADS", "3")
         assert cpu.thread_limit() == 3
@@ -88,6 +110,8 @@ class TestWhereAvailable:
         monkeypatch.setenv("JAXRENDER_NUMBA", "0")
         program = draw.lower(*scene(), size=(9, 10)).as_text()
         assert "jaxrender_zbuffer" not in program
+        program = visibility.lower(*scene(), jnp.zeros((1, 9, 10), jnp.int32)).as_text()
+        assert "jaxrender_visibility" not in program
 
     @pytest.mark.slow
     def test_exported_programs_have_none(self):
@@ -134,6 +158,32 @@ class TestCalls:
         for other in results[1:]:
             for one, two in zip(results[0], other, strict=True):
                 np.testing.assert_array_equal(one, two)
+
+    @pytest.mark.usefixtures("forget")
+    @pytest.mark.parametrize("views", [1, 5])
+    def test_threads_change_nothing_of_visibility(self, monkeypatch, views):
+        """Some faces pass behind the camera, and the picture has another height than width."""
+        vertices, faces = scene(views)
+        vertices = vertices.at[:, ::11, 2].multiply(-1)
+        face = draw(vertices, faces, size=(61, 50))[0]
+        wanted = visibility(vertices, faces, face, schedule="cpu")
+        results = []
+        for threads in ("1", "2", ""):
+            monkeypatch.setenv("JAXRENDER_THREADS", threads)
+            jax.clear_caches()
+            results.append(visibility(vertices, faces, face))
+        scale = np.linalg.norm(wanted)
+        assert (wanted[..., 2] != 0).any()
+        assert np.linalg.norm(results[0] - wanted) < 1e-4 * scale
+        for other in results[1:]:
+            np.testing.assert_array_equal(results[0], other)
+
+    def test_visibility_of_faces_that_are_none(self):
+        """Ids and indices out of range are clipped, or of no face, and nothing is read beyond."""
+        vertices, faces = scene()
+        bad = faces.at[::3, 1].set(10**6).at[1::3, 2].set(-5)
+        face = draw(vertices, faces, size=(20, 30))[0].at[0, ::4, ::3].set(10**7)
+        assert jnp.isfinite(visibility(vertices, bad, face)).all()
 
     def test_several_calls_at_once(self):
         vertices, faces = scene(5)
@@ -184,6 +234,14 @@ class TestCalls:
         )
         found, wanted = jax.jit(split)(vertices), draw(vertices, faces, size=(9, 10))
         np.testing.assert_array_equal(found[0], wanted[0])
+        split = jax.shard_map(
+            lambda vertices, face: visibility(vertices, faces, face),
+            mesh=mesh,
+            in_specs=spec("view"),
+            out_specs=spec("view"),
+        )
+        found = jax.jit(split)(vertices, wanted[0])
+        np.testing.assert_array_equal(found, visibility(vertices, faces, wanted[0]))
 
 
 EXIT_AT_WORK = """

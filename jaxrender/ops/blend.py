@@ -42,9 +42,8 @@ def blend_by_weights(table: jax.Array, indices: jax.Array, weights: jax.Array) -
 
 
 def _is_kernel_for(table: jax.Array, indices: jax.Array, weights: jax.Array) -> bool:
-    same = table.dtype == weights.dtype and str(table.dtype) in cpu.DTYPES
-    some = table.size > 0 and indices.size > 0
-    return same and some and jax.default_backend() == "cpu" and cpu.are_available()
+    some, here = table.size > 0 and indices.size > 0, jax.default_backend() == "cpu"
+    return some and here and cpu.can_take(table.dtype, weights.dtype)
 
 
 def _blend(given: Any, linear: Any, options: None) -> list[jax.Array]:

@@ -212,6 +212,30 @@ def inverse_area(area: jax.Array) -> jax.Array:
     return jnp.where(drawable, 1 / jnp.where(drawable, jnp.abs(area), 1), 0)
 
 
+# --- ties: which of the faces at equal depth is seen ----------------------------------------------
+#
+# The one that looks at the camera, then the one of lower id: that of the lowest key (`key_of`).
+# Whatever draws compares keys, or draws faces in their order, the highest first. Equal depth is
+# told by equal bits, so those of a triangle must not depend on the order of its corners: it is set
+# up with its corners sorted by where they lie (`CornerOrder`). Kernels have both in
+# `ops/cpu/faces.py`; there is no third copy.
+
+MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face
+
+
+def key_of(face: jax.Array, wins_ties: jax.Array) -> jax.Array:
+    """The key of a face: its number, and of one that wins ties that less `MAX_KEY`.
+
+    So all fronts come first, and no number of faces overflows.
+    """
+    return jnp.where(wins_ties, face - MAX_KEY, face)
+
+
+def face_of(key: jax.Array) -> jax.Array:
+    """The face that has a key, -1 for none."""
+    return jnp.where(key == MAX_KEY, -1, jnp.where(key < 0, key + MAX_KEY, key))
+
+
 class CornerOrder(NamedTuple):
     """Which of the corners of triangles come before which, from the farthest to the nearest.
 
@@ -266,6 +290,9 @@ def sort_corners(corners: Corners) -> tuple[Corners, jax.Array]:
     """The corners in that order, and whether they go round in the other sense then."""
     order = corner_order(corners)
     return order.sort(corners), order.turns()
+
+
+# --- edges and planes -----------------------------------------------------------------------------
 
 
 def edge_function(

@@ -68,6 +68,12 @@ def are_available() -> bool:
     return jax.default_backend() != "cpu" or _find_numba()
 
 
+def can_take(*dtypes: Any) -> bool:
+    """Whether kernels may be used here, for arrays of these dtypes, which must be one."""
+    names = {str(jax.numpy.dtype(dtype)) for dtype in dtypes}
+    return len(names) == 1 and names <= {*DTYPES} and are_available()
+
+
 def thread_limit() -> int:
     """How many threads a kernel may use; 0 is no limit."""
     asked = os.environ.get("JAXRENDER_THREADS", "")

@@ -16,41 +16,30 @@ import numpy as np
 
 from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
     free,
     get,
-    let_go,
+    length,
     load,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
 PLACES, PLANE = 512, 12  # of the cache, and numbers at each: x, y of the far corner, then planes
 BAND_PIXELS = 1 << 15  # of a part of a job
 
-# The arguments of a job.
-VERTICES, FACES, FACE, DEPTH, RESULT = range(FIRST, FIRST + 5)
-VERTEX_COUNT, FACE_COUNT, HEIGHT, WIDTH = range(FIRST + 5, FIRST + 9)
-VERTEX_VIEWS, FACE_VIEWS, PERSPECTIVE, BANDS = range(FIRST + 9, FIRST + 13)
+BANDS = FIRST  # of a view, noted in a job
 
 
 @numba.njit(error_model="numpy")
@@ -91,23 +80,20 @@ def set_up(plane: int, vertices: int, faces: int, face: Any, half: Any, perspect
 
 
 @numba.njit(error_model="numpy")
-def fill_band(job: int, part: int, like: Any) -> None:
+def do_part(job: int, part: int, like: Any) -> None:
     """The barycentrics of a band of rows of a view."""
-    size, height, width = size_of(like), get(job, HEIGHT), get(job, WIDTH)
+    size, none = size_of(like), np.int32(-1)
+    height, width = length(result(job, 0), 1), length(result(job, 0), 2)
     bands = get(job, BANDS)
     view, band = part // bands, part % bands
-    shared = get(job, VERTEX_VIEWS) == 1
-    vertices = get(job, VERTICES) + 3 * size * get(job, VERTEX_COUNT) * (0 if shared else view)
-    shared = get(job, FACE_VIEWS) == 1
-    faces = get(job, FACES) + 12 * get(job, FACE_COUNT) * (0 if shared else view)
-    perspective = get(job, PERSPECTIVE) != 0
-    half, one, zero, none = typed(0.5, like), typed(1, like), typed(0, like), np.int32(-1)
+    vertices = view_of(argument(job, 0), view, like)
+    faces, face_at = view_of(argument(job, 1), view, none), view_of(argument(job, 2), view, none)
+    depth_at, found = view_of(argument(job, 3), view, like), view_of(result(job, 0), view, like)
+    perspective = option(job, 0) != 0
+    half, one, zero = typed(0.5, like), typed(1, like), typed(0, like)
     across = half * typed(width, like), -half * typed(height, like)
     middle_x = half * (typed(width, like) - one)
     middle_y = half * (typed(height, like) - one)
-    face_at = get(job, FACE) + 4 * view * height * width
-    depth_at = get(job, DEPTH) + size * view * height * width
-    result = get(job, RESULT) + 3 * size * view * height * width
 
     cache = malloc(4 * PLACES + size * PLANE * PLACES)
     for place in range(PLACES):
@@ -118,13 +104,13 @@ def fill_band(job: int, part: int, like: Any) -> None:
             # Find how far the same face is seen.
             at = row * width + column
             face = load(face_at, at, none)
-            length = 1
-            while (column + length < width) and load(face_at, at + length, none) == face:
-                length += 1
+            run = 1
+            while (column + run < width) and load(face_at, at + run, none) == face:
+                run += 1
             if face < 0:
-                for number in range(3 * at, 3 * (at + length)):
-                    store(result, number, zero)
-                column += length
+                for number in range(3 * at, 3 * (at + run)):
+                    store(found, number, zero)
+                column += run
                 continue
             place = np.int64(face) & (PLACES - 1)
             plane = cache + 4 * PLACES + size * PLANE * place
@@ -136,65 +122,31 @@ def fill_band(job: int, part: int, like: Any) -> None:
             a1, b1, c1 = load(plane, 5, like), load(plane, 6, like), load(plane, 7, like)
             a2, b2, c2 = load(plane, 8, like), load(plane, 9, like), load(plane, 10, like)
             c0, c1, c2 = b0 * below + c0, b1 * below + c1, b2 * below + c2
-            for pixel in range(at, at + length):
+            for pixel in range(at, at + run):
                 x = (typed(column, like) - middle_x) - x_far
                 scale = load(depth_at, pixel, like) if perspective else one
-                store(result, 3 * pixel, (a0 * x + c0) * scale)
-                store(result, 3 * pixel + 1, (a1 * x + c1) * scale)
-                store(result, 3 * pixel + 2, (a2 * x + c2) * scale)
+                store(found, 3 * pixel, (a0 * x + c0) * scale)
+                store(found, 3 * pixel + 1, (a1 * x + c1) * scale)
+                store(found, 3 * pixel + 2, (a2 * x + c2) * scale)
                 column += 1
     free(cache)
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        fill_band(job, part, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
-
-
-@numba.njit(error_model="numpy")
-def fill(frame: int, worker: int) -> None:
+def start(job: int, like: Any) -> None:
     """The barycentrics of all pixels of all views."""
-    job = malloc(8 * JOB_SIZE)
-    vertices, faces = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    face = buffer(frame, ARGUMENTS, 2)
-    views, height = get(get(face, SIZES), 0), get(get(face, SIZES), 1)
-    width = get(get(face, SIZES), 2)
-    put(job, VERTICES, get(vertices, DATA))
-    put(job, VERTEX_VIEWS, get(get(vertices, SIZES), 0))
-    put(job, VERTEX_COUNT, get(get(vertices, SIZES), 1))
-    put(job, FACES, get(faces, DATA))
-    put(job, FACE_VIEWS, get(get(faces, SIZES), 0))
-    put(job, FACE_COUNT, get(get(faces, SIZES), 1))
-    put(job, FACE, get(face, DATA))
-    put(job, DEPTH, get(buffer(frame, ARGUMENTS, 3), DATA))
-    put(job, RESULT, get(buffer(frame, RESULTS, 0), DATA))
-    put(job, HEIGHT, height)
-    put(job, WIDTH, width)
-    options = get(get(get(frame, ATTRIBUTES), 0), 2)
-    put(job, PERSPECTIVE, get(options, 0))
-    bands = max(1, min(height, height * width // BAND_PIXELS))
+    views, height = length(result(job, 0), 0), length(result(job, 0), 1)
+    bands = max(1, min(height, height * length(result(job, 0), 2) // BAND_PIXELS))
     put(job, BANDS, bands)
-    threads = pool_size(frame, get(options, 1)) if views * bands > 1 else 1
-    run_job(frame, job, views * bands, worker, threads)
-    free(job)
+    threads = threads_for(job, option(job, 1)) if views * bands > 1 else 1
+    run_job(job, views * bands, threads)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs; see `zbuffer.py`."""
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def barycentrics(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, like)
-        elif not answers_version(address) and len(stamp):
-            fill(address, worker)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return barycentrics

@@ -20,7 +20,7 @@ def target_of(kernel: str, dtype: str) -> str:
     """The name under which XLA calls a kernel for a dtype, compiled and registered by then.
 
     Args:
-        kernel: the module of this package that has its `compile_kernel`.
+        kernel: the module of this package that has its `entry`.
         dtype: "float32" or "float64".
     """
     import llvmlite.binding
@@ -29,9 +29,9 @@ def target_of(kernel: str, dtype: str) -> str:
     target = f"jaxrender_{kernel}_{dtype}"
     module = importlib.import_module(f"jaxrender.ops.cpu.{kernel}")
     _name_symbols()
-    own_address = _own_addresses.setdefault(target, ctypes.c_int64(0))
-    llvmlite.binding.add_symbol(target, ctypes.addressof(own_address))
-    handler = _compile(module.entry(np.dtype(dtype).type, target, _stamp()))
+    own_address, name = _own_addresses.setdefault(target, ctypes.c_int64(0)), f"{target}_{_stamp()}"
+    llvmlite.binding.add_symbol(name, ctypes.addressof(own_address))
+    handler = _compile(module.entry(np.dtype(dtype).type, name))
     own_address.value = handler.address
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype = ctypes.py_object
@@ -56,9 +56,12 @@ def _name_symbols() -> None:
 
 @functools.cache
 def _stamp() -> str:
-    """What changes with the source of any kernel: numba looks at one file of it alone."""
+    """What changes with the source of any kernel: numba looks at one file of it alone.
+
+    As part of a name that a kernel uses it is part of what numba finds it by on disk.
+    """
     sources = sorted(HERE.glob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 
 def _compile(function: Callable[[int], int]) -> Any:

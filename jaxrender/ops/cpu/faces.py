@@ -1,4 +1,8 @@
-"""Faces set up for the z-buffer, 8 at a time; see `ops/triangle.py`, whose formulas these are.
+"""Faces set up for the z-buffer, 8 at a time: which are drawn, which win ties, and their edges.
+
+`ops/triangle.py` has the rules and the formulas; here they are written once more, for vectors:
+`triangle.is_drawn` in `set_up`, by the names of its reasons; `triangle.key_of` and `face_of`; and
+`triangle.CornerOrder` and `set_up_edges` in `_edges`.
 
 Results lie in a scratch pad: rows of 8 int32 numbers, then rows of 8 floats.
 """
@@ -26,7 +30,7 @@ from jaxrender.ops.cpu.lanes import (
 from jaxrender.ops.cpu.machine import intrinsic, load, store, typed
 
 MIN_AREA, MIN_DEPTH, FARTHEST = 1e-10, 1e-13, 1e17  # as in `ops/triangle.py`
-MAX_KEY = (1 << 31) - 1
+MAX_KEY, NO_KEY = (1 << 31) - 1, -(1 << 31)  # that of no face is lower than all keys
 
 # The rows of int32 numbers, and of floats: the corners as given, then what edges need.
 FIRST_COLUMN, LAST_COLUMN, UPPER, LOWER, KEY, INTEGERS = range(6)
@@ -63,22 +67,23 @@ def set_up(context: Any, whole: Any, scratch: Any, ids: Any, scene: Any, options
         # Find the corners, and whether they are any, in pixel coordinates.
         face, drawn = _numbers(builder, pad, *(builder.extract_value(which, k) for k in range(3)))
         corners, exist = _corners(builder, face, vertices, faces, count, kind)
-        drawn = drawn & exist
+        drawn = drawn & exist  # else INDEX_OUT_OF_RANGE
         x, y, z = (corners[k::3] for k in range(3))
         for value in (*x, *y):
-            drawn = drawn & value.equals(value)
+            drawn = drawn & value.equals(value)  # NOT_FINITE; what is infinite is clipped
         for value in z:
-            drawn = drawn & (value * 0).equals(0) & ((value.abs() > MIN_DEPTH) | ~perspective)
+            drawn = drawn & (value * 0).equals(0)  # NOT_FINITE
+            drawn = drawn & ((value.abs() > MIN_DEPTH) | ~perspective)  # ON_CAMERA_PLANE
         x = [(width * 0.5 * value).at_least(-FARTHEST).at_most(FARTHEST) for value in x]
         y = [(height * -0.5 * value).at_least(-FARTHEST).at_most(FARTHEST) for value in y]
         nearest = least(*z)
-        drawn = drawn & (largest(*z) >= near) & (nearest <= far)
+        drawn = drawn & (largest(*z) >= near) & (nearest <= far)  # BEFORE_NEAR, BEYOND_FAR
 
         # Bound them as `triangle.pixel_span` does.
         crosses = drawn & perspective & (nearest < near)
         first, last = _span(least(*x), largest(*x), width)
         upper, lower = _span(least(*y), largest(*y), height)
-        drawn = drawn & (((first <= last) & (upper <= lower)) | crosses)
+        drawn = drawn & (((first <= last) & (upper <= lower)) | crosses)  # OFF_PICTURE
         integers, floats = [first, last, upper, lower], [*x, *y, *z]
         if whole.literal_value:
             edges = _edges(x, y, z, perspective)
@@ -88,9 +93,9 @@ def set_up(context: Any, whole: Any, scratch: Any, ids: Any, scene: Any, options
                 for k in range(2)
             )
             culled = (cull.equals(1) & ~front) | (cull.equals(2) & front)
-            drawn = drawn & (area > MIN_AREA) & ~culled
-            first_of_ties = front | facing_first.equals(0)
-            integers.append(first_of_ties.where(face - MAX_KEY, face))
+            drawn = drawn & (area > MIN_AREA) & ~culled  # NO_AREA, CULLED
+            wins_ties = front | facing_first.equals(0)
+            integers.append(wins_ties.where(face - MAX_KEY, face))
             floats += edges
         for row, value in enumerate(integers):
             write(builder, _row(builder, pad, 4 * row), value)
@@ -190,6 +195,13 @@ def _edges(x: list[Lanes], y: list[Lanes], z: list[Lanes], perspective: Lanes) -
     down = [sign(y2 - y1, 0), sign(y0 - y2, 1), sign(y1 - y0, 2)]
     extent = largest(*(value.abs() for value in (x0, x1, x2, y0, y1, y2)))
     return [area, front, x1, y1, x0, y0, *across, *down, n0, slope1, slope2, extent]
+
+
+@numba.njit(error_model="numpy")
+def face_of(key: Any) -> Any:
+    """The face of a key, -1 for none."""
+    face = key + np.int32(MAX_KEY) if key < 0 else key
+    return np.int32(-1) if key == np.int32(NO_KEY) else np.int32(face)
 
 
 @numba.njit(error_model="numpy")

@@ -29,32 +29,24 @@ import numpy as np
 from jaxrender.ops.cpu.barycentrics import set_up
 from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
     free,
     get,
-    let_go,
+    length,
     load,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
 PLACES, PLANE = 512, 24  # of the cache, and numbers at each: planes as in `barycentrics.py`, sums
@@ -62,10 +54,7 @@ SUMS, DEPTHS = 11, 20  # where these begin: 9 sums, and 3 of the depths of corne
 PART_PIXELS, MAX_PARTS = 1 << 15, 16
 MIN_INVERSE_DEPTH = 1e-18  # as in `ops/hard`
 
-# The arguments of a job.
-VERTICES, FACES, FACE, OF_BARYCENTRICS, OF_DEPTH, RESULT, PART_SUMS = range(FIRST, FIRST + 7)
-VERTEX_COUNT, FACE_COUNT, HEIGHT, WIDTH = range(FIRST + 7, FIRST + 11)
-VERTEX_VIEWS, FACE_VIEWS, PERSPECTIVE, PARTS = range(FIRST + 11, FIRST + 15)
+PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their sums
 
 
 @numba.njit(error_model="numpy")
@@ -154,26 +143,22 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def sum_part(job: int, part: int, like: Any) -> None:
+def do_part(job: int, part: int, like: Any) -> None:
     """The gradient of a part of a view."""
-    size, height, width = size_of(like), get(job, HEIGHT), get(job, WIDTH)
-    parts, count = get(job, PARTS), get(job, VERTEX_COUNT)
-    view, band = part // parts, part % parts
-    shared = get(job, VERTEX_VIEWS) == 1
-    vertices = get(job, VERTICES) + 3 * size * count * (0 if shared else view)
-    shared = get(job, FACE_VIEWS) == 1
-    faces = get(job, FACES) + 12 * get(job, FACE_COUNT) * (0 if shared else view)
-    perspective = get(job, PERSPECTIVE) != 0
-    w, h, none = typed(width, like), typed(height, like), np.int32(-1)
+    size, none, parts = size_of(like), np.int32(-1), get(job, PARTS)
+    height, width = length(argument(job, 2), 1), length(argument(job, 2), 2)
+    count, view, band = length(result(job, 0), 1), part // parts, part % parts
+    vertices = view_of(argument(job, 0), view, like)
+    faces, face_at = view_of(argument(job, 1), view, none), view_of(argument(job, 2), view, none)
+    of_barycentrics = view_of(argument(job, 3), view, like)
+    of_depth, gradient = view_of(argument(job, 4), view, like), view_of(result(job, 0), view, like)
+    if band > 0:
+        gradient = get(job, PART_SUMS) + 3 * size * count * (view * (parts - 1) + band - 1)
+    perspective = option(job, 0) != 0
+    w, h = typed(width, like), typed(height, like)
     across, down = typed(0.5, like) * w, typed(-0.5, like) * h
     middle_x, middle_y = 0.5 * (width - 1), 0.5 * (height - 1)
     scene = vertices, faces, across, down, perspective
-    face_at = get(job, FACE) + 4 * view * height * width
-    of_barycentrics = get(job, OF_BARYCENTRICS) + 3 * size * view * height * width
-    of_depth = get(job, OF_DEPTH) + size * view * height * width
-    gradient = get(job, RESULT) + 3 * size * count * view
-    if band > 0:
-        gradient = get(job, PART_SUMS) + 3 * size * count * (view * (parts - 1) + band - 1)
     zero = typed(0, like)
     for number in range(3 * count):
         store(gradient, number, zero)
@@ -262,40 +247,10 @@ def sum_part(job: int, part: int, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        sum_part(job, part, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
-
-
-@numba.njit(error_model="numpy")
-def fill(frame: int, worker: int, like: Any) -> None:
+def start(job: int, like: Any) -> None:
     """The gradient of all views."""
-    job, size = malloc(8 * JOB_SIZE), size_of(like)
-    vertices, faces = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    face = buffer(frame, ARGUMENTS, 2)
-    views, height = get(get(face, SIZES), 0), get(get(face, SIZES), 1)
-    width = get(get(face, SIZES), 2)
-    count = get(get(vertices, SIZES), 1)
-    put(job, VERTICES, get(vertices, DATA))
-    put(job, VERTEX_VIEWS, get(get(vertices, SIZES), 0))
-    put(job, VERTEX_COUNT, count)
-    put(job, FACES, get(faces, DATA))
-    put(job, FACE_VIEWS, get(get(faces, SIZES), 0))
-    put(job, FACE_COUNT, get(get(faces, SIZES), 1))
-    put(job, FACE, get(face, DATA))
-    put(job, OF_BARYCENTRICS, get(buffer(frame, ARGUMENTS, 3), DATA))
-    put(job, OF_DEPTH, get(buffer(frame, ARGUMENTS, 4), DATA))
-    result = get(buffer(frame, RESULTS, 0), DATA)
-    put(job, RESULT, result)
-    put(job, HEIGHT, height)
-    put(job, WIDTH, width)
-    options = get(get(get(frame, ATTRIBUTES), 0), 2)
-    put(job, PERSPECTIVE, get(options, 0))
+    views, height = length(argument(job, 2), 0), length(argument(job, 2), 1)
+    width, count, size = length(argument(job, 2), 2), length(result(job, 0), 1), size_of(like)
 
     # Cut the pictures into parts, by their size alone, as long as their sums are small.
     pixels = height * width
@@ -307,28 +262,22 @@ def fill(frame: int, worker: int, like: Any) -> None:
         parts = 1
     put(job, PARTS, parts)
     put(job, PART_SUMS, sums)
-    threads = pool_size(frame, get(options, 1)) if views * parts > 1 else 1
-    run_job(frame, job, views * parts, worker, threads)
+    threads = threads_for(job, option(job, 1)) if views * parts > 1 else 1
+    run_job(job, views * parts, threads)
     for view in range(views):
         for part in range(parts - 1):
             here = sums + 3 * size * count * (view * (parts - 1) + part)
-            total = result + 3 * size * count * view
+            total = view_of(result(job, 0), view, like)
             for number in range(3 * count):
                 store(total, number, load(total, number, like) + load(here, number, like))
     free(sums)
-    free(job)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs; see `zbuffer.py`."""
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def gradient(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, like)
-        elif not answers_version(address) and len(stamp):
-            fill(address, worker, like)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return gradient

@@ -153,6 +153,17 @@ class Lanes:
             self if self.value.type == kind else self._new(self.builder.fptrunc(self.value, kind))
         )
 
+    def sum(self) -> Any:
+        """All lanes added up, in pairs; a plain value."""
+        count, total = self.value.type.count, self
+        empty = ir.Constant(self.value.type, ir.Undefined)
+        while count > 1:
+            count //= 2
+            mask = [*range(count, 2 * count), *[0] * (self.value.type.count - count)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask)
+            total = total + self._new(self.builder.shuffle_vector(total.value, empty, mask))
+        return total.lane(0)
+
     def bits(self) -> Any:
         """Of a mask: an int64 with a bit for each lane, the first the lowest; a plain value."""
         count = self.value.type.count

@@ -2,14 +2,17 @@
 
 This is imported only where a kernel is about to run, as are its siblings that need numba.
 
-A **kernel** is a Python function that numba compiles: it does one part of the work, a view or a
-band of a picture. A **job** is a list of int64 numbers in memory: what `run_job` needs, and behind
-that the arguments of the kernel. The parts of a job are dealt to the threads of XLA's own pool as
-they ask for them. The thread that makes the call does as many parts as it can itself, and waits
-for none that no other has begun: so it gets on, however busy the pool is.
+A **kernel** is a C function of one address, made of two Python functions that numba compiles, see
+`answer`. `start(job, like)` cuts the work into parts, each a view or a band of a picture, and has
+them done by `run_job`; `do_part(job, part, like)` does one. A **job** is a list of int64 numbers in
+memory: what `run_job` needs, the frame of XLA's call, and behind that what `start` notes for the
+parts. These are dealt to the threads of XLA's own pool as they ask for them. The thread that makes
+the call does as many parts as it can itself, and waits for none that no other has begun: so it gets
+on, however busy the pool is. `like` is a number of the kernel's float type.
 
 The frame of a call is that of XLA's foreign function interface, version 0 (`c_api.h` lies in
 jaxlib's folder `include`): structs of 8-byte fields, of which the first two are size and extension.
+It, and the arrays that it names, are there until all parts are done.
 
 Small steps are intrinsics, which write their instructions where they stand: each function takes
 numba a tenth of a second more to compile.
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Any
 
 import llvmlite.binding
@@ -28,15 +32,21 @@ from numba import extending, types
 from numba.core import cgutils
 
 # Where things lie in structs, in numbers of 8 bytes.
-EXTENSION, API, CONTEXT, ARGUMENTS, RESULTS, ATTRIBUTES = 1, 2, 3, 9, 14, 20  # of a frame
-DATA, SIZES = 3, 5  # of a buffer
+EXTENSION, API, CONTEXT, ARGUMENTS, RESULT_COUNT, RESULTS, ATTRIBUTES = 1, 2, 3, 9, 12, 14, 20
+DTYPE, DATA, RANK, SIZES = 2, 3, 4, 5  # of a buffer; before them those of a frame
 ERROR_DESTROY, SCHEDULE, NUM_THREADS = 8, 17, 18  # of the interface
 METADATA = 1  # a kind of extension
+FLOAT64 = 12  # a dtype
+
+# Bytes of a large page of memory, and of a result that is asked to lie on such: one so large is new
+# each time, smaller ones the C library keeps. And Linux's number for that advice.
+HUGE_PAGE, MIN_HUGE, USE_HUGE_PAGES = 1 << 21, 1 << 24, 14
 
 # Of a job: a mark, which no frame begins with; who holds it, the next part, how many are done, each
 # on a cache line of its own, since threads write it. How many parts there are; the arguments of a
-# call to XLA; and those of the kernel.
-MARK, HOLDERS, NEXT, DONE, COUNT, CALL, FIRST, JOB_SIZE = 0, 8, 16, 24, 32, 33, 40, 72
+# call to XLA; the frame, and the address of the kernel; and from `FIRST` on what is the kernel's.
+MARK, HOLDERS, NEXT, DONE, COUNT, CALL, FRAME, WORKER, FIRST = 0, 8, 16, 24, 32, 33, 40, 41, 42
+JOB_SIZE = 64
 IS_JOB = -1
 
 NUMBER = ir.IntType(64)
@@ -47,11 +57,13 @@ def name_symbols() -> None:
     """Tells the linker where the functions of the C library are that kernels call."""
     if os.name == "posix":
         library = ctypes.CDLL(None)
-        functions = [library.malloc, library.free, library.sched_yield]
+        advise = library.madvise if sys.platform == "linux" else library.labs
+        functions = [library.malloc, library.free, library.sched_yield, advise]
     else:
         library, system = ctypes.CDLL("msvcrt"), ctypes.CDLL("kernel32")
-        functions = [library.malloc, library.free, system.SwitchToThread]
-    for name, function in zip(("malloc", "free", "rest"), functions, strict=True):
+        functions = [library.malloc, library.free, system.SwitchToThread, library.labs]
+    # Where no advice about memory is taken, give it to some function that does nothing.
+    for name, function in zip(("malloc", "free", "rest", "advise"), functions, strict=True):
         address = ctypes.cast(function, ctypes.c_void_p).value
         llvmlite.binding.add_symbol(f"jaxrender_{name}", address)
 
@@ -59,6 +71,9 @@ def name_symbols() -> None:
 malloc = types.ExternalFunction("jaxrender_malloc", types.int64(types.int64))
 free = types.ExternalFunction("jaxrender_free", types.void(types.int64))
 rest = types.ExternalFunction("jaxrender_rest", types.int32())
+advise = types.ExternalFunction(
+    "jaxrender_advise", types.int32(types.int64, types.int64, types.int32)
+)
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -177,18 +192,89 @@ def symbol_address(context: Any, name: Any) -> Any:
     return types.int64(name), generate
 
 
-@intrinsic
-def buffer(context: Any, frame: Any, kind: Any, number: Any) -> Any:
-    """An argument or result of a call: the address of its struct."""
+# --- arrays of a call -----------------------------------------------------------------------------
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        listed = builder.load(_place(context, builder, types.int64, args[0], args[1]))
-        return builder.load(_place(context, builder, types.int64, listed, args[2]))
 
-    return types.int64(types.int64, types.int64, types.int64), generate
+@numba.njit(error_model="numpy")
+def argument(job: int, number: int) -> int:
+    """An array that the call was given."""
+    return get(get(get(job, FRAME), ARGUMENTS), number)
+
+
+@numba.njit(error_model="numpy")
+def result(job: int, number: int) -> int:
+    """An array that the call is to fill."""
+    return get(get(get(job, FRAME), RESULTS), number)
+
+
+@numba.njit(error_model="numpy")
+def option(job: int, number: int) -> int:
+    """A setting of the call; the last one is how many threads it may use, 0 for any number."""
+    return get(get(get(get(get(job, FRAME), ATTRIBUTES), 0), 2), number)
+
+
+@numba.njit(error_model="numpy")
+def length(array: int, axis: int) -> int:
+    """The length of an array along an axis; of the first, which counts views, it may be 1."""
+    return get(get(array, SIZES), axis)
+
+
+@numba.njit(error_model="numpy")
+def view_of(array: int, view: int, like: Any) -> int:
+    """Where the numbers of a view begin, each as large as `like`; all views may share them."""
+    numbers = view if length(array, 0) > 1 else 0
+    for axis in range(1, get(array, RANK)):
+        numbers *= length(array, axis)
+    return get(array, DATA) + size_of(like) * numbers
+
+
+@numba.njit(error_model="numpy")
+def ask_for_huge_pages(job: int) -> None:
+    """Has large results lie on large pages, of which each is one step for the system."""
+    frame = get(job, FRAME)
+    for number in range(get(frame, RESULT_COUNT)):
+        array = result(job, number)
+        size = 8 if get(array, DTYPE) & 0xFFFFFFFF == FLOAT64 else 4
+        for axis in range(get(array, RANK)):
+            size *= length(array, axis)
+        first = (get(array, DATA) + HUGE_PAGE - 1) & -HUGE_PAGE
+        whole = (get(array, DATA) + size - first) & -HUGE_PAGE
+        if size >= MIN_HUGE:
+            advise(first, whole, USE_HUGE_PAGES)
 
 
 # --- calls and jobs -------------------------------------------------------------------------------
+
+
+@numba.njit(error_model="numpy", inline="always")
+def answer(address: int, worker: int, start: Any, do_part: Any, like: Any) -> int:
+    """What a kernel does, called by XLA or by `run_job`, here or on another thread.
+
+    It is written out where it is called: functions as arguments of a call that remains are
+    addresses, which numba keeps no machine code with on disk.
+
+    Args:
+        address: of a frame, or of a job.
+        worker: the kernel's own address.
+        start: `start(job, like)`.
+        do_part: `do_part(job, part, like)`.
+        like: a number of the kernel's float type.
+    """
+    if get(address, MARK) == IS_JOB:
+        part = fetch_add(address, NEXT, 1)
+        while part < get(address, COUNT):
+            do_part(address, part, like)
+            fetch_add(address, DONE, 1)
+            part = fetch_add(address, NEXT, 1)
+        let_go(address)
+    elif not answers_version(address):
+        job = malloc(8 * JOB_SIZE)
+        put(job, FRAME, address)
+        put(job, WORKER, worker)
+        ask_for_huge_pages(job)
+        start(job, like)
+        free(job)
+    return 0
 
 
 @numba.njit(error_model="numpy")
@@ -216,8 +302,9 @@ def destroy_error(frame: int, error: int) -> None:
 
 
 @numba.njit(error_model="numpy")
-def pool_size(frame: int, most: int) -> int:
+def threads_for(job: int, most: int) -> int:
     """How many threads may do a call's work: those of XLA's pool, but `most`; 0 is no limit."""
+    frame = get(job, FRAME)
     interface = get(frame, API)
     if (most == 1) | (get(interface, 0) <= 8 * NUM_THREADS):
         return 1
@@ -237,20 +324,25 @@ def pool_size(frame: int, most: int) -> int:
 
 
 @numba.njit(error_model="numpy")
-def run_job(frame: int, arguments: int, count: int, worker: int, threads: int) -> None:
+def copy_notes(job: int) -> int:
+    """A job with the same notes, for a part that notes more; to be freed by who asked for it."""
+    copy = malloc(8 * JOB_SIZE)
+    for k in range(FRAME, JOB_SIZE):
+        put(copy, k, get(job, k))
+    return copy
+
+
+@numba.njit(error_model="numpy")
+def run_job(notes: int, count: int, threads: int) -> None:
     """Does all parts of a job with so many threads.
 
     Args:
-        frame: of the call.
-        arguments: a job whose arguments the parts read.
+        notes: a job, of which each call here makes a copy: threads that come late to one may still
+            look at it when its parts are done.
         count: of parts.
-        worker: address of a function of a job: `next_part` and `finish_part` while there are any,
-            then `let_go`.
         threads: how many.
     """
-    job = malloc(8 * JOB_SIZE)
-    for k in range(FIRST, JOB_SIZE):
-        put(job, k, get(arguments, k))
+    job, frame = copy_notes(notes), get(notes, FRAME)
     helpers = max(min(threads, count) - 1, 0)
     put(job, MARK, IS_JOB)
     put(job, NEXT, 0)
@@ -263,7 +355,7 @@ def run_job(frame: int, arguments: int, count: int, worker: int, threads: int) -
         put(job, CALL, 40)
         put(job, CALL + 1, 0)
         put(job, CALL + 2, get(frame, CONTEXT))
-        put(job, CALL + 3, worker)
+        put(job, CALL + 3, get(job, WORKER))
         put(job, CALL + 4, job)
         for _ in range(helpers):
             error = call_address(get(get(frame, API), SCHEDULE), job + 8 * CALL)
@@ -272,17 +364,10 @@ def run_job(frame: int, arguments: int, count: int, worker: int, threads: int) -
                 fetch_add(job, HOLDERS, -1)
 
     # Do what is left, then wait for what others have begun.
-    call_address(worker, job)
+    call_address(get(job, WORKER), job)
     while fetch_add(job, DONE, 0) < count:
         rest()
     let_go(job)
-
-
-@numba.njit(error_model="numpy")
-def next_part(job: int) -> int:
-    """A part of a job that nobody has begun, which the caller then does; -1 if there is none."""
-    part = fetch_add(job, NEXT, 1)
-    return part if part < get(job, COUNT) else -1
 
 
 @numba.njit(error_model="numpy")

@@ -16,54 +16,41 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
     free,
     get,
-    let_go,
+    length,
     load,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
 PART_POINTS, MAX_PARTS = 1 << 15, 16
 
-# The arguments of a job.
-WEIGHTS, INDICES, VALUES, RESULT, PART_SUMS = range(FIRST, FIRST + 5)
-POINTS, TAPS, CHANNELS, ROWS, PARTS = range(FIRST + 5, FIRST + 10)
-WEIGHT_VIEWS, INDEX_VIEWS = range(FIRST + 10, FIRST + 12)
+PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their tables
 
 
 @numba.njit(error_model="numpy")
-def sum_part(job: int, part: int, like: Any) -> None:
+def do_part(job: int, part: int, like: Any) -> None:
     """The sums of a part of the points of a view."""
-    size, count, taps = size_of(like), get(job, POINTS), get(job, TAPS)
-    channels, rows, parts = get(job, CHANNELS), get(job, ROWS), get(job, PARTS)
+    size, parts = size_of(like), get(job, PARTS)
+    count, taps = length(argument(job, 0), 1), length(argument(job, 0), 2)
+    rows, channels = length(result(job, 0), 1), length(result(job, 0), 2)
     view, band = part // parts, part % parts
-    shared = get(job, WEIGHT_VIEWS) == 1
-    weights = get(job, WEIGHTS) + size * count * taps * (0 if shared else view)
-    shared = get(job, INDEX_VIEWS) == 1
-    indices = get(job, INDICES) + 4 * count * taps * (0 if shared else view)
-    values = get(job, VALUES) + size * count * channels * view
-    table = get(job, RESULT) + size * rows * channels * view
+    weights = view_of(argument(job, 0), view, like)
+    indices = view_of(argument(job, 1), view, np.int32(0))
+    values, table = view_of(argument(job, 2), view, like), view_of(result(job, 0), view, like)
     if band > 0:
         table = get(job, PART_SUMS) + size * rows * channels * (view * (parts - 1) + band - 1)
     zero, integer = typed(0, like), np.int32(0)
@@ -105,34 +92,10 @@ def sum_part(job: int, part: int, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        sum_part(job, part, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
-
-
-@numba.njit(error_model="numpy")
-def fill(frame: int, worker: int, like: Any) -> None:
+def start(job: int, like: Any) -> None:
     """The sums of all views."""
-    job, size = malloc(8 * JOB_SIZE), size_of(like)
-    weights, indices = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    values, result = buffer(frame, ARGUMENTS, 2), buffer(frame, RESULTS, 0)
-    views, points = get(get(values, SIZES), 0), get(get(values, SIZES), 1)
-    rows, channels = get(get(result, SIZES), 1), get(get(result, SIZES), 2)
-    put(job, WEIGHTS, get(weights, DATA))
-    put(job, WEIGHT_VIEWS, get(get(weights, SIZES), 0))
-    put(job, TAPS, get(get(weights, SIZES), 2))
-    put(job, INDICES, get(indices, DATA))
-    put(job, INDEX_VIEWS, get(get(indices, SIZES), 0))
-    put(job, VALUES, get(values, DATA))
-    put(job, RESULT, get(result, DATA))
-    put(job, POINTS, points)
-    put(job, CHANNELS, channels)
-    put(job, ROWS, rows)
+    views, points, size = length(argument(job, 2), 0), length(argument(job, 2), 1), size_of(like)
+    rows, channels = length(result(job, 0), 1), length(result(job, 0), 2)
 
     # Cut the points into parts, by their number alone, as long as their tables are small.
     parts = max(1, min(MAX_PARTS // views, min(points // PART_POINTS, 2 * points // rows)))
@@ -142,29 +105,22 @@ def fill(frame: int, worker: int, like: Any) -> None:
         parts = 1
     put(job, PARTS, parts)
     put(job, PART_SUMS, sums)
-    most = get(get(get(get(frame, ATTRIBUTES), 0), 2), 0)
-    threads = pool_size(frame, most) if views * parts > 1 else 1
-    run_job(frame, job, views * parts, worker, threads)
+    threads = threads_for(job, option(job, 0)) if views * parts > 1 else 1
+    run_job(job, views * parts, threads)
     for view in range(views):
-        total = get(job, RESULT) + size * table * view
+        total = view_of(result(job, 0), view, like)
         for part in range(parts - 1):
             here = sums + size * table * (view * (parts - 1) + part)
             for number in range(table):
                 store(total, number, load(total, number, like) + load(here, number, like))
     free(sums)
-    free(job)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs; see `zbuffer.py`."""
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def scatter(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, like)
-        elif not answers_version(address) and len(stamp):
-            fill(address, worker, like)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return scatter

@@ -26,45 +26,38 @@ from jaxrender.ops.cpu.faces import (
     KEY,
     LAST_COLUMN,
     LOWER,
-    MAX_KEY,
+    NO_KEY,
     SCRATCH_BYTES,
     UPPER,
     bound_in_front,
+    face_of,
     set_up,
 )
 from jaxrender.ops.cpu.lanes import LANES, count_up, read, spread, write
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
+    copy_notes,
     free,
     get,
     intrinsic,
-    let_go,
+    length,
     load,
     lowest_bit,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
-NO_KEY = -(1 << 31)  # of no face, lower than all keys
 BAND_BYTES = 1 << 18  # of what a band holds: half of a processor's second cache
 PIXELS_PER_FACE = 64  # fewer, and sorting the faces by band takes longer than it saves
 STEADY = 1e5  # pixels: up to such coordinates it is known to within one where a row enters a face
@@ -74,13 +67,9 @@ MIN_WORK = 1 << 15  # of what several threads are asked for, in pixels
 CHUNKS_PER_THREAD = 4
 BANDS_PER_THREAD = 8
 
-# The arguments of a job: addresses, sizes, settings; how the picture is cut; what is sorted.
-VERTICES, FACES, LIMITS, FACE, DEPTH = range(FIRST, FIRST + 5)
-VIEWS, VERTEX_COUNT, FACE_COUNT, HEIGHT, WIDTH = range(FIRST + 5, FIRST + 10)
-VERTEX_VIEWS, FACE_VIEWS = range(FIRST + 10, FIRST + 12)
-PERSPECTIVE, CULL, FACING_FIRST = range(FIRST + 12, FIRST + 15)
-STAGE, VIEW, BAND_ROWS, BANDS = range(FIRST + 15, FIRST + 19)
-SPANS, CHUNKS, ENDS, QUEUE = range(FIRST + 19, FIRST + 23)
+# Noted in a job: what is done; how a picture is cut; what is sorted.
+STAGE, VIEW, BAND_ROWS, BANDS = range(FIRST, FIRST + 4)
+SPANS, CHUNKS, ENDS, QUEUE = range(FIRST + 4, FIRST + 8)
 
 DRAW_VIEW, COUNT_FACES, PLACE_FACES, DRAW_BAND = range(4)  # stages: what a part of a job does
 
@@ -140,16 +129,14 @@ def offer(context: Any, lanes: Any, depth: Any, key: Any, numbers: Any, new_key:
 @numba.njit(error_model="numpy")
 def scene_of(job: int, view: int, like: Any) -> Any:
     """What setting a face up reads: addresses, sizes and limits of a view."""
-    shared = get(job, VERTEX_VIEWS) == 1
-    vertices = get(job, VERTICES) + size_of(like) * 3 * get(job, VERTEX_COUNT) * (
-        0 if shared else view
-    )
-    shared = get(job, FACE_VIEWS) == 1
-    faces = get(job, FACES) + 12 * get(job, FACE_COUNT) * (0 if shared else view)
-    near, far = load(get(job, LIMITS), 3 * view, like), load(get(job, LIMITS), 3 * view + 1, like)
-    width, height = typed(get(job, WIDTH), like), typed(get(job, HEIGHT), like)
-    perspective = get(job, PERSPECTIVE) != 0
-    return vertices, faces, get(job, VERTEX_COUNT), width, height, near, far, perspective
+    vertices = view_of(argument(job, 0), view, like)
+    faces = view_of(argument(job, 1), view, np.int32(0))
+    limits = view_of(argument(job, 2), view, like)
+    near, far = load(limits, 0, like), load(limits, 1, like)
+    height, width = length(result(job, 0), 1), length(result(job, 0), 2)
+    size = typed(width, like), typed(height, like)
+    perspective = option(job, 0) != 0
+    return vertices, faces, length(argument(job, 0), 1), size[0], size[1], near, far, perspective
 
 
 @numba.njit(error_model="numpy")
@@ -216,13 +203,13 @@ def narrow(low: Any, high: Any, crossing: Any, dy: Any) -> Any:
 @numba.njit(error_model="numpy")
 def draw_band(job: int, view: int, band: int, like: Any) -> None:
     """Draws the rows of a band of a view: from its queue, where there is one."""
-    size, width, height = size_of(like), get(job, WIDTH), get(job, HEIGHT)
+    size, face = size_of(like), result(job, 0)
+    height, width = length(face, 1), length(face, 2)
     scene = scene_of(job, view, like)
     near, far, perspective = scene[5], scene[6], scene[7]
     first_row = band * get(job, BAND_ROWS)
     rows = first_row, min(first_row + get(job, BAND_ROWS), height) - 1
-    depth = get(job, DEPTH) + size * view * height * width
-    keys = get(job, FACE) + 4 * view * height * width
+    depth, keys = view_of(result(job, 1), view, like), view_of(face, view, np.int32(0))
 
     # Nothing is drawn that is no nearer than `far`, and nothing ties with what is not drawn.
     # What is nearer than the least number has a finite depth.
@@ -237,12 +224,12 @@ def draw_band(job: int, view: int, band: int, like: Any) -> None:
 
     # Draw the faces, several set up at once.
     numbers = reversed_near, half * (scene[3] - one), half * (scene[4] - one)
-    entry, last = np.int64(0), get(job, FACE_COUNT)
+    entry, last = np.int64(0), length(argument(job, 1), 1)
     queue, ends, chunks = get(job, QUEUE), get(job, ENDS), get(job, CHUNKS)
     if queue != 0:
         entry = get(ends, chunks * band - 1) if band > 0 else 0
         last = get(ends, chunks * (band + 1) - 1)
-    options, scratch = (get(job, CULL), get(job, FACING_FIRST)), malloc(SCRATCH_BYTES)
+    options, scratch = (option(job, 1), option(job, 2)), malloc(SCRATCH_BYTES)
     while entry < last:
         bits, crossing = set_up(1, scratch, (queue, entry, last), scene, options)
         while bits != 0:
@@ -255,13 +242,12 @@ def draw_band(job: int, view: int, band: int, like: Any) -> None:
     free(scratch)
 
     # Turn reversed depths and keys into depths and faces.
-    empty, none = load(get(job, LIMITS), 3 * view + 2, like), np.int32(-1)
+    empty = load(view_of(argument(job, 2), view, like), 2, like)
     for pixel in range(first_row * width, (rows[1] + 1) * width):
         key, held = load(keys, pixel, no_key), load(depth, pixel, like)
         found = one / held if perspective else -held
         store(depth, pixel, empty if key == no_key else found)
-        number = key + np.int32(MAX_KEY) if key < 0 else key
-        store(keys, pixel, none if key == no_key else np.int32(number))
+        store(keys, pixel, face_of(key))
 
 
 # --- sorting by band ------------------------------------------------------------------------------
@@ -275,12 +261,8 @@ def sort_faces(job: int, chunk: int, place: bool, like: Any) -> None:
     each begins, afterwards they are where each ends.
     """
     rows, bands, chunks = get(job, BAND_ROWS), get(job, BANDS), get(job, CHUNKS)
-    spans, ends, queue, count = (
-        get(job, SPANS),
-        get(job, ENDS),
-        get(job, QUEUE),
-        get(job, FACE_COUNT),
-    )
+    spans, ends, queue = get(job, SPANS), get(job, ENDS), get(job, QUEUE)
+    count = length(argument(job, 1), 1)
     scene = scene_of(job, get(job, VIEW), like)
     if not place:
         for band in range(bands):
@@ -310,12 +292,12 @@ def sort_faces(job: int, chunk: int, place: bool, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def draw_view(frame: Any, job: int, view: int, worker: int, threads: Any, like: Any) -> None:
-    """Draws a view, with several threads; with one by itself, outside of a call's frame."""
+def draw_view(job: int, view: int, threads: int, like: Any) -> None:
+    """Draws a view, with several threads or by itself."""
     bands, chunks = get(job, BANDS), get(job, CHUNKS)
     put(job, VIEW, view)
     put(job, QUEUE, 0)
-    put(job, SPANS, malloc(4 * get(job, FACE_COUNT)) if bands > 1 else 0)
+    put(job, SPANS, malloc(4 * length(argument(job, 1), 1)) if bands > 1 else 0)
     put(job, ENDS, malloc(8 * chunks * bands) if bands > 1 else 0)
     ends = get(job, ENDS)
     for stage in range(COUNT_FACES, DRAW_BAND + 1):
@@ -335,7 +317,7 @@ def draw_view(frame: Any, job: int, view: int, worker: int, threads: Any, like: 
                 continue
         put(job, STAGE, stage)
         if threads > 1:
-            run_job(frame, job, count, worker, threads)
+            run_job(job, count, threads)
         else:
             for part in range(count):
                 if sorts:
@@ -352,60 +334,32 @@ def draw_view(frame: Any, job: int, view: int, worker: int, threads: Any, like: 
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, worker: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        stage = get(job, STAGE)
-        if stage == DRAW_VIEW:
-            own = malloc(8 * JOB_SIZE)
-            for k in range(FIRST, JOB_SIZE):
-                put(own, k, get(job, k))
-            draw_view(np.int64(0), own, part, worker, np.int64(1), like)
-            free(own)
-        elif stage == DRAW_BAND:
-            draw_band(job, get(job, VIEW), part, like)
-        else:
-            sort_faces(job, part, stage == PLACE_FACES, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
+def do_part(job: int, part: int, like: Any) -> None:
+    """Draws a view or a band of one, or sorts some faces of one."""
+    stage = get(job, STAGE)
+    if stage == DRAW_VIEW:
+        own = copy_notes(job)
+        draw_view(own, part, 1, like)
+        free(own)
+    elif stage == DRAW_BAND:
+        draw_band(job, get(job, VIEW), part, like)
+    else:
+        sort_faces(job, part, stage == PLACE_FACES, like)
 
 
 @numba.njit(error_model="numpy")
-def draw(frame: int, worker: int, like: Any) -> None:
+def start(job: int, like: Any) -> None:
     """Draws all views: each by one thread, or one after the other by all threads."""
-    job, size = malloc(8 * JOB_SIZE), size_of(like)
-    vertices, faces = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    face = buffer(frame, RESULTS, 0)
-    views, height, width = (
-        get(get(face, SIZES), 0),
-        get(get(face, SIZES), 1),
-        get(get(face, SIZES), 2),
-    )
-    put(job, VERTICES, get(vertices, DATA))
-    put(job, VERTEX_VIEWS, get(get(vertices, SIZES), 0))
-    put(job, VERTEX_COUNT, get(get(vertices, SIZES), 1))
-    put(job, FACES, get(faces, DATA))
-    put(job, FACE_VIEWS, get(get(faces, SIZES), 0))
-    put(job, FACE_COUNT, get(get(faces, SIZES), 1))
-    put(job, LIMITS, get(buffer(frame, ARGUMENTS, 2), DATA))
-    put(job, FACE, get(face, DATA))
-    put(job, DEPTH, get(buffer(frame, RESULTS, 1), DATA))
-    put(job, HEIGHT, height)
-    put(job, WIDTH, width)
-    options = get(get(get(frame, ATTRIBUTES), 0), 2)
-    put(job, PERSPECTIVE, get(options, 0))
-    put(job, CULL, get(options, 1))
-    put(job, FACING_FIRST, get(options, 2))
+    face, faces = result(job, 0), length(argument(job, 1), 1)
+    views, height, width = length(face, 0), length(face, 1), length(face, 2)
 
     # Cut pictures into bands that stay in cache, and one that all threads share into enough.
-    cost = height * width // 4 + 8 * get(job, FACE_COUNT)
-    threads = pool_size(frame, get(options, 3)) if views * cost > MIN_WORK else 1
+    cost = height * width // 4 + 8 * faces
+    threads = threads_for(job, option(job, 3)) if views * cost > MIN_WORK else 1
     by_view = (threads == 1) | (views >= 2 * threads) | (cost < MIN_WORK)
     rows = height
-    if height * width > PIXELS_PER_FACE * get(job, FACE_COUNT):
-        rows = max(1, BAND_BYTES // ((size + 4) * width))
+    if height * width > PIXELS_PER_FACE * faces:
+        rows = max(1, BAND_BYTES // ((size_of(like) + 4) * width))
     if not by_view:
         rows = min(rows, max(8, height // (BANDS_PER_THREAD * threads)))
     rows = max(rows, (height + MAX_BANDS - 1) // MAX_BANDS)
@@ -414,30 +368,18 @@ def draw(frame: int, worker: int, like: Any) -> None:
     put(job, CHUNKS, 1)
     if by_view:
         put(job, STAGE, DRAW_VIEW)
-        run_job(frame, job, views, worker, threads)
+        run_job(job, views, threads)
     else:
-        put(job, CHUNKS, max(1, min(CHUNKS_PER_THREAD * threads, get(job, FACE_COUNT) // 1024)))
+        put(job, CHUNKS, max(1, min(CHUNKS_PER_THREAD * threads, faces // 1024)))
         for view in range(views):
-            draw_view(frame, job, view, worker, threads, like)
-    free(job)
+            draw_view(job, view, threads, like)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs.
-
-    Args:
-        dtype: of vertices and depths.
-        name: of the number where its own address stands.
-        stamp: what is kept on disk is found by it: it changes with the source of any kernel.
-    """
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def zbuffer(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, worker, like)
-        elif not answers_version(address) and len(stamp):
-            draw(address, worker, like)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return zbuffer

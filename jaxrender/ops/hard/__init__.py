@@ -14,14 +14,11 @@ Two schedules find the same:
 The depth buffer holds **reversed depth**: 1/z under perspective and -z otherwise. Both are
 larger where a face is nearer, and linear on screen, so that nothing is divided at a pixel.
 
-Of faces that tie the one that looks at the camera is seen, then the one of lower id: that of the
-lowest key, see `face_of`. A kernel compares keys. The passes draw all backs before the fronts, and
-both from the last face to the first, so an offer always has a lower key than what came before: it
-replaces it, whether it is nearer or ties. Maximum and minimum do not depend on order, so the result
-does not depend on the number of blocks or threads, nor, up to rounding, on the device.
-
-Faces that tie are told by equal bits, so those of one triangle must not depend on the order of
-its corners: it is set up with its corners sorted by where they lie (`CornerOrder`).
+Of faces that tie that of the lowest key is seen: `triangle.py` has the rule. A kernel compares
+keys. The passes draw all backs before the fronts, and both from the last face to the first, so an
+offer always has a lower key than what came before: it replaces it, whether it is nearer or ties.
+Maximum and minimum do not depend on order, so the result does not depend on the number of blocks or
+threads, nor, up to rounding, on the device.
 """
 
 from __future__ import annotations
@@ -121,7 +118,7 @@ _reverse_mode_fragments = jax.custom_vjp(_known_fragments, nondiff_argnums=(6,))
 @_differentiable_fragments.defjvp
 def _differentiable_fragments_jvp(perspective, primals, tangents):
     vertices, empty_depth, faces, face, *_ = primals
-    if jax.default_backend() == "cpu" and is_kernel_for(vertices):
+    if jax.default_backend() == "cpu" and cpu.can_take(vertices.dtype):
         moved, empty_moved = tangents[:2]
         barycentrics, depth = MOVE_FRAGMENTS([vertices, faces, face], [moved], perspective)
         tangents_out = barycentrics, jnp.where(face < 0, empty_moved, depth)
@@ -218,13 +215,8 @@ def _draw(
         shape = batch_size(vertices, faces, view), *view.image_size
         nothing, zeros = jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), vertices.dtype)
         return nothing, zeros, jnp.broadcast_to(view.empty_depth[:, None, None], shape)
-    draw = draw_by_kernels if schedule and is_kernel_for(vertices) else draw_by_passes
+    draw = draw_by_kernels if schedule and cpu.can_take(vertices.dtype) else draw_by_passes
     return draw(vertices, faces, view, facing_first=facing_first)
-
-
-def is_kernel_for(vertices: jax.Array) -> bool:
-    """Whether kernels can run, and take vertices of this dtype."""
-    return str(vertices.dtype) in cpu.DTYPES and cpu.are_available()
 
 
 def _move_fragments(given: Any, linear: Any, perspective: Any) -> tuple[jax.Array, jax.Array]:

@@ -9,16 +9,21 @@ from jax import lax
 from jaxrender.ops.batching import batch_size
 from jaxrender.ops.blocks import Blocks, block_pixels, expected_blocks, scan_blocks
 from jaxrender.ops.hard.scene import (
-    MAX_KEY,
     Drawn,
     Scene,
-    face_of,
-    key_of,
     over_z_of,
     reversed_depth_at,
     set_up,
 )
-from jaxrender.ops.triangle import BarycentricPlanes, Edges, pixel_centre, set_up_barycentrics
+from jaxrender.ops.triangle import (
+    MAX_KEY,
+    BarycentricPlanes,
+    Edges,
+    face_of,
+    key_of,
+    pixel_centre,
+    set_up_barycentrics,
+)
 from jaxrender.ops.view import View
 
 BLOCK_SIZE = (4, 16)  # of the passes

@@ -21,7 +21,7 @@ from jax import lax
 from jaxrender.ops.batching import batch_size, fold_vmap
 from jaxrender.ops.hard import look_up
 from jaxrender.ops.hard.passes import draw_scene, fragments_of, scene_of
-from jaxrender.ops.hard.scene import key_of
+from jaxrender.ops.triangle import key_of
 from jaxrender.ops.view import View
 
 FIRST = -jnp.iinfo(jnp.int32).max - 1  # a key before all others

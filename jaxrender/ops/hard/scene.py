@@ -27,8 +27,6 @@ from jaxrender.ops.triangle import (
 )
 from jaxrender.ops.view import View
 
-MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face, see `face_of`
-
 
 class Scene(NamedTuple):
     """The faces of all views, `B F` of them, one view after the other, ready to be drawn."""
@@ -104,20 +102,6 @@ def _candidates(
         corners, perspective, in_range, area, near, far, box, view.image_size, front, view.cull
     )
     return given, box, front, candidates
-
-
-def face_of(key: jax.Array) -> jax.Array:
-    """The face that has a key, -1 for none.
-
-    Of faces that tie the one of lowest key is seen. The key of a back is its number, that of a
-    front its number less `MAX_KEY`: so all fronts come first, and no number of faces overflows.
-    """
-    return jnp.where(key == MAX_KEY, -1, jnp.where(key < 0, key + MAX_KEY, key))
-
-
-def key_of(face: jax.Array, wins_ties: jax.Array) -> jax.Array:
-    """The key of a face: of those at equal depth the lowest is seen, fronts first."""
-    return jnp.where(wins_ties, face - MAX_KEY, face)
 
 
 def reversed_depth_at(

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+STEEPEST = 1e30  # an end that moves an edge so little, by pixels, gets nothing from it
+
 
 class Scanlines(NamedTuple):
     """Pictures as scanlines: all columns, then all rows of each view, from the bottom.
@@ -138,7 +140,7 @@ class SweptEdges(NamedTuple):
 
         # Find how far either end must move to move the crossing by one pixel.
         to_b, to_a = bu - u, u - au
-        depends = to_b != 0, to_a != 0
+        depends = tuple(jnp.abs(span) < STEEPEST * jnp.abs(way) for way in (to_b, to_a))
         jacobian = tuple(
             span / jnp.where(does, way, 1) * 2 / length
             for way, does in zip((to_b, to_a), depends, strict=True)
