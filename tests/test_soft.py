@@ -652,3 +652,27 @@ class TestErrors:
                 jax.jacfwd(lambda x: jr.rasterize_soft(self.screen, image_size=(4, 4), sigma=x)),
                 1e-3,
             )
+
+
+@pytest.mark.slow
+def test_default_gamma_moves_inner_edges():
+    """A square before a wall: at SoftRas's gamma its colours do not move with it."""
+    corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    front, back = (
+        jnp.pad(s * corners, ((0, 0), (0, 1)), constant_values=z)
+        for s, z in ((0.5, 2.0), (2.0, 3.0))
+    )
+    faces = jnp.array([[0, 1, 2], [0, 2, 3]])
+    colors = jr.VertexColors(jnp.repeat(jnp.array([1.0, 0.2]), 4)[:, None])
+    x = (2 * jnp.arange(32) - 31) / 32
+
+    def loss(right, gamma):
+        vertices = jnp.concatenate([front.at[:, 0].add(right), back])
+        screen = jr.ScreenMesh(vertices, jnp.concatenate([faces, faces + 4]))
+        image = jr.rasterize_soft(screen, colors, image_size=(32, 32), sigma=5e-3, gamma=gamma)
+        return (image.rgb[..., 0] * x[None]).mean()
+
+    want = 0.8 * 0.5**2  # the step of the colour times the share of the picture that moves
+    got, sharp = jit(lambda right: [jax.grad(loss)(right, gamma) for gamma in (None, 1e-4)])(0.0)
+    np.testing.assert_allclose(got, want, rtol=0.6)  # blurred, it is larger
+    assert abs(sharp) < 0.1 * want
