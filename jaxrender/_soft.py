@@ -538,8 +538,8 @@ def rasterize_soft(
         aggregate_alpha   "prod"; "sum": Σ D / F; "hard": 1 where some D > 1/2; the name of a
                           T-conorm in `tconorms.TCONORMS`, or a `tconorms.TConorm`
 
-    Gradient: reverse mode, once; `jax.jvp` raises. It is the derivative of what is drawn, to
-    `screen.vertices`, the texture, `sigma`, `gamma`, `near`, `far`, `eps` and `background`; left
+    Gradient: forward and reverse mode, once; a second derivative raises. It is the derivative of
+    what is drawn, to `screen.vertices`, the texture, `sigma`, `gamma`, `near`, `far`, `eps` and `background`; left
     out are the jumps: where a coverage passes `cutoff`, a depth passes `far`, and in "hard"
     choices. `FaceTexels` jump between texels. To `cutoff` there is none. Without `far`, `z_max`
     and `R` count as constants.
