@@ -99,7 +99,8 @@ def blend_tangents(
 
     # Set up the triangles' tangents.
     def floats_of(variables: Variables) -> list[jax.Array]:
-        made = set_up_scene(*variables.put(scene, uniforms), framebuffer, settings)
+        put: Any = variables.put(scene, uniforms)
+        made = set_up_scene(*put, framebuffer, settings)
         return [getattr(made, name) for name in FLOATS]
 
     def broadcast(tangent: jax.Array, like: jax.Array) -> jax.Array:
@@ -114,7 +115,8 @@ def blend_tangents(
     )
     moved = jax.tree.map(broadcast, tangents, views_of_own)
     d_floats = jax.vmap(lambda tangent: jax.jvp(floats_of, (views_of_own,), (tangent,))[1])(moved)
-    setup = set_up_scene(*views_of_own.put(scene, uniforms), framebuffer, settings)
+    put: Any = views_of_own.put(scene, uniforms)
+    setup = set_up_scene(*put, framebuffer, settings)
     nearest, max_face = framebuffer.stack([blend.nearest_depth]), None
     if settings.takes_maximum:
         (max_face,) = framebuffer.stack([residuals.max_face])
@@ -186,7 +188,7 @@ def gather_inputs_of(setup: Any, name: str, values: jax.Array, inputs: PassInput
 def _added(
     inputs: PassInputs, nearest_depth: jax.Array, owned: Any, settings: Settings
 ) -> jax.Array:
-    """What fragments add to their pixels `[P, n, h w]`: `g(D_j)`, `p_j`, `p_j (z_j - m)`, `p_j c_j`."""
+    """What fragments add to pixels `[P, n, h w]`: `g(D_j)`, `p_j`, `p_j (z_j - m)`, `p_j c_j`."""
     still, constant = jax.lax.stop_gradient(inputs), jax.lax.stop_gradient
     fragments = fragments_of(inputs, settings)
     triangle = fragments.triangle
