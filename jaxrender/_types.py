@@ -301,7 +301,8 @@ class Soft:
     Attributes:
         sigma: `[]` blur, in squared half image heights.
         gamma: `[]` depth temperature, in fractions of the depth range of what is drawn, or of
-            `far - near` where `far` is given.
+            `far - near` where `far` is given. None is 0.3, at which colours move the edges
+            between objects but what lies behind shows through; or with `far` 1e-4, SoftRas's.
         eps: `[]` how near the background is, in the same fractions: from `far`, or from one depth
             range behind the farthest thing that is drawn.
         cutoff: `[]` the coverage below which a triangle does not count.
@@ -315,7 +316,7 @@ class Soft:
     """
 
     sigma: ArrayLike = 1e-5  # []
-    gamma: ArrayLike = 1e-4  # []
+    gamma: ArrayLike | None = None  # []
     eps: ArrayLike = 1e-3  # []
     cutoff: ArrayLike = 1e-4  # []
     distance: Distance = static(default="euclidean")

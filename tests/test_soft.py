@@ -646,9 +646,119 @@ class TestErrors:
         with pytest.raises(ValueError, match='shading="none"'):
             jr.render(mesh, view, image_size=(4, 4), rasterizer=soft)
 
-    def test_forward_mode(self):
-        with pytest.raises(TypeError, match="custom_vjp"):
-            jax.eval_shape(
-                jax.jacfwd(lambda x: jr.rasterize_soft(self.screen, image_size=(4, 4), sigma=x)),
-                1e-3,
-            )
+    @pytest.mark.parametrize("twice", [jax.hessian, lambda f: jax.grad(jax.grad(f))])
+    def test_second_derivatives(self, twice):
+        """One error says what has them."""
+
+        def loss(right):
+            screen = jr.ScreenMesh(self.screen.vertices + right, self.screen.faces)
+            return jr.rasterize_soft(screen, image_size=(4, 4), aggregate_rgb=None).alpha.sum()
+
+        with pytest.raises(NotImplementedError, match=r"once.*jacfwd.*antialias"):
+            jax.eval_shape(twice(loss), 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gamma": 0.05},
+        {"gamma": 0.05, "far": 10.0, "near": 1.0, "faithful": True},
+        {"distance": "barycentric", "aggregate_alpha": "max"},
+        {"distribution": "gaussian", "squared": False, "aggregate_alpha": "einstein"},
+    ],
+    ids=["default", "faithful", "barycentric", "gaussian"],
+)
+def test_forward_mode_is_the_transpose_of_reverse_mode(x64, options):
+    vertices, faces = soup(3, 12, crossing=True)
+    vertices, faces = jnp.asarray(vertices, jnp.float64), jnp.asarray(faces)
+    colors = jax.random.uniform(jax.random.key(0), (len(vertices), 3), jnp.float64)
+    args = vertices, colors, jnp.float64(3e-3)
+
+    def picture(vertices, colors, sigma):
+        screen, texture = jr.ScreenMesh(vertices, faces), jr.VertexColors(colors)
+        image = jr.rasterize_soft(screen, texture, image_size=SIZE, sigma=sigma, **options)
+        return image.rgb, image.alpha, image.depth
+
+    ways = [
+        jax.random.normal(jax.random.key(k), (2, *a.shape), a.dtype) for k, a in enumerate(args)
+    ]
+    ways[2] = 1e-3 * ways[2]
+    shapes = jax.eval_shape(picture, *args)
+    upstream = [
+        jax.random.normal(jax.random.key(k), s.shape, s.dtype) for k, s in enumerate(shapes)
+    ]
+
+    @jit
+    def both(args, ways):
+        push = jax.vmap(lambda *way: jax.jvp(picture, args, way)[1])(*ways)
+        return push, jax.vjp(picture, *args)[1](tuple(upstream))
+
+    push, pull = both(args, ways)
+    got = sum((a * b[None]).reshape(2, -1).sum(-1) for a, b in zip(push, upstream, strict=True))
+    want = sum((a[None] * b).reshape(2, -1).sum(-1) for a, b in zip(pull, ways, strict=True))
+    np.testing.assert_allclose(got, want, rtol=1e-9)
+
+
+@pytest.mark.long
+def test_modes_of_differentiation(x64):
+    """All say the same: also over views of their own, under remat, scan and shard_map."""
+    cube, eye = jr.shapes.cube(), jnp.array([0.5, 0.7, 2.4], jnp.float64)
+    vertices = jnp.asarray(cube.vertices, jnp.float64)
+
+    def draw(move):
+        mesh = jr.Mesh(vertices + move[None], cube.faces)
+        how = jr.Soft(sigma=1e-2)
+        return jr.silhouette(mesh, jr.look_at(eye), image_size=(5, 6), rasterizer=how)
+
+    def summed(move):
+        total = lambda carry, _: (carry + draw(move), None)  # noqa: E731
+        return jax.lax.scan(total, jnp.zeros((5, 6)), None, length=2)[0] / 2
+
+    devices = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
+    dealt = jax.sharding.PartitionSpec("devices")
+    move = jnp.array([0.01, 0.02, 0.03])
+
+    @jit
+    def every(move):
+        views = jnp.stack([move, move + 0.1])
+        spread = functools.partial(jax.shard_map, mesh=devices, in_specs=dealt, out_specs=dealt)
+        return [
+            jax.jacfwd(draw)(move),
+            jax.jacrev(draw)(move),
+            jax.vmap(jax.linearize(draw, move)[1], out_axes=-1)(jnp.eye(3)),
+            jax.jacfwd(jax.checkpoint(draw))(move),
+            jax.jacfwd(summed)(move),
+            jax.vmap(jax.jacfwd(draw))(views)[0],
+            spread(jax.vmap(jax.jacfwd(draw)))(views)[0],
+            spread(jax.vmap(jax.jacrev(draw)))(views)[0],
+        ]
+
+    first, *others = every(move)
+    assert np.abs(first).max() > 0.1
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_default_gamma_moves_inner_edges():
+    """A square before a wall: at SoftRas's gamma its colours do not move with it."""
+    corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    front, back = (
+        jnp.pad(s * corners, ((0, 0), (0, 1)), constant_values=z)
+        for s, z in ((0.5, 2.0), (2.0, 3.0))
+    )
+    faces = jnp.array([[0, 1, 2], [0, 2, 3]])
+    colors = jr.VertexColors(jnp.repeat(jnp.array([1.0, 0.2]), 4)[:, None])
+    x = (2 * jnp.arange(32) - 31) / 32
+
+    def loss(right, gamma):
+        vertices = jnp.concatenate([front.at[:, 0].add(right), back])
+        screen = jr.ScreenMesh(vertices, jnp.concatenate([faces, faces + 4]))
+        image = jr.rasterize_soft(screen, colors, image_size=(32, 32), sigma=5e-3, gamma=gamma)
+        return (image.rgb[..., 0] * x[None]).mean()
+
+    want = 0.8 * 0.5**2  # the step of the colour times the share of the picture that moves
+    got, sharp = jit(lambda right: [jax.grad(loss)(right, gamma) for gamma in (None, 1e-4)])(0.0)
+    np.testing.assert_allclose(got, want, rtol=0.6)  # blurred, it is larger
+    assert abs(sharp) < 0.1 * want

@@ -129,13 +129,14 @@ def fold_vmap_scheduled(
         name: which to take; None is that of the platform, and that of a CPU where jax's default
             is one, whatever the program is exported for.
     """
+    return fold_vmap(functools.partial(by_platform, batched, schedules, name))
 
-    def scheduled(*args: Any):
-        if name is not None:
-            return batched(*args, schedule=schedules[name])
-        plans = [functools.partial(batched, schedule=plan) for plan in schedules.values()]
-        if jax.default_backend() == "cpu":
-            return plans[0](*args)  # tracing the other as well would take as long again
-        return lax.platform_dependent(*args, cpu=plans[0], default=plans[-1])
 
-    return fold_vmap(scheduled)
+def by_platform(batched: Callable, schedules: Mapping[str, Any], name: str | None, *args: Any):
+    """`batched(*args, schedule=…)`, by one schedule or another; see `fold_vmap_scheduled`."""
+    if name is not None:
+        return batched(*args, schedule=schedules[name])
+    plans = [functools.partial(batched, schedule=plan) for plan in schedules.values()]
+    if jax.default_backend() == "cpu":
+        return plans[0](*args)  # tracing the other as well would take as long again
+    return lax.platform_dependent(*args, cpu=plans[0], default=plans[-1])

@@ -55,21 +55,31 @@ class LinearMap:
         every = [*given, *match_varying_axes(list(linear), list(given))]
         shapes = tuple((array.shape, array.dtype) for array in linear)
         results = self._primitives[0].bind(
-            *(array[None] for array in every), count=len(given), shapes=shapes, options=options
+            *(array[None] for array in every),
+            count=len(given),
+            shapes=shapes,
+            options=options,
+            unused=(),
         )
         return [result[0] for result in results]
 
-    def forward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+    def forward(
+        self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
+    ) -> Arrays:
         """The map, of arrays with a leading batch axis."""
         return over_batch(
             lambda *single: self.plain(single[:count], single[count:], options), arrays
         )
 
-    def backward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+    def backward(
+        self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
+    ) -> Arrays:
         """Its transpose, by its own program."""
         return self.transposed(arrays[:count], arrays[count:], shapes, options)
 
-    def plainly_backward(self, *arrays: jax.Array, count: int, shapes: Any, options: Any) -> Arrays:
+    def plainly_backward(
+        self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
+    ) -> Arrays:
         """Its transpose, as JAX makes it."""
 
         def single(*arrays: jax.Array) -> Arrays:
@@ -81,15 +91,21 @@ class LinearMap:
 
         return over_batch(single, arrays)
 
+    # What tells the shapes of results, by tracing it.
+    outline_forward, outline_backward = forward, plainly_backward
+
     @functools.cached_property
     def _primitives(self) -> tuple[Any, Any]:
         """The map's and its transpose's."""
         from jax.extend.core import Primitive
 
         pair = Primitive(self.name), Primitive(f"{self.name}_transposed")
-        programs = (self.forward, self.forward), (self.backward, self.plainly_backward)
-        for own, other, (program, plain) in zip(pair, pair[::-1], programs, strict=True):
-            _give_rules(own, other, program, plain)
+        programs = (
+            (self.forward, self.forward, self.outline_forward),
+            (self.backward, self.plainly_backward, self.outline_backward),
+        )
+        for own, other, of_own in zip(pair, pair[::-1], programs, strict=True):
+            _give_rules(own, other, *of_own)
         return pair
 
 
@@ -105,8 +121,13 @@ def over_batch(single: Callable, arrays: Arrays) -> Any:
     return jax.vmap(single, axes)(*args)
 
 
-def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> None:
-    """What JAX has to know of a primitive: arrays not linear come first, `count` of them."""
+def _give_rules(
+    own: Any, other: Any, program: Callable, plain: Callable, outline: Callable
+) -> None:
+    """What JAX has to know of a primitive: arrays not linear come first, `count` of them.
+
+    `unused` are the cotangents, by their numbers, that are known to be 0.
+    """
     from jax.interpreters import ad, batching, mlir
 
     own.multiple_results = True
@@ -115,8 +136,8 @@ def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> Non
 
     @own.def_abstract_eval
     def shapes_of(*avals: Any, **params: Any) -> list[Any]:
-        # Trace the plain program, which tells how results vary over devices as well.
-        return list(jax.make_jaxpr(functools.partial(plain, **params))(*avals).out_avals)
+        # Trace a program, which tells how results vary over devices as well.
+        return list(jax.make_jaxpr(functools.partial(outline, **params))(*avals).out_avals)
 
     def jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
         params["count"] = count
@@ -129,6 +150,8 @@ def _give_rules(own: Any, other: Any, program: Callable, plain: Callable) -> Non
 
     def transpose(cotangents: Any, *arrays: Any, count: int, **params: Any) -> Any:
         given, linear = arrays[:count], arrays[count:]
+        zeros = [type(cotangent) is ad.Zero for cotangent in cotangents]
+        params["unused"] = tuple(number for number, zero in enumerate(zeros) if zero)
         cotangents = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
         results = other.bind(*given, *cotangents, count=count, **params)
         # What the batch shares gets the sum.

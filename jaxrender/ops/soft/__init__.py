@@ -50,6 +50,9 @@ and from the screen barycentrics `w_k` to the corners: moving corner `m` moves t
 What nobody differentiates to is left out of that scan, and so is the cotangent of `behind` where
 there is none (`Needed`).
 
+Forwards, one scan adds up the tangents of all pairs (`tangents.py`). Both are one linear map and
+its transpose, so all modes of differentiation work, once: a derivative of them raises an error.
+
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
 
@@ -62,12 +65,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
+from jax.custom_derivatives import SymbolicZero
 
-from jaxrender.ops.batching import fold_vmap_scheduled
+from jaxrender.ops.batching import batch_size, by_platform, fold_vmap_scheduled
+from jaxrender.ops.linear import LinearMap
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.soft.backward import blend_backward
 from jaxrender.ops.soft.forward import blend_forward
@@ -75,10 +81,12 @@ from jaxrender.ops.soft.structs import (
     SCHEDULES,
     Blend,
     Needed,
+    Residuals,
     Scene,
     Settings,
     Uniforms,
 )
+from jaxrender.ops.soft.tangents import Variables, blend_tangents
 
 
 def soft_blend(
@@ -86,56 +94,129 @@ def soft_blend(
 ) -> Blend:
     """Blends the triangles of one view; see the top of the file.
 
-    Gradient: reverse mode; to corners, varyings, the shader's uniforms, texels, `sigma`,
-    `inverse_temperature` and `background_depth`. Of `nearest_depth` there is none.
+    Gradient: forward and reverse mode, once; to corners, varyings, the shader's uniforms, texels,
+    `sigma`, `inverse_temperature` and `background_depth`. Of `nearest_depth` there is none.
     """
     given = scene, uniforms
     return _soft_blend(*match_varying_axes(given, given), settings, schedule)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _soft_blend(
     scene: Scene, uniforms: Uniforms, settings: Settings, schedule: str | None
 ) -> Blend:
-    return _forward_of(settings, schedule)(scene, uniforms)[0]
+    blend = _forward_of(settings, schedule)(scene, uniforms)[0]
+    return match_varying_axes(blend, (scene, uniforms))
 
 
-def _soft_blend_fwd(scene, uniforms, settings, schedule):
-    moves = jax.tree.map(lambda given: given.perturbed, (scene, uniforms), is_leaf=_is_primal)
-    scene, uniforms = jax.tree.map(lambda given: given.value, (scene, uniforms), is_leaf=_is_primal)
-    blend, residuals = _forward_of(settings, schedule)(scene, uniforms)
-    needed = Needed(
-        corners=moves[0].corners,
-        varyings=moves[0].varyings,
-        shader_uniforms=moves[0].shader_uniforms,
-        texels=moves[0].texels,
-        sigma=moves[1].sigma,
-        inverse_temperature=moves[1].inverse_temperature,
+def _soft_blend_jvp(settings, schedule, primals, tangents):
+    scene, uniforms = primals
+    blend, residuals = _once(scene, uniforms, settings, schedule)
+    blend = match_varying_axes(blend, primals)
+    moves = Variables.of(*tangents)
+    moved = {name for name, d in moves._asdict().items() if not isinstance(d, SymbolicZero)}
+    if not moved:
+        return blend, jax.tree.map(jnp.zeros_like, blend)
+    needed = Needed(**{name: name in moved for name in Needed.OF_VARIABLES})
+    options = settings._replace(needed=needed), schedule, tuple(sorted(moved))
+    given = jax.tree.leaves((scene, uniforms, blend, residuals))
+    linear = [getattr(moves, name) for name in options[2]]
+    return blend, Blend(*_BLEND(given, linear, options))
+
+
+_soft_blend.defjvp(_soft_blend_jvp, symbolic_zeros=True)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _once(
+    scene: Scene, uniforms: Uniforms, settings: Settings, schedule: str | None
+) -> tuple[Blend, Residuals]:
+    """What the derivatives of a picture are made of, which have none themselves."""
+    return _forward_of(settings, schedule)(scene, uniforms)
+
+
+@_once.defjvp
+def _once_jvp(*args):
+    _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise NotImplementedError(
+        "A soft picture can be differentiated once, got a derivative of its derivative, as of "
+        "jax.hessian. Take Gauss-Newton, with jax.jacfwd of the picture, or draw with "
+        'Hard(visibility_gradient="antialias"), which has derivatives of any order.'
     )
-    return blend, (scene, uniforms, blend, residuals, needed.to_array())
 
 
-def _is_primal(given) -> bool:
-    return isinstance(given, CustomVJPPrimal)
+class _BlendMap(LinearMap):
+    """The tangents of the blend, and the way back; options are settings, schedule, variables."""
+
+    def forward(self, *arrays, count, shapes, options, unused=()):
+        settings, schedule, names = options
+        arrays = match_varying_axes(list(arrays), list(arrays))
+        given, linear = _structs_of(arrays[:count]), arrays[count:]
+        views, size = batch_size(*arrays[:count]), batch_size(*arrays)
+        # Tangents of one scene take one walk together; else each walks with its own.
+        count = size if views == 1 else 1
+        scene, uniforms = given[:2]
+        moved = {}
+        for name, value in Variables.of(scene, uniforms)._asdict().items():
+            tangent = jnp.zeros((1, *value.shape[1:]), value.dtype)
+            if name in names:
+                tangent = linear[names.index(name)]
+            if count > 1:
+                tangent = jnp.broadcast_to(tangent, (count, *tangent.shape[1:]))
+            moved[name] = tangent[:, None] if views == 1 else tangent[None]
+        tangents = match_varying_axes(Variables(**moved), arrays)
+        run = functools.partial(_scheduled, blend_tangents, settings, schedule)
+        results = jax.tree.leaves(run(*given, tangents))
+        return [result.reshape(size, *result.shape[2:]) for result in results]
+
+    def backward(self, *arrays, count, shapes, options, unused=()):
+        settings, schedule, names = options
+        arrays = match_varying_axes(list(arrays), list(arrays))
+        scene, uniforms, blend, residuals = _structs_of(arrays[:count])
+        needed = dataclasses.replace(
+            settings.needed, depth=Blend._fields.index("behind") not in unused
+        )
+        run = functools.partial(
+            _scheduled, blend_backward, settings._replace(needed=needed), schedule
+        )
+        cotangents = Blend(*arrays[count:])
+        gradients = Variables.of(*run(scene, uniforms, blend, residuals, cotangents))
+        size = batch_size(*arrays)
+        found = [getattr(gradients, name) for name in names]
+        return [jnp.broadcast_to(d, (size, *d.shape[1:])) for d in found]
+
+    def plainly_backward(self, *arrays, count, shapes, options, unused=()):
+        _refuse()
+
+    def outline_forward(self, *arrays, count, shapes, options, unused=()):
+        blend = _structs_of(arrays[:count])[2]
+        size = batch_size(*arrays)
+        return match_varying_axes(
+            [jnp.zeros((size, *value.shape[1:]), value.dtype) for value in blend], arrays
+        )
+
+    def outline_backward(self, *arrays, count, shapes, options, unused=()):
+        size = batch_size(*arrays)
+        return match_varying_axes(
+            [jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays
+        )
 
 
-def _soft_blend_bwd(settings, schedule, forward_residuals, cotangents):
-    scene, uniforms, blend, residuals, needed = forward_residuals
-    needed = Needed.from_array(needed)
-    needed = dataclasses.replace(needed, depth=not isinstance(cotangents.behind, SymbolicZero))
-    settings = settings._replace(needed=needed)
-    cotangents = jax.tree.map(
-        lambda d, of: jnp.zeros_like(of) if isinstance(d, SymbolicZero) else d,
-        cotangents,
-        blend,
-        is_leaf=lambda d: isinstance(d, SymbolicZero),
-    )
-    backward = _backward_of(settings, schedule)
-    gradients = backward(scene, uniforms, blend, residuals, cotangents)
-    return match_varying_axes(gradients, cotangents)
+def _structs_of(arrays: Any) -> Any:
+    """Scene, uniforms, blend and residuals, whose leaves these are."""
+    rest, kinds = iter(arrays), (Scene, Uniforms, Blend, Residuals)
+    return tuple(kind(*(next(rest) for _ in kind._fields)) for kind in kinds)
 
 
-_soft_blend.defvjp(_soft_blend_fwd, _soft_blend_bwd, symbolic_zeros=True)
+def _scheduled(operation: Callable, settings: Settings, schedule: str | None, *args: Any) -> Any:
+    """The operation over a batch, by the schedule of the platform or that of this name."""
+    return by_platform(functools.partial(operation, settings=settings), SCHEDULES, schedule, *args)
+
+
+_BLEND = _BlendMap("jaxrender_soft_blend", lambda *args: _refuse(), lambda *args: _refuse())
 
 
 @functools.lru_cache(maxsize=256)
@@ -143,11 +224,4 @@ def _forward_of(settings: Settings, schedule: str | None):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
     return fold_vmap_scheduled(
         functools.partial(blend_forward, settings=settings), SCHEDULES, schedule
-    )
-
-
-@functools.lru_cache(maxsize=256)
-def _backward_of(settings: Settings, schedule: str | None):
-    return fold_vmap_scheduled(
-        functools.partial(blend_backward, settings=settings), SCHEDULES, schedule
     )

@@ -98,7 +98,7 @@ def reached_pixels(
     return Bounds(top, left, jnp.where(drawn, bottom, -1), right)
 
 
-def _gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
+def gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
     """Gathers what a pass needs of its triangles."""
     face = blocks.face
     view = lax.div(face, jnp.int32(max(setup.triangle_count, 1)))
@@ -128,7 +128,7 @@ def scan_scene(setup: SceneSetup, fold: Callable, state: Any, *, schedule: Sched
     """Folds all pixel blocks of all views into `state`: `fold(state, inputs) -> state`."""
     framebuffer = setup.framebuffer
     return scan_blocks(
-        lambda state, blocks: fold(state, _gather_inputs(setup, blocks)),
+        lambda state, blocks: fold(state, gather_inputs(setup, blocks)),
         state,
         setup.bounds,
         block_size=framebuffer.block_size,

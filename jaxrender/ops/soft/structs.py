@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 NOT_DRAWN, ALPHA_ONLY, DRAWN = 0, 1, 2  # `Scene.draw_mode`: what a triangle takes part in
 
@@ -62,19 +61,14 @@ class Needed:
     sigma: bool = True
     inverse_temperature: bool = True
 
-    def to_array(self) -> jax.Array:
-        """An empty array whose shape holds these, so that they can be a residual.
-
-        As a static part of the residuals' tree they would be lost: jax keeps one such tree for a
-        call, that of whatever was differentiated last, but the arrays of each.
-        """
-        flags = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return jnp.zeros((0, *(int(flag) for flag in flags)), jnp.float32)
-
-    @classmethod
-    def from_array(cls, array: jax.Array) -> Needed:
-        """What an array of that kind holds."""
-        return cls(*(size == 1 for size in array.shape[1:]))
+    OF_VARIABLES: ClassVar = (
+        "corners",
+        "varyings",
+        "shader_uniforms",
+        "texels",
+        "sigma",
+        "inverse_temperature",
+    )
 
 
 class Settings(NamedTuple):
