@@ -14,32 +14,24 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
     free,
     get,
-    let_go,
+    length,
     load,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
 NO_EDGE, CUT = 0, 7  # codes
@@ -47,11 +39,7 @@ TOO_FAR, ROUNDING, EDGE_ON = 1e12, 0.5, 4  # as in `ops/edges/pairs.py`
 PART_ROWS = 32
 BOTH_SIDES = 3  # of an edge: bits of the faces that lie on its one side and on its other
 
-# The arguments of a job.
-VERTICES, FACES, FACE, DEPTH, EDGES, RESULT, PLACES, MARKS = range(FIRST, FIRST + 8)
-VERTEX_COUNT, FACE_COUNT, HEIGHT, WIDTH = range(FIRST + 8, FIRST + 12)
-VERTEX_VIEWS, FACE_VIEWS, EDGE_VIEWS = range(FIRST + 12, FIRST + 15)
-PERSPECTIVE, SILHOUETTES, PARTS = range(FIRST + 15, FIRST + 18)
+MARKS, PARTS = range(FIRST, FIRST + 2)  # noted in a job: see `start`; of a view, 0 while marking
 
 
 @numba.njit(error_model="numpy")
@@ -75,6 +63,15 @@ def position_of(scene: Any, vertex: int, like: Any) -> Any:
     y = near(typed(load(vertices, 3 * vertex + 1, like), 0.0))
     z = near(typed(load(vertices, 3 * vertex + 2, like), 0.0))
     return (x * width + width - 1.0) * 0.5, (height - 1.0 - y * height) * 0.5, z
+
+
+@numba.njit(error_model="numpy")
+def scene_of(job: int, view: int, like: Any) -> Any:
+    """What is known of a view: vertices, faces, their count, the picture's size, perspective."""
+    vertices, faces, face = argument(job, 0), argument(job, 1), argument(job, 2)
+    height, width = typed(length(face, 1), 0.0), typed(length(face, 2), 0.0)
+    first, second = view_of(vertices, view, like), view_of(faces, view, np.int32(0))
+    return first, second, length(vertices, 1), height, width, option(job, 0) != 0
 
 
 @numba.njit(error_model="numpy")
@@ -305,16 +302,11 @@ def side_of(scene: Any, corners: Any, like: Any) -> int:
 @numba.njit(error_model="numpy")
 def mark_silhouettes(job: int, view: int, like: Any) -> None:
     """Notes which edges of a view are silhouettes: all faces of theirs lie on one side."""
-    size, count, face_count = size_of(like), get(job, VERTEX_COUNT), get(job, FACE_COUNT)
-    integer = np.int32(0)
-    vertices = get(job, VERTICES)
-    vertices += 0 if get(job, VERTEX_VIEWS) == 1 else 3 * size * count * view
-    faces = get(job, FACES) + (0 if get(job, FACE_VIEWS) == 1 else 12 * face_count * view)
-    edges = get(job, EDGES) + (0 if get(job, EDGE_VIEWS) == 1 else 12 * face_count * view)
+    scene, integer = scene_of(job, view, like), np.int32(0)
+    _, faces, count, _, _, _ = scene
+    face_count, edges = length(argument(job, 1), 1), view_of(argument(job, 4), view, integer)
     marks, most = get(job, MARKS) + 16 * face_count * view, 3 * face_count
     sides = marks + 4 * face_count
-    height, width = typed(get(job, HEIGHT), 0.0), typed(get(job, WIDTH), 0.0)
-    scene = vertices, faces, count, height, width, get(job, PERSPECTIVE) != 0
     for edge in range(most):
         store(sides, edge, integer)
     for face in range(face_count):
@@ -345,21 +337,16 @@ def mark_silhouettes(job: int, view: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def find_part(job: int, part: int, like: Any) -> None:
     """The codes of some rows of a view."""
-    size, height, width = size_of(like), get(job, HEIGHT), get(job, WIDTH)
-    count, face_count, parts = get(job, VERTEX_COUNT), get(job, FACE_COUNT), get(job, PARTS)
+    parts, none = get(job, PARTS), np.int32(-1)
     view, band = part // parts, part % parts
-    vertices = get(job, VERTICES)
-    vertices += 0 if get(job, VERTEX_VIEWS) == 1 else 3 * size * count * view
-    faces = get(job, FACES) + (0 if get(job, FACE_VIEWS) == 1 else 12 * face_count * view)
-    high, wide = typed(height, 0.0), typed(width, 0.0)
-    scene = vertices, faces, count, high, wide, get(job, PERSPECTIVE) != 0
+    scene, face_count = scene_of(job, view, like), length(argument(job, 1), 1)
+    height, width = length(argument(job, 2), 1), length(argument(job, 2), 2)
+    pixels, last = height * width, np.int64(face_count - 1)
     silhouettes = 0
-    if get(job, SILHOUETTES) != 0:
+    if option(job, 1) != 0:
         silhouettes = get(job, MARKS) + 16 * face_count * view
-    pixels = height * width
-    face_at, depth_at = get(job, FACE) + 4 * pixels * view, get(job, DEPTH) + size * pixels * view
-    places = get(job, PLACES) + 2 * size * pixels * view
-    codes, none, last = get(job, RESULT) + 8 * pixels * view, np.int32(-1), np.int64(face_count - 1)
+    face_at, depth_at = view_of(argument(job, 2), view, none), view_of(argument(job, 3), view, like)
+    codes, places = view_of(result(job, 0), view, none), view_of(result(job, 1), view, like)
     for row in range(height * band // parts, height * (band + 1) // parts):
         y = typed(row, 0.0)
         for column in range(width):
@@ -381,70 +368,38 @@ def find_part(job: int, part: int, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        if get(job, PARTS) == 0:
-            mark_silhouettes(job, part, like)
-        else:
-            find_part(job, part, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
+def do_part(job: int, part: int, like: Any) -> None:
+    """A view's silhouettes, or the codes of some of its rows."""
+    if get(job, PARTS) == 0:
+        mark_silhouettes(job, part, like)
+    else:
+        find_part(job, part, like)
 
 
 @numba.njit(error_model="numpy")
-def fill(frame: int, worker: int, like: Any) -> None:
+def start(job: int, like: Any) -> None:
     """The codes of all views."""
-    job = malloc(8 * JOB_SIZE)
-    vertices, faces = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    face, depth = buffer(frame, ARGUMENTS, 2), buffer(frame, ARGUMENTS, 3)
-    edges = buffer(frame, ARGUMENTS, 4)
-    views, height = get(get(face, SIZES), 0), get(get(face, SIZES), 1)
-    width, face_count = get(get(face, SIZES), 2), get(get(faces, SIZES), 1)
-    put(job, VERTICES, get(vertices, DATA))
-    put(job, VERTEX_VIEWS, get(get(vertices, SIZES), 0))
-    put(job, VERTEX_COUNT, get(get(vertices, SIZES), 1))
-    put(job, FACES, get(faces, DATA))
-    put(job, FACE_VIEWS, get(get(faces, SIZES), 0))
-    put(job, FACE_COUNT, face_count)
-    put(job, FACE, get(face, DATA))
-    put(job, DEPTH, get(depth, DATA))
-    put(job, EDGES, get(edges, DATA))
-    put(job, EDGE_VIEWS, get(get(edges, SIZES), 0))
-    put(job, RESULT, get(buffer(frame, RESULTS, 0), DATA))
-    put(job, PLACES, get(buffer(frame, RESULTS, 1), DATA))
-    put(job, HEIGHT, height)
-    put(job, WIDTH, width)
-    options = get(get(get(frame, ATTRIBUTES), 0), 2)
-    silhouettes = get(options, 1) != 0
-    put(job, PERSPECTIVE, get(options, 0))
-    put(job, SILHOUETTES, get(options, 1))
+    face, most = argument(job, 2), option(job, 2)
+    views, height, face_count = length(face, 0), length(face, 1), length(argument(job, 1), 1)
 
     # See which edges are silhouettes, then go through the pixels.
-    marks, most = malloc(16 * face_count * views if silhouettes else 8), get(options, 2)
+    silhouettes = option(job, 1) != 0
+    marks = malloc(16 * face_count * views if silhouettes else 8)
     put(job, MARKS, marks)
     if silhouettes:
         put(job, PARTS, 0)
-        run_job(frame, job, views, worker, pool_size(frame, most) if views > 1 else 1)
+        run_job(job, views, threads_for(job, most) if views > 1 else 1)
     parts = max(1, height // PART_ROWS)
     put(job, PARTS, parts)
-    run_job(frame, job, views * parts, worker, pool_size(frame, most) if views * parts > 1 else 1)
+    run_job(job, views * parts, threads_for(job, most) if views * parts > 1 else 1)
     free(marks)
-    free(job)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs; see `zbuffer.py`."""
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def edges(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, like)
-        elif not answers_version(address) and len(stamp):
-            fill(address, worker, like)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return edges

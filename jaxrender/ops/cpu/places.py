@@ -22,44 +22,33 @@ from jaxrender.ops.cpu.edges import (
     corner_of,
     plane_of,
     position_of,
+    scene_of,
     sides_of,
     vertex_of,
 )
 from jaxrender.ops.cpu.gradient import MAX_PARTS, PART_PIXELS
 from jaxrender.ops.cpu.machine import (
-    ARGUMENTS,
-    ATTRIBUTES,
-    DATA,
-    DONE,
     FIRST,
-    IS_JOB,
-    JOB_SIZE,
-    MARK,
-    RESULTS,
-    SIZES,
-    answers_version,
-    buffer,
-    fetch_add,
+    answer,
+    argument,
     free,
     get,
-    let_go,
+    length,
     load,
     malloc,
-    next_part,
-    pool_size,
+    option,
     put,
+    result,
     run_job,
     size_of,
     store,
     symbol_address,
+    threads_for,
     typed,
+    view_of,
 )
 
-# The arguments of a job.
-VERTICES, FACES, FACE, CODE, PLACE, PICTURE, PULLED = range(FIRST, FIRST + 7)
-RESULT, PART_SUMS, VERTEX_COUNT, FACE_COUNT = range(FIRST + 7, FIRST + 11)
-HEIGHT, WIDTH, CHANNELS, VERTEX_VIEWS, FACE_VIEWS = range(FIRST + 11, FIRST + 16)
-PERSPECTIVE, SILHOUETTES, PARTS = range(FIRST + 16, FIRST + 19)
+PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their sums
 
 
 @numba.njit(error_model="numpy")
@@ -146,25 +135,21 @@ def pull_cut(gradient: int, scene: Any, pair: Any, place: Any, pulled: float, li
 
 
 @numba.njit(error_model="numpy")
-def sum_part(job: int, part: int, like: Any) -> None:
+def do_part(job: int, part: int, like: Any) -> None:
     """The gradient of a part of a view."""
-    size, height, width = size_of(like), get(job, HEIGHT), get(job, WIDTH)
-    count, face_count, parts = get(job, VERTEX_COUNT), get(job, FACE_COUNT), get(job, PARTS)
+    parts, none = get(job, PARTS), np.int32(-1)
     view, band = part // parts, part % parts
-    vertices = get(job, VERTICES)
-    vertices += 0 if get(job, VERTEX_VIEWS) == 1 else 3 * size * count * view
-    faces = get(job, FACES) + (0 if get(job, FACE_VIEWS) == 1 else 12 * face_count * view)
-    high, wide = typed(height, 0.0), typed(width, 0.0)
-    scene = vertices, faces, count, high, wide, get(job, PERSPECTIVE) != 0
-    pixels, none, last = height * width, np.int32(-1), np.int64(face_count - 1)
-    face_at, codes = get(job, FACE) + 4 * pixels * view, get(job, CODE) + 8 * pixels * view
-    channels, silhouettes = get(job, CHANNELS), get(job, SILHOUETTES) != 0
-    places = get(job, PLACE) + 2 * size * pixels * view
-    picture = get(job, PICTURE) + size * pixels * channels * view
-    pulled = get(job, PULLED) + size * pixels * channels * view
-    gradient = get(job, RESULT) + 3 * size * count * view
+    scene, last = scene_of(job, view, like), np.int64(length(argument(job, 1), 1) - 1)
+    shape, count, silhouettes = argument(job, 5), scene[2], option(job, 1) != 0
+    height, width, channels = length(shape, 1), length(shape, 2), length(shape, 3)
+    pixels = height * width
+    face_at, codes = view_of(argument(job, 2), view, none), view_of(argument(job, 3), view, none)
+    places = view_of(argument(job, 4), view, like)
+    picture, pulled = view_of(shape, view, like), view_of(argument(job, 6), view, like)
+    gradient = view_of(result(job, 0), view, like)
     if band > 0:
-        gradient = get(job, PART_SUMS) + 3 * size * count * (view * (parts - 1) + band - 1)
+        before = view * (parts - 1) + band - 1
+        gradient = get(job, PART_SUMS) + 3 * size_of(like) * count * before
     zero = typed(0, like)
     for number in range(3 * count):
         store(gradient, number, zero)
@@ -203,46 +188,13 @@ def sum_part(job: int, part: int, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def work(job: int, like: Any) -> None:
-    """Does parts of a job while there are any."""
-    part = next_part(job)
-    while part >= 0:
-        sum_part(job, part, like)
-        fetch_add(job, DONE, 1)
-        part = next_part(job)
-    let_go(job)
-
-
-@numba.njit(error_model="numpy")
-def fill(frame: int, worker: int, like: Any) -> None:
+def start(job: int, like: Any) -> None:
     """The gradient of all views."""
-    job, size = malloc(8 * JOB_SIZE), size_of(like)
-    vertices, faces = buffer(frame, ARGUMENTS, 0), buffer(frame, ARGUMENTS, 1)
-    face = buffer(frame, ARGUMENTS, 2)
-    views, height = get(get(face, SIZES), 0), get(get(face, SIZES), 1)
-    width, count = get(get(face, SIZES), 2), get(get(vertices, SIZES), 1)
-    put(job, VERTICES, get(vertices, DATA))
-    put(job, VERTEX_VIEWS, get(get(vertices, SIZES), 0))
-    put(job, VERTEX_COUNT, count)
-    put(job, FACES, get(faces, DATA))
-    put(job, FACE_VIEWS, get(get(faces, SIZES), 0))
-    put(job, FACE_COUNT, get(get(faces, SIZES), 1))
-    put(job, FACE, get(face, DATA))
-    put(job, CODE, get(buffer(frame, ARGUMENTS, 3), DATA))
-    put(job, PLACE, get(buffer(frame, ARGUMENTS, 4), DATA))
-    put(job, PICTURE, get(buffer(frame, ARGUMENTS, 5), DATA))
-    put(job, PULLED, get(buffer(frame, ARGUMENTS, 6), DATA))
-    put(job, CHANNELS, get(get(buffer(frame, ARGUMENTS, 5), SIZES), 3))
-    result = get(buffer(frame, RESULTS, 0), DATA)
-    put(job, RESULT, result)
-    put(job, HEIGHT, height)
-    put(job, WIDTH, width)
-    options = get(get(get(frame, ATTRIBUTES), 0), 2)
-    put(job, PERSPECTIVE, get(options, 0))
-    put(job, SILHOUETTES, get(options, 1))
+    face, count, size = argument(job, 2), length(argument(job, 0), 1), size_of(like)
+    views, height = length(face, 0), length(face, 1)
 
     # Cut the pictures into parts, by their size alone, as long as their sums are small.
-    pixels = height * width
+    pixels = height * length(face, 2)
     parts = max(
         1, min(min(MAX_PARTS // views, height), min(pixels // PART_PIXELS, 2 * pixels // count))
     )
@@ -251,28 +203,21 @@ def fill(frame: int, worker: int, like: Any) -> None:
         parts = 1
     put(job, PARTS, parts)
     put(job, PART_SUMS, sums)
-    threads = pool_size(frame, get(options, 2)) if views * parts > 1 else 1
-    run_job(frame, job, views * parts, worker, threads)
+    run_job(job, views * parts, threads_for(job, option(job, 2)) if views * parts > 1 else 1)
     for view in range(views):
+        total = view_of(result(job, 0), view, like)
         for part in range(parts - 1):
             here = sums + 3 * size * count * (view * (parts - 1) + part)
-            total = result + 3 * size * count * view
             for number in range(3 * count):
                 store(total, number, load(total, number, like) + load(here, number, like))
     free(sums)
-    free(job)
 
 
-def entry(dtype: Any, name: str, stamp: str) -> Any:
-    """The function, to be compiled, of the frames of XLA's calls and of jobs; see `zbuffer.py`."""
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
     like = dtype(0)
 
     def places(address: int) -> int:
-        worker = get(symbol_address(name), 0)
-        if get(address, MARK) == IS_JOB:
-            work(address, like)
-        elif not answers_version(address) and len(stamp):
-            fill(address, worker, like)
-        return 0
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
 
     return places

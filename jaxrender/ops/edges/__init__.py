@@ -115,7 +115,7 @@ def blend_pixels(
         place: likewise.
         perspective: as there.
     """
-    if jax.default_backend() == "cpu" and _is_kernel_for(vertices):
+    if jax.default_backend() == "cpu" and cpu.can_take(vertices.dtype):
         return _BLEND_BY_KERNEL(picture, code, place)
     return _blend([code, place], [picture], None)[0]
 
@@ -200,7 +200,7 @@ def _blend(given: Any, linear: Any, options: None) -> list[jax.Array]:
 def _pull_blend(given: Any, cotangents: Any, shapes: Any, options: None) -> Sequence[jax.Array]:
     """The gradient of the picture, of all views."""
     arrays = *given, *cotangents
-    if jax.default_backend() == "cpu" and _is_kernel_for(cotangents[0]):
+    if jax.default_backend() == "cpu" and cpu.can_take(cotangents[0].dtype):
         return _by_kernel(cotangents[0], *given, transposed=True)
     return _BLEND.plainly_backward(*arrays, count=2, shapes=shapes, options=None)
 
@@ -218,7 +218,7 @@ def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
 def _pull_pixels(given: Any, cotangents: Any, shapes: Any, options: Options) -> Sequence[jax.Array]:
     """The gradient of vertices, of all views."""
     views, vertices = batch_size(*given, *cotangents), given[0]
-    if jax.default_backend() == "cpu" and _is_kernel_for(vertices):
+    if jax.default_backend() == "cpu" and cpu.can_take(vertices.dtype):
         of_pixels = [
             jnp.broadcast_to(array, (views, *array.shape[1:]))
             for array in (*given[2:], *cotangents)
@@ -414,10 +414,6 @@ def _motion(given: Any, moved: jax.Array, options: Options) -> jax.Array:
 # --- kernels --------------------------------------------------------------------------------------
 
 
-def _is_kernel_for(vertices: jax.Array) -> bool:
-    return str(vertices.dtype) in cpu.DTYPES and cpu.are_available()
-
-
 @functools.cache
 def _finder(options: Options):
     """The operation for these static settings; made once, so that `vmap` rules are too."""
@@ -431,7 +427,7 @@ def _find(*arrays: jax.Array, options: Options, schedule: bool) -> Sequence[jax.
     views, shape, dtype = batch_size(*arrays), (2, *face.shape[1:]), vertices.dtype
     places = shape if options.silhouettes else (0, 0, 0)
     results = ((views, *shape), jnp.dtype("int32")), ((views, *places), dtype)
-    if not (schedule and _is_kernel_for(vertices)):
+    if not (schedule and cpu.can_take(vertices.dtype)):
         return _find_plainly(*arrays, results=results, options=options)
     face, depth = (jnp.broadcast_to(array, (views, *array.shape[1:])) for array in (face, depth))
     given = vertices, faces, face, depth.astype(dtype), edges
