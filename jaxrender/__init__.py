@@ -36,6 +36,7 @@ from jaxrender._material import Material
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
+from jaxrender._scene import Object, Scene, make_scene
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
@@ -80,10 +81,12 @@ __all__ = [
     "Lights",
     "Material",
     "Mesh",
+    "Object",
     "Orthographic",
     "Perspective",
     "Pinhole",
     "Projection",
+    "Scene",
     "ScreenMesh",
     "Soft",
     "Texture",
@@ -110,6 +113,7 @@ __all__ = [
     "look_at",
     "losses",
     "make_lights",
+    "make_scene",
     "nmr_gradient",
     "normalize",
     "number_edges",

@@ -377,12 +377,17 @@ class Image:
         depth: `[H, W]` camera-space depth, scene units, of what the mesh covers of the pixel;
             where there is nothing `far`, or 0 without `far`.
         encoding: of `rgb`, "display" or "linear", as the texture had it; static.
+        face: of a `Scene`, `[H, W]` int32 the face of `scene.mesh()` at the middle of the pixel, or
+            `NO_FACE`; else None.
+        object: of a `Scene`, `[H, W]` int32 the id of that face's object, or -1; else None.
     """
 
     rgb: jax.Array  # [H, W, C]
     alpha: jax.Array  # [H, W]
     depth: jax.Array  # [H, W]
     encoding: Encoding = static(default="display")
+    face: jax.Array | None = None  # [H, W]
+    object: jax.Array | None = None  # [H, W]
 
     def to_rgba(self, background: ArrayLike = 0.0) -> jax.Array:
         """Colour and straight alpha, to be put on another background, or written as a PNG.

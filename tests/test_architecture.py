@@ -29,7 +29,7 @@ FLOORS = [
     {"_shading", "_rasterize", "_nmr", "_edges", "_interpolate", "_voxels", "_lens"},
     {"_batch", "_shader", "_framing"},
     {"_join"},
-    {"_soft", "_diagnose"},
+    {"_soft", "_diagnose", "_scene"},
     {"_render"},
     {"losses", "_formats"},
     {"_images", "_depth_files", "_camera_files", "skinning"},
