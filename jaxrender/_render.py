@@ -45,6 +45,7 @@ from jaxrender._shading import (
     Lighting,
     check_lights,
     check_lit,
+    is_like_opengl,
     lighting_of,
     shade,
 )
@@ -387,7 +388,8 @@ def _render(
         with jax.named_scope("shade"):
             light = _lighting(mesh, lights, camera, shading, two_sided)
         with jax.named_scope("rasterize"):
-            surface = surface_texture(mesh, lit=light is not None)
+            lit = light is not None
+            surface = surface_texture(mesh, lit=lit, tinted=not (lit and is_like_opengl(lights)))
             image, drawn = draw_soft(screen, surface, light, background, rasterizer, samples)
         ids = _ids(screen, mesh, view, object_of_face)
         return Image(

@@ -1,7 +1,7 @@
 """`Scene`: many objects, each with its own pose, drawn as one mesh.
 
-Shape legend: `N` objects, `P` parts of all objects, `M` materials; `V` vertices and `F` faces of all
-parts, `S` vertices and `G` faces of their shapes, each of which many parts may show.
+Shape legend: `N` objects, `P` parts of all objects, `M` materials; `V` vertices, `J` normals and
+`F` faces of all parts.
 """
 
 from __future__ import annotations
@@ -458,7 +458,6 @@ def _join_materials(things: list[_Thing], shapes: Mesh) -> Material | None:
     # Give each object the rows of its materials, once; one that says nothing gets one row as well.
     owners: list[Mesh] = []
     groups, count = [], 0
-    starts: list[int] = []
     nothing = jnp.zeros((0, 3), shapes.vertices.dtype)
     for thing in things:
         rows: dict[int, int] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxrender._choices import Encoding
-from jaxrender._textures.base import Columns, Texture, indices_of, varyings_of
+from jaxrender._textures.base import Columns, Texture, indices_of
 from jaxrender._textures.sample import as_texture
 from jaxrender._types import Mesh
 from jaxrender.ops.deterministic import gather
