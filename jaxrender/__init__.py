@@ -6,7 +6,17 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import distributions, fitting, io, losses, rotations, shapes, skinning, tconorms
+from jaxrender import (
+    distributions,
+    fitting,
+    io,
+    losses,
+    mujoco,
+    rotations,
+    shapes,
+    skinning,
+    tconorms,
+)
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._camera import (
     Orthographic,
@@ -114,6 +124,7 @@ __all__ = [
     "losses",
     "make_lights",
     "make_scene",
+    "mujoco",
     "nmr_gradient",
     "normalize",
     "number_edges",

@@ -31,7 +31,7 @@ FLOORS = [
     {"_join"},
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
-    {"losses", "_formats"},
+    {"losses", "_formats", "mujoco"},
     {"_images", "_depth_files", "_camera_files", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
