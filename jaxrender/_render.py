@@ -51,6 +51,7 @@ from jaxrender._shading import (
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
 from jaxrender._textures import FaceTexels, check_texture, encoding_of
+from jaxrender._textures.footprint import with_footprints
 from jaxrender._types import (
     NO_FACE,
     Camera,
@@ -382,6 +383,8 @@ def _render(
 ) -> Image:
     samples = _supersample(view, anti_aliasing)
     screen = _project(mesh.vertices, mesh.faces, camera, view)
+    texture = with_footprints(mesh.texture, screen, samples.image_size)
+    mesh = dataclasses.replace(mesh, texture=texture)
     if background.ndim == 3:
         background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     if isinstance(rasterizer, Soft):

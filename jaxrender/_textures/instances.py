@@ -75,6 +75,11 @@ class InstancedTexture(Texture):
         """As of the shapes."""
         return self.texture.constant_per_face
 
+    @property
+    def has_footprint(self) -> bool:
+        """As of the shapes."""
+        return self.texture.has_footprint
+
     def checked(self, mesh: Mesh) -> InstancedTexture:
         """Itself: it was checked with the shapes."""
         return self

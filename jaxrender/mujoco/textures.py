@@ -6,7 +6,7 @@ Shape legend: `R` texels, `F` faces, `U` coordinates.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,7 @@ class ModelTexture(Texture):
         faces: `[F, 3]` int32 which of them corners have.
         pages: `[F, 4]` int32 first texel, height, width and kind of the picture that faces read.
         has_cubes: whether any is of a cube; static.
+        levels: how many sizes the largest has, each half of that before; static.
     """
 
     texels: jax.Array  # [R, 3]
@@ -56,6 +57,7 @@ class ModelTexture(Texture):
     faces: jax.Array  # [F, 3]
     pages: jax.Array  # [F, 4]
     has_cubes: bool = static(default=False)
+    levels: int = static(default=1)
 
     def table(self) -> jax.Array:
         """The texels."""
@@ -69,19 +71,54 @@ class ModelTexture(Texture):
         """The coordinates."""
         return gather(self.coordinates, self.faces)
 
+    @property
+    def has_footprint(self) -> bool:
+        """It is read at the size that the picture shows."""
+        return True
+
     def taps(self, index: Columns, varyings: Columns, uniforms: Columns) -> tuple[list, list]:
-        """The four texels around the coordinates, or around where the direction meets the cube."""
+        """The four texels around the coordinates, or around where the direction meets the cube.
+
+        In a picture, those of the two sizes between which it shows them, as in OpenGL.
+        """
         first, height, width, kind = index
         u, v = varyings[:2]
-        if not self.has_cubes:
-            return uv_taps(u, 1 - v, [first, height, width, width], "repeat", "linear")
-        side, right, down = _on_cube(varyings)
         cube = kind != FLAT
-        first = first + jnp.where(kind == SIX_SIDES, side * width * width, 0)
-        wrap = jnp.where(cube, WRAPS.index("clamp"), WRAPS.index("repeat"))
-        u, v = jnp.where(cube, right, u), jnp.where(cube, down, v)
-        page = [first, height, width, width, wrap, wrap, jnp.zeros_like(wrap)]
-        return uv_taps(u, 1 - v, page, "repeat", "linear")
+        changes = [varyings[3:6], varyings[6:9]] if len(varyings) > 3 else []
+        if self.has_cubes:
+            side, right, down, axes = _on_cube(varyings[:3])
+            u, v = jnp.where(cube, right, u), jnp.where(cube, down, v)
+            all_levels = _texels_before(height, width, self.levels)
+            first = first + jnp.where(kind == SIX_SIDES, side * all_levels, 0)
+            changes = [
+                [jnp.where(cube, own, flat) for own, flat in zip(axes(way), way, strict=False)]
+                for way in changes
+            ]
+        wrap: Any = "repeat"
+        if self.has_cubes:
+            clamp = jnp.where(cube, WRAPS.index("clamp"), WRAPS.index("repeat"))
+            wrap = [clamp, clamp, jnp.zeros_like(clamp)]
+
+        def level(number: jax.Array | int) -> tuple[list, list]:
+            start = first + _texels_before(height, width, self.levels, number)
+            rows, columns = (jnp.maximum(size >> number, 1) for size in (height, width))
+            page = [start, rows, columns, columns, *(wrap if self.has_cubes else [])]
+            return uv_taps(u, 1 - v, page, "repeat", "linear")
+
+        if not changes or self.levels < 2:
+            return level(0)
+        texels = [
+            jnp.maximum(jnp.abs(way[0]) * width, jnp.abs(way[1]) * height) for way in changes
+        ]
+        size = jnp.log2(jnp.maximum(jnp.maximum(*texels), 1))
+        # Pages of one texel are white all over.
+        largest = jnp.log2(jnp.maximum(jnp.maximum(height, width), 1).astype(size.dtype))
+        size = jax.lax.stop_gradient(jnp.minimum(size, jnp.floor(largest)))
+        low = jnp.floor(size).astype(jnp.int32)
+        (rows, weights), (more, others) = level(low), level(low + 1)
+        share = size - low
+        weights = [weight * (1 - share) for weight in weights]
+        return rows + more, weights + [weight * share for weight in others]
 
     def turned(self, turned: np.ndarray) -> ModelTexture:
         """With the coordinates of those corners exchanged."""
@@ -100,26 +137,54 @@ class ModelTexture(Texture):
             ]
             texels = jnp.concatenate([own.texels for own in alike])
         cubes = any(own.has_cubes for own in alike)
-        return ModelTexture(texels, coordinates, faces, jnp.concatenate(pages), cubes)
+        levels = max(own.levels for own in alike)
+        return ModelTexture(texels, coordinates, faces, jnp.concatenate(pages), cubes, levels)
 
 
-def _on_cube(direction: Columns) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Which side of a cube directions meet, and where on it, from its upper left corner."""
+def _texels_before(height: Any, width: Any, levels: int, level: Any = None) -> Any:
+    """How many texels come before those of a size; of all sizes, if it is None."""
+    count = jnp.zeros_like(height)
+    for number in range(levels):
+        own = jnp.maximum(height >> number, 1) * jnp.maximum(width >> number, 1)
+        ends = jnp.maximum(height, width) >> number == 0
+        counts = ~ends if level is None else ~ends & (number < level)
+        count = count + jnp.where(counts, own, 0)
+    return count
+
+
+def _on_cube(
+    direction: Columns,
+) -> tuple[jax.Array, jax.Array, jax.Array, Callable[[Columns], Columns]]:
+    """Which side of a cube directions meet, and where on it, from its upper left corner.
+
+    And how changes of the direction move that place.
+    """
     size = [jnp.abs(part) for part in direction]
     longest = jnp.where(size[0] >= jnp.maximum(size[1], size[2]), 0, 2)
     longest = jnp.where((longest == 2) & (size[1] >= size[2]), 1, longest)
     length = jnp.maximum(jnp.maximum(size[0], size[1]), size[2])
     scale = 0.5 / jnp.where(length > 0, length, 1)
-    found = jnp.zeros_like(longest), jnp.zeros_like(scale), jnp.zeros_like(scale)
-    for side, (axis, sign, right, down) in enumerate(SIDES):
-        here = (longest == axis) & ((direction[axis] >= 0) == (sign > 0))
-        place = [0.5 + way[1] * direction[way[0]] * scale for way in (right, down)]
-        found = tuple(
-            jnp.where(here, new, old)
-            for new, old in zip((jnp.full_like(longest, side), *place), found, strict=True)
-        )
-    side, right, down = found
-    return side, right, down
+    here = [
+        (longest == axis) & ((direction[axis] >= 0) == (sign > 0)) for axis, sign, *_ in SIDES
+    ]
+
+    def choose(values: list[Any]) -> jax.Array:
+        return jnp.select(here[:-1], values[:-1], values[-1])
+
+    def on_side(vector: Columns, way: int) -> jax.Array:
+        return choose([side[way][1] * vector[side[way][0]] for side in SIDES])
+
+    right, down = (0.5 + on_side(direction, way) * scale for way in (2, 3))
+
+    def moved(change: Columns) -> Columns:
+        along = choose([side[1] * change[side[0]] for side in SIDES])
+        return [
+            (on_side(change, way) - 2 * (place - 0.5) * along) * scale
+            for way, place in ((2, right), (3, down))
+        ]
+
+    number = choose([jnp.full_like(longest, number) for number in range(len(SIDES))])
+    return number, right, down, moved
 
 
 class Pictures:
@@ -136,10 +201,13 @@ class Pictures:
             if flat and int(model.tex_colorspace[number]) == SRGB:
                 image = decode(image)
             kind = FLAT if flat else ONE_SIDE if width == height else SIX_SIDES
-            first = sum(map(len, texels))
-            self.pages[number] = (first, height if flat else width, width, kind)
-            texels.append(image)
+            rows = height if flat else width
+            self.pages[number] = (sum(map(len, texels)), rows, width, kind)
+            for side in image.reshape(-1, rows, width, 3)[: 6 if kind == SIX_SIDES else 1]:
+                texels += [size.reshape(-1, 3) for size in _sizes(side)]
         self.texels = jnp.asarray(np.concatenate(texels), jnp.result_type(float))
+        largest = max(max(page[1:3]) for page in self.pages.values())
+        self.levels = largest.bit_length()
         self.has_cubes = any(page[3] != FLAT for page in self.pages.values())
 
     def is_flat(self, number: int) -> bool:
@@ -155,7 +223,26 @@ class Pictures:
             jnp.asarray(faces, jnp.int32),
             jnp.tile(jnp.asarray(self.pages[number], jnp.int32), (len(faces), 1)),
             self.has_cubes,
+            self.levels,
         )
+
+
+def _sizes(image: np.ndarray) -> list[np.ndarray]:
+    """A picture `[H, W, 3]` and its halves, down to one texel."""
+    found = [image]
+    while max(found[-1].shape[:2]) > 1:
+        smaller = found[-1]
+        for axis in (0, 1):
+            size = smaller.shape[axis]
+            count = max(size // 2, 1)
+            # Read between two rows, at the middles of the new ones.
+            place = (np.arange(count) + 0.5) * size / count - 0.5
+            low = np.floor(place).astype(int)
+            share = (place - low).reshape(-1, *(1,) * (2 - axis))
+            parts = [smaller.take(np.clip(low + k, 0, size - 1), axis) for k in (0, 1)]
+            smaller = parts[0] * (1 - share) + parts[1] * share
+        found.append(smaller)
+    return found
 
 
 def texture_of(model: Any, material: int) -> int:
