@@ -42,14 +42,14 @@ class OnScreen(Texture):
         return self.texture.table()
 
     def indices(self, faces: jax.Array) -> jax.Array:
-        """Those of the texture."""
-        return indices_of(self.texture, faces)
+        """Those of the texture, and the bits of the slopes: they are the same all over a face."""
+        bits = jax.lax.bitcast_convert_type(self.slopes.astype(jnp.float32), jnp.int32)
+        return jnp.concatenate([indices_of(self.texture, faces).astype(jnp.int32), bits], axis=1)
 
     def varyings(self, faces: jax.Array) -> jax.Array:
-        """Those of the texture, depth, and the slopes."""
-        own = varyings_of(self.texture, faces, self.slopes.dtype)
-        slopes = jnp.broadcast_to(self.slopes[:, None], (*own.shape[:2], self.slopes.shape[1]))
-        return jnp.concatenate([own, self.depths[..., None], slopes], axis=-1)
+        """Those of the texture, and depth."""
+        own = varyings_of(self.texture, faces, self.depths.dtype)
+        return jnp.concatenate([own, self.depths[..., None]], axis=-1)
 
     def uniforms(self) -> jax.Array | None:
         """Those of the texture."""
@@ -57,17 +57,21 @@ class OnScreen(Texture):
 
     def taps(self, index: Columns, varyings: Columns, uniforms: Columns) -> tuple[list, list]:
         """Those of the texture, which gets the changes along x and y behind its varyings."""
-        count = self.slopes.shape[1] // 2
-        own, depth, slopes = varyings[: count - 1], varyings[count - 1], varyings[count:]
+        *own, depth = varyings
+        count = len(own) + 1
+        given, bits = index[: -2 * count], index[-2 * count :]
+        slopes = [
+            jax.lax.bitcast_convert_type(part, jnp.float32).astype(depth.dtype) for part in bits
+        ]
         changes = []
         for *of_values, of_inverse in (slopes[:count], slopes[count:]):
             pairs = zip(of_values, own, strict=True)
             changes += [depth * (slope - value * of_inverse) for slope, value in pairs]
-        return self.texture.taps(index, [*own, *changes], uniforms)
+        return self.texture.taps(given, [*own, *changes], uniforms)
 
     def color(self, texel: Columns, varyings: Columns, uniforms: Columns) -> list:
         """That of the texture."""
-        return self.texture.color(texel, varyings[: self.slopes.shape[1] // 2 - 1], uniforms)
+        return self.texture.color(texel, varyings[:-1], uniforms)
 
     def channels(self) -> int:
         """Those of the texture."""

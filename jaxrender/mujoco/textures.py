@@ -47,7 +47,8 @@ class ModelTexture(Texture):
         texels: `[R, 3]` of all pictures of the model.
         coordinates: `[U, 3]` u, v and nothing, or x, y, z of the direction.
         faces: `[F, 3]` int32 which of them corners have.
-        pages: `[F, 4]` int32 first texel, height, width and kind of the picture that faces read.
+        pages: `[F, 5]` int32 first texel, height, width and kind of the picture that faces read,
+            and how many texels it has in all sizes, of a cube one side.
         has_cubes: whether any is of a cube; static.
         levels: how many sizes the largest has, each half of that before; static.
     """
@@ -55,7 +56,7 @@ class ModelTexture(Texture):
     texels: jax.Array  # [R, 3]
     coordinates: jax.Array  # [U, 3]
     faces: jax.Array  # [F, 3]
-    pages: jax.Array  # [F, 4]
+    pages: jax.Array  # [F, 5]
     has_cubes: bool = static(default=False)
     levels: int = static(default=1)
 
@@ -81,15 +82,14 @@ class ModelTexture(Texture):
 
         In a picture, those of the two sizes between which it shows them, as in OpenGL.
         """
-        first, height, width, kind = index
+        first, height, width, kind, all_sizes = index
         u, v = varyings[:2]
         cube = kind != FLAT
         changes = [varyings[3:6], varyings[6:9]] if len(varyings) > 3 else []
         if self.has_cubes:
             side, right, down, axes = _on_cube(varyings[:3])
             u, v = jnp.where(cube, right, u), jnp.where(cube, down, v)
-            all_levels = _texels_before(height, width, self.levels)
-            first = first + jnp.where(kind == SIX_SIDES, side * all_levels, 0)
+            first = first + jnp.where(kind == SIX_SIDES, side * all_sizes, 0)
             changes = [
                 [jnp.where(cube, own, flat) for own, flat in zip(axes(way), way, strict=False)]
                 for way in changes
@@ -99,24 +99,36 @@ class ModelTexture(Texture):
             clamp = jnp.where(cube, WRAPS.index("clamp"), WRAPS.index("repeat"))
             wrap = [clamp, clamp, jnp.zeros_like(clamp)]
 
-        def level(number: jax.Array | int) -> tuple[list, list]:
-            start = first + _texels_before(height, width, self.levels, number)
-            rows, columns = (jnp.maximum(size >> number, 1) for size in (height, width))
+        def level(start: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple[list, list]:
             page = [start, rows, columns, columns, *(wrap if self.has_cubes else [])]
             return uv_taps(u, 1 - v, page, "repeat", "linear")
 
         if not changes or self.levels < 2:
-            return level(0)
+            return level(first, height, width)
         texels = [
             jnp.maximum(jnp.abs(way[0]) * width, jnp.abs(way[1]) * height) for way in changes
         ]
         size = jnp.log2(jnp.maximum(jnp.maximum(*texels), 1))
-        # Pages of one texel are white all over.
-        largest = jnp.log2(jnp.maximum(jnp.maximum(height, width), 1).astype(size.dtype))
-        size = jax.lax.stop_gradient(jnp.minimum(size, jnp.floor(largest)))
+        size = jax.lax.stop_gradient(jnp.minimum(size, self.levels))
         low = jnp.floor(size).astype(jnp.int32)
-        (rows, weights), (more, others) = level(low), level(low + 1)
+
+        # Walk to the sizes on both sides of that; the last is one texel.
+        sizes = [(first, height, width)]
+        found = sizes * 2
+        for number in range(1, self.levels):
+            start, rows, columns = sizes[-1]
+            is_last = (rows == 1) & (columns == 1)
+            start = start + jnp.where(is_last, 0, rows * columns)
+            sizes.append((start, jnp.maximum(rows >> 1, 1), jnp.maximum(columns >> 1, 1)))
+            found = [
+                tuple(
+                    jnp.where(low + k >= number, smaller, larger)
+                    for smaller, larger in zip(sizes[-1], own, strict=True)
+                )
+                for k, own in enumerate(found)
+            ]
         share = size - low
+        (rows, weights), (more, others) = (level(*own) for own in found)
         weights = [weight * (1 - share) for weight in weights]
         return rows + more, weights + [weight * share for weight in others]
 
@@ -132,24 +144,13 @@ class ModelTexture(Texture):
         if any(own.texels is not texels for own in alike):
             starts = np.cumsum([0, *(len(own.texels) for own in alike)])[:-1].tolist()
             pages = [
-                own + np.array([[start, 0, 0, 0]], np.int32)
+                own + np.array([[start, 0, 0, 0, 0]], np.int32)
                 for own, start in zip(pages, starts, strict=True)
             ]
             texels = jnp.concatenate([own.texels for own in alike])
         cubes = any(own.has_cubes for own in alike)
         levels = max(own.levels for own in alike)
         return ModelTexture(texels, coordinates, faces, jnp.concatenate(pages), cubes, levels)
-
-
-def _texels_before(height: Any, width: Any, levels: int, level: Any = None) -> Any:
-    """How many texels come before those of a size; of all sizes, if it is None."""
-    count = jnp.zeros_like(height)
-    for number in range(levels):
-        own = jnp.maximum(height >> number, 1) * jnp.maximum(width >> number, 1)
-        ends = jnp.maximum(height, width) >> number == 0
-        counts = ~ends if level is None else ~ends & (number < level)
-        count = count + jnp.where(counts, own, 0)
-    return count
 
 
 def _on_cube(
@@ -191,7 +192,7 @@ class Pictures:
     """All pictures of a model that materials show, and white."""
 
     def __init__(self, model: Any, used: Sequence[int]) -> None:
-        texels, self.pages = [np.ones((1, 3))], {-1: (0, 1, 1, FLAT)}
+        texels, self.pages = [np.ones((1, 3))], {-1: (0, 1, 1, FLAT, 1)}
         for number in sorted(set(used) - {-1}):
             width, height = int(model.tex_width[number]), int(model.tex_height[number])
             channels, start = int(model.tex_nchannel[number]), int(model.tex_adr[number])
@@ -202,9 +203,11 @@ class Pictures:
                 image = decode(image)
             kind = FLAT if flat else ONE_SIDE if width == height else SIX_SIDES
             rows = height if flat else width
-            self.pages[number] = (sum(map(len, texels)), rows, width, kind)
+            first, sizes = sum(map(len, texels)), []
             for side in image.reshape(-1, rows, width, 3)[: 6 if kind == SIX_SIDES else 1]:
-                texels += [size.reshape(-1, 3) for size in _sizes(side)]
+                sizes = [size.reshape(-1, 3) for size in _sizes(side)]
+                texels += sizes
+            self.pages[number] = (first, rows, width, kind, sum(map(len, sizes)))
         self.texels = jnp.asarray(np.concatenate(texels), jnp.result_type(float))
         largest = max(max(page[1:3]) for page in self.pages.values())
         self.levels = largest.bit_length()
