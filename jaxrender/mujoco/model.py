@@ -5,6 +5,7 @@ Shape legend: `N` geoms.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -115,7 +116,6 @@ def scene_from_model(
                 tuple(meshes),
                 material=None if emits else Material(**numbers),
                 local=jnp.stack(places) if places else None,
-                visible=True,
             )
         )
     _warn(model, unseen)
@@ -124,7 +124,20 @@ def scene_from_model(
             f"`model` must have geoms in the groups {tuple(groups)} to be drawn, got none of its "
             f"{count}. Pass groups=range(6) for all."
         )
-    return make_scene(objects)
+    return _last_first(make_scene(objects))
+
+
+def _last_first(scene: Scene) -> Scene:
+    """The scene with its faces in reverse: of those that tie MuJoCo shows the last one."""
+    parts = scene.parts
+    turned = {
+        name: None if (table := getattr(parts, name)) is None else table[::-1]
+        for name in ("object_of_face", "faces", "face_source", "normal_faces")
+    }
+    material = scene.material
+    if material is not None and material.group is not None:
+        material = dataclasses.replace(material, group=material.group[::-1])
+    return dataclasses.replace(scene, parts=parts._replace(**turned), material=material)
 
 
 class _Surface(NamedTuple):
