@@ -120,7 +120,7 @@ def main() -> None:
             ).rgb
         )
         target = draw(wanted)
-        io.save_gif(options.output, [0.5 * (draw(poses) + target) for poses in seen], fps=10)
+        io.save_animation(options.output, [(draw(poses) + target) / 2 for poses in seen], fps=10)
 
 
 if __name__ == "__main__":

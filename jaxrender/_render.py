@@ -264,6 +264,7 @@ def _labels(scene: Any, objects: Any) -> jax.Array:
             "jaxrender.make_scene([…])."
         )
     objects = check_array("objects", objects, ("K",), kind="int", hint="Pass ids of objects.")
+    objects = objects.astype(jnp.int32)
     if is_concrete(objects, scene.ids):
         known = np.asarray(scene.ids)
         missing = np.setdiff1d(np.asarray(objects), known)
