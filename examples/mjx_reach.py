@@ -45,14 +45,14 @@ OBJECTS = np.array([1, 2])  # the links
 
 def main() -> None:
     """Finds the torques, and shows how."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="An arm reaches the pose of a picture.")
     parser.add_argument("--steps", type=int, default=120, help="of Adam (default: 120)")
     parser.add_argument("--output", type=Path, default=None, help="a GIF of all attempts")
     options = parser.parse_args()
 
     # Imported here, so that --help needs neither.
-    import mujoco
-    from mujoco import mjx
+    import mujoco  # pyright: ignore[reportMissingImports]
+    from mujoco import mjx  # pyright: ignore[reportMissingImports]
 
     model = mujoco.MjModel.from_xml_string(ARM)
     data = mujoco.MjData(model)
@@ -110,14 +110,16 @@ def main() -> None:
 
     if options.output:
         draw = jax.jit(
-            lambda poses: jr.render(
-                scene.at(poses),
-                camera,
-                lights,
-                image_size=(160, 160),
-                anti_aliasing=2,
-                **jr.mujoco.options(model),
-            ).rgb
+            lambda poses: (
+                jr.render(
+                    scene.at(poses),
+                    camera,
+                    lights,
+                    image_size=(160, 160),
+                    anti_aliasing=2,
+                    **jr.mujoco.options(model),
+                ).rgb
+            )
         )
         target = draw(wanted)
         io.save_animation(options.output, [(draw(poses) + target) / 2 for poses in seen], fps=10)

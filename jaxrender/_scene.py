@@ -22,7 +22,8 @@ from jaxrender._join import join_meshes
 from jaxrender._material import MAPS, NUMBERS, Material, alike_materials
 from jaxrender._shading import check_lights
 from jaxrender._surface import turn_around
-from jaxrender._textures.instances import instanced
+from jaxrender._textures import Texture
+from jaxrender._textures.instances import InstancedTexture
 from jaxrender._types import Lights, Mesh, struct
 from jaxrender.ops.deterministic import gather
 
@@ -216,12 +217,14 @@ class Scene:
         vertices, normals, faces = _posed(
             dataclasses.replace(shapes, texture=None), parts, self.poses, self.locals, self.visible
         )
-        texture = instanced(shapes.texture, shapes.faces, parts.face_source)
+
+        def shown(texture: Texture) -> Texture:
+            return InstancedTexture(texture, shapes.faces, parts.face_source)
+
+        texture = None if shapes.texture is None else shown(shapes.texture)
         material = self.material
         if material is not None:
-            material = material.with_maps(
-                lambda own: instanced(own, shapes.faces, parts.face_source)
-            )
+            material = material.with_maps(shown)
         return Mesh(vertices, faces, texture, normals, parts.normal_faces, material)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -329,7 +329,7 @@ class _PhongLayout(NamedTuple):
             stacked = jnp.stack(numbers).reshape(*shape, *axes)
             return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
 
-        parts = {name: take(shape) for name, shape in self.shapes}
+        parts: dict[str, Any] = {name: take(shape) for name, shape in self.shapes}
         if not self.reflects:
             parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
             return Lights(**parts, reflection=self.reflection), None

@@ -139,8 +139,7 @@ def _sum_lights(
 ) -> list[jax.Array]:
     """The colours `[3, L, ...]` of lights in these amounts `[L, ...]`, none negative, summed."""
     return [
-        (jax.nn.relu(parallel) * colors[0][c]).sum(0)
-        + (jax.nn.relu(central) * colors[1][c]).sum(0)
+        (jax.nn.relu(parallel) * colors[0][c]).sum(0) + (jax.nn.relu(central) * colors[1][c]).sum(0)
         for c in range(3)
     ]
 

@@ -90,19 +90,26 @@ def with_footprints(
         return texture
     screen = jax.lax.stop_gradient(screen)
     height, width = image_size
-    corners = gather(screen.vertices, screen.faces)
-    x, y, z = corners[..., 0] * (width / 2), corners[..., 1] * (height / 2), corners[..., 2]
+    # By numbers of corners, each `[F]`, which XLA vectorises.
+    axes = [
+        axis * scale
+        for axis, scale in zip(screen.vertices.T, (width / 2, height / 2, 1), strict=True)
+    ]
+    x, y, z = ([gather(axis, screen.faces[:, k]) for k in range(3)] for axis in axes)
     if not screen.perspective:
-        z = jnp.ones_like(z)
-    z = jnp.where(jnp.abs(z) > NO_DEPTH, z, NO_DEPTH)
-    own = jax.lax.stop_gradient(varyings_of(texture, screen.faces, z.dtype))
-    over_z = jnp.concatenate([own, jnp.ones_like(own[..., :1])], axis=-1) / z[..., None]
+        z = [jnp.ones_like(part) for part in z]
+    z = [jnp.where(jnp.abs(part) > NO_DEPTH, part, NO_DEPTH) for part in z]
+    own = jax.lax.stop_gradient(varyings_of(texture, screen.faces, z[0].dtype))
+    own = [*jnp.moveaxis(own, -1, 0), jnp.ones_like(own[..., 0])]
 
     # Take the slopes of the planes through the three corners; of no area, none.
-    (ax, ay), (bx, by) = ((x[:, k] - x[:, 0], y[:, k] - y[:, 0]) for k in (1, 2))
+    (ax, ay), (bx, by) = ((x[k] - x[0], y[k] - y[0]) for k in (1, 2))
     area = ax * by - bx * ay
-    inverse = jnp.where(area == 0, 0, 1 / jnp.where(area == 0, 1, area))[:, None]
-    first, second = over_z[:, 1] - over_z[:, 0], over_z[:, 2] - over_z[:, 0]
-    along_x = (first * by[:, None] - second * ay[:, None]) * inverse
-    along_y = (second * ax[:, None] - first * bx[:, None]) * inverse
-    return OnScreen(texture, jnp.concatenate([along_x, along_y], axis=-1), z)
+    inverse = jnp.where(area == 0, 0, 1 / jnp.where(area == 0, 1, area))
+    along_x, along_y = [], []
+    for value in own:
+        corners = [value[:, k] / z[k] for k in range(3)]
+        first, second = corners[1] - corners[0], corners[2] - corners[0]
+        along_x.append((first * by - second * ay) * inverse)
+        along_y.append((second * ax - first * bx) * inverse)
+    return OnScreen(texture, jnp.stack([*along_x, *along_y], axis=-1), jnp.stack(z, axis=-1))

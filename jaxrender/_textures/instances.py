@@ -11,7 +11,6 @@ import jax
 
 from jaxrender._choices import Encoding
 from jaxrender._textures.base import Columns, Texture, indices_of
-from jaxrender._textures.sample import as_texture
 from jaxrender._types import Mesh
 from jaxrender.ops.deterministic import gather
 
@@ -83,10 +82,3 @@ class InstancedTexture(Texture):
     def checked(self, mesh: Mesh) -> InstancedTexture:
         """Itself: it was checked with the shapes."""
         return self
-
-
-def instanced(texture: Texture | None, shapes: jax.Array, source: Any) -> Texture | None:
-    """The texture of instances; None stays None."""
-    if texture is None:
-        return None
-    return InstancedTexture(as_texture(texture), shapes, source)

@@ -166,15 +166,12 @@ def _even(mesh: Mesh, color: jax.Array) -> FaceTexels:
 
 
 def _with_material(mesh: Mesh, material: Material) -> Mesh:
-    return Mesh(
-        mesh.vertices, mesh.faces, mesh.texture, mesh.normals, mesh.normal_faces, material
-    )
+    return Mesh(mesh.vertices, mesh.faces, mesh.texture, mesh.normals, mesh.normal_faces, material)
 
 
 def _name(model: Any, number: int) -> str:
     """What a geom is called, or its number."""
-    name = getattr(model, "geom", None)
-    found = name(number).name if callable(name) else ""
+    found = model.geom(number).name if hasattr(model, "geom") else ""
     return repr(found) if found else f"number {number}"
 
 
@@ -208,9 +205,11 @@ class _Builder(NamedTuple):
             endless = bool(given[0] <= 0), bool(given[1] <= 0)
             extent = PARALLEL * float(model.vis.map.zfar) * float(model.stat.extent)
             key = "plane", *endless
-            scale = [1.0 if never else side for never, side in zip(endless, (x, y), strict=True)]
+            wide, high = (
+                1.0 if never else side for never, side in zip(endless, (x, y), strict=True)
+            )
             shape = shapes.plane(extent, endless=endless)
-            return [(self._mesh(number, key, shape), _scaled(*scale, 1.0))]
+            return [(self._mesh(number, key, shape), _scaled(wide, high, 1.0))]
         if kind in (SPHERE, ELLIPSOID):
             scale = (x, x, x) if kind == SPHERE else (x, y, z)
             ball = shapes.sphere(slices, stacks)
@@ -218,7 +217,7 @@ class _Builder(NamedTuple):
         if kind == CAPSULE:
             # The halves of a ball, whose middles are at 1, are moved to the ends of the axis.
             tube = self._mesh(number, "tube", shapes.tube(slices))
-            parts = [(tube, _scaled(x, x, y))]
+            parts: list[tuple[Mesh, jax.Array | None]] = [(tube, _scaled(x, x, y))]
             for sign in (1, -1):
                 half = shapes.half_sphere(slices, stacks, sign)
                 mesh = self._mesh(number, ("half", sign), half)

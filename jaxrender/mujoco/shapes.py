@@ -211,10 +211,11 @@ def _face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def joined(parts: list[Shape]) -> Shape:
     """Shapes that have all they may have as one."""
-    tables = []
+    tables: list[Any] = []
+    whole: list[Any] = list(parts)
     for rows, faces in ((0, 1), (2, 3), (4, 5)):
-        starts = np.cumsum([0, *(len(part[rows]) for part in parts)])  # pyright: ignore
-        tables.append(np.concatenate([part[rows] for part in parts]))
-        moved = [part[faces] + start for part, start in zip(parts, starts, strict=False)]
+        starts = np.cumsum([0, *(len(part[rows]) for part in whole)])
+        tables.append(np.concatenate([part[rows] for part in whole]))
+        moved = [part[faces] + start for part, start in zip(whole, starts, strict=False)]
         tables.append(np.concatenate(moved))
     return Shape(*tables)

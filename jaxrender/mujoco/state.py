@@ -133,9 +133,7 @@ def camera(model: Any, data: Any, id: int | str = -1) -> Camera:
         focal, principal = np.split(np.asarray(model.cam_intrinsic, np.float64)[number], 2)
         sensor = np.asarray(model.cam_sensorsize, np.float64)[number]
         middle = principal / focal * np.array([1, -1])
-        projection = Sensor(
-            jnp.asarray(sensor / (2 * focal), dtype), jnp.asarray(middle, dtype)
-        )
+        projection = Sensor(jnp.asarray(sensor / (2 * focal), dtype), jnp.asarray(middle, dtype))
     return _looking(position, matrix, projection)
 
 

@@ -105,9 +105,7 @@ class ModelTexture(Texture):
 
         if not changes or self.levels < 2:
             return level(first, height, width)
-        texels = [
-            jnp.maximum(jnp.abs(way[0]) * width, jnp.abs(way[1]) * height) for way in changes
-        ]
+        texels = [jnp.maximum(jnp.abs(way[0]) * width, jnp.abs(way[1]) * height) for way in changes]
         size = jnp.log2(jnp.maximum(jnp.maximum(*texels), 1))
         size = jax.lax.stop_gradient(jnp.minimum(size, self.levels))
         low = jnp.floor(size).astype(jnp.int32)
@@ -165,23 +163,22 @@ def _on_cube(
     longest = jnp.where((longest == 2) & (size[1] >= size[2]), 1, longest)
     length = jnp.maximum(jnp.maximum(size[0], size[1]), size[2])
     scale = 0.5 / jnp.where(length > 0, length, 1)
-    here = [
-        (longest == axis) & ((direction[axis] >= 0) == (sign > 0)) for axis, sign, *_ in SIDES
-    ]
+    positive = [part >= 0 for part in direction]
+    here = [(longest == axis) & (positive[axis] == (sign > 0)) for axis, sign, _, _ in SIDES]
 
     def choose(values: list[Any]) -> jax.Array:
         return jnp.select(here[:-1], values[:-1], values[-1])
 
     def on_side(vector: Columns, way: int) -> jax.Array:
-        return choose([side[way][1] * vector[side[way][0]] for side in SIDES])
+        return choose([ways[way][1] * vector[ways[way][0]] for _, _, *ways in SIDES])
 
-    right, down = (0.5 + on_side(direction, way) * scale for way in (2, 3))
+    right, down = (0.5 + on_side(direction, way) * scale for way in (0, 1))
 
     def moved(change: Columns) -> Columns:
         along = choose([side[1] * change[side[0]] for side in SIDES])
         return [
             (on_side(change, way) - 2 * (place - 0.5) * along) * scale
-            for way, place in ((2, right), (3, down))
+            for way, place in ((0, right), (1, down))
         ]
 
     number = choose([jnp.full_like(longest, number) for number in range(len(SIDES))])
