@@ -199,6 +199,25 @@ def test_wrong_arguments_are_told(call, message):
         call(*small())
 
 
+def test_mujoco_reads_urdf():
+    model = mujoco.MjModel.from_xml_string(
+        """
+        <robot name="two"><mujoco><compiler discardvisual="false" fusestatic="false"/></mujoco>
+         <link name="base"><visual><geometry><box size=".2 .2 .2"/></geometry></visual></link>
+         <link name="arm"><inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0"
+           ixz="0" iyz="0"/></inertial>
+          <visual><origin xyz="0 0 .3"/><geometry><cylinder radius=".05" length=".6"/></geometry>
+           <material name="red"><color rgba="1 0 0 1"/></material></visual></link>
+         <joint name="j" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 1 0"/>
+          <limit lower="-2" upper="2" effort="1" velocity="1"/></joint></robot>"""
+    )
+    data = mujoco.MjData(model)
+    data.qpos[0] = np.pi / 2
+    mujoco.mj_kinematics(model, data)
+    vertices = OURS.scene_from_model(model).at(OURS.poses(data)).mesh().vertices
+    np.testing.assert_allclose(vertices.max(0), [0.6, 0.1, 0.1], atol=1e-5)
+
+
 def test_what_is_not_drawn_so_is_warned_of():
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><geom name='veil' size='1' rgba='1 1 1 .5'/></worldbody></mujoco>"

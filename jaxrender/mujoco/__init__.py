@@ -25,3 +25,7 @@ from jaxrender.mujoco.model import scene_from_model
 from jaxrender.mujoco.state import camera, lights, options, poses
 
 __all__ = ["camera", "lights", "options", "poses", "scene_from_model"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -108,8 +108,8 @@ def camera(model: Any, data: Any, id: int | str = -1) -> Camera:
         ValueError: there is none of that number or name.
 
     Example:
+        >>> import mujoco
         >>> import jaxrender.mujoco
-        >>> mujoco = __import__("pytest").importorskip("mujoco")
         >>> model = mujoco.MjModel.from_xml_string(
         ...     "<mujoco><worldbody><geom size='.3'/><camera name='c'/></worldbody></mujoco>"
         ... )
@@ -156,8 +156,8 @@ def lights(model: Any, data: Any, camera: Camera) -> Lights:
         ValueError: it is no model.
 
     Example:
+        >>> import mujoco
         >>> import jaxrender.mujoco
-        >>> mujoco = __import__("pytest").importorskip("mujoco")
         >>> model = mujoco.MjModel.from_xml_string(
         ...     "<mujoco><worldbody><geom size='.3'/><light pos='0 0 3'/></worldbody></mujoco>"
         ... )
@@ -221,8 +221,8 @@ def options(model: Any) -> dict[str, Any]:
         ValueError: it is no model.
 
     Example:
+        >>> import mujoco
         >>> import jaxrender.mujoco
-        >>> mujoco = __import__("pytest").importorskip("mujoco")
         >>> model = mujoco.MjModel.from_xml_string(
         ...     "<mujoco><statistic extent='2'/><worldbody><geom size='1'/></worldbody></mujoco>"
         ... )
