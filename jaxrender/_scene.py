@@ -202,7 +202,7 @@ class Scene:
         Gradient: exact to poses, shapes, materials.
 
         Returns:
-            The mesh. Its faces stand in the order of the objects; `parts.object_of_face` `[F]`
+            The mesh. Its faces stand object by object; `parts.object_of_face` `[F]`
             says which object each belongs to. Objects that are not visible have faces without
             corners, as padding has.
 
@@ -214,9 +214,13 @@ class Scene:
             ((24, 3), (12, 3))
         """
         shapes, parts = self.shapes, self.parts
-        vertices, normals, faces = _posed(
-            dataclasses.replace(shapes, texture=None), parts, self.poses, self.locals, self.visible
-        )
+        bare = dataclasses.replace(shapes, texture=None)
+        vertices, normals = _posed(bare, parts, self.poses, self.locals)
+        # Faces stay known, where they are: their edges are then numbered once, see `Antialias`.
+        faces = parts.faces
+        if self.visible is not None:
+            is_drawn = gather(self.visible, parts.object_of_face)
+            faces = jnp.where(is_drawn[:, None], faces, 0)
 
         def shown(texture: Texture) -> Texture:
             return InstancedTexture(texture, shapes.faces, parts.face_source)
@@ -488,9 +492,9 @@ def _join_materials(things: list[_Thing], shapes: Mesh) -> Material | None:
 
 @jax.jit
 def _posed(
-    shapes: Mesh, parts: Parts, poses: jax.Array, locals_: jax.Array | None, visible: Any
-) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-    """Vertices and normals in the world, and the faces of what is visible."""
+    shapes: Mesh, parts: Parts, poses: jax.Array, locals_: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Vertices and normals in the world."""
     matrices = gather(poses, parts.object_of_part)
     if locals_ is not None:
         # In sums of products, one by one: a batch gets the bits that one alone has.
@@ -512,10 +516,7 @@ def _posed(
         side = jnp.where((cofactors[:, 0] * linear[:, 0]).sum(-1) < 0, -1, 1)
         cofactors = cofactors * side.astype(cofactors.dtype)[:, None, None]
         normals = _times(cofactors, normals, parts.part_of_normal)
-    faces = parts.faces
-    if visible is not None:
-        faces = jnp.where(gather(visible, parts.object_of_face)[:, None], faces, 0)
-    return moved, normals, faces
+    return moved, normals
 
 
 def _times(matrices: jax.Array, vectors: jax.Array, part: jax.Array) -> jax.Array:
