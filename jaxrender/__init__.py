@@ -6,7 +6,17 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import distributions, fitting, io, losses, rotations, shapes, skinning, tconorms
+from jaxrender import (
+    distributions,
+    fitting,
+    io,
+    losses,
+    mujoco,
+    rotations,
+    shapes,
+    skinning,
+    tconorms,
+)
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._camera import (
     Orthographic,
@@ -36,6 +46,7 @@ from jaxrender._material import Material
 from jaxrender._nmr import NMR, nmr_gradient
 from jaxrender._rasterize import rasterize_hard
 from jaxrender._render import render, silhouette
+from jaxrender._scene import Object, Scene, make_scene
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
@@ -80,10 +91,12 @@ __all__ = [
     "Lights",
     "Material",
     "Mesh",
+    "Object",
     "Orthographic",
     "Perspective",
     "Pinhole",
     "Projection",
+    "Scene",
     "ScreenMesh",
     "Soft",
     "Texture",
@@ -110,6 +123,8 @@ __all__ = [
     "look_at",
     "losses",
     "make_lights",
+    "make_scene",
+    "mujoco",
     "nmr_gradient",
     "normalize",
     "number_edges",

@@ -110,7 +110,8 @@ def check_is_mesh(mesh: Any, name: str = "mesh") -> None:
     """
     if not isinstance(mesh, Mesh):
         raise ValueError(
-            f"`{name}` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces)."
+            f"`{name}` must be a Mesh, got {type(mesh).__name__}. Pass Mesh(vertices, faces); "
+            "`render` and `silhouette` take a Scene too."
         )
 
 

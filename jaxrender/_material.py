@@ -385,25 +385,27 @@ def _times(color: Any, factor: jax.Array, encoding: Encoding) -> jax.Array:
     return encode(decode(jnp.asarray(color, factor.dtype), jnp) * factor, jnp)
 
 
-def surface_texture(mesh: Mesh, *, lit: bool) -> Texture | None:
+def surface_texture(mesh: Mesh, *, lit: bool, tinted: bool = True) -> Texture | None:
     """The texture of a mesh with all that its material says of colours.
 
     Args:
         mesh: that has been checked.
         lit: whether light falls on it; else what it sends out is left out as well.
+        tinted: whether it is multiplied by base colours.
     """
     material, count = mesh.material, len(mesh.faces)
     if material is None:
         return mesh.texture
     texture, emissive = as_texture(mesh.texture), material.emissive if lit else None
-    tinted, masked = material.base_color is not None, material.alpha_cutoff is not None
+    based, masked = material.base_color is not None, material.alpha_cutoff is not None
+    tinted = tinted and based
     if not tinted and not masked and emissive is None and channels(texture) == 3:
         return mesh.texture
     dtype, numbers = mesh.vertices.dtype, []
     alpha = jnp.ones((count, 1), dtype)
-    if tinted:
+    if based:
         base = material.by_face("base_color", count)
-        numbers.append(base[:, :3])
+        numbers += [base[:, :3]] if tinted else []
         alpha = base[:, 3:]
     if masked:
         numbers += [alpha, material.by_face("alpha_cutoff", count)[:, None]]

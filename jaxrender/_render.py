@@ -42,16 +42,20 @@ from jaxrender._material import (
 )
 from jaxrender._nmr import NMR
 from jaxrender._rasterize import draw_hard
+from jaxrender._scene import Scene
 from jaxrender._shading import (
     Lighting,
     check_lights,
     check_lit,
+    is_like_opengl,
     lighting_of,
     shade,
 )
 from jaxrender._soft import LEAST_SHARE, check_soft, draw_soft, soft_silhouette
-from jaxrender._textures import check_texture, encoding_of
+from jaxrender._textures import FaceTexels, check_texture, encoding_of
+from jaxrender._textures.footprint import with_footprints
 from jaxrender._types import (
+    NO_FACE,
     Camera,
     Fragments,
     Hard,
@@ -76,7 +80,7 @@ SILHOUETTE_EPS = 1e-4  # NMR's for silhouettes; for colours it takes ten times a
 
 
 def render(
-    mesh: Mesh,
+    mesh: Mesh | Scene,
     camera: Camera,
     lights: Lights | None = None,
     *,
@@ -90,7 +94,7 @@ def render(
     two_sided: bool = True,
     rasterizer: Hard | Soft | None = None,
 ) -> Image:
-    """Draws a mesh: `project`, `rasterize_hard`, `shade`, in one compiled program.
+    """Draws a mesh, or a scene: `project`, `rasterize_hard`, `shade`, in one compiled program.
 
     Or `project` and `rasterize_soft`, with `rasterizer=Soft(…)`: every triangle that reaches a
     pixel is lit there, and blended in.
@@ -114,9 +118,9 @@ def render(
     is that of a blurred picture, see `rasterize_soft`.
 
     Args:
-        mesh: the mesh in world space, with its texture.
+        mesh: the mesh in world space, with its texture; or a `Scene`.
         camera: from `look_at`, `look`, `pinhole`, `from_opencv` or `from_opengl`.
-        lights: from `make_lights`; None is half ambient, half from above.
+        lights: from `make_lights`; None is those of the scene, or half ambient, half from above.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
         far: `[]` depth from which nothing is drawn, scene units; None is no limit.
@@ -131,7 +135,8 @@ def render(
     Returns:
         `rgb` `[H, W, C]` colour, `alpha` `[H, W]` coverage in [0, 1], `depth` `[H, W]` scene units,
         where there is nothing `far`, or 0 if that is None, and `encoding`, that of the texture
-        ("display" without one).
+        ("display" without one). Of a `Scene` also `face` and `object` `[H, W]` int32, of what is
+        nearest at the middle of the pixel, whatever the rasterizer; -1 is nothing.
 
     Raises:
         ValueError: a shape, dtype or range is not as above, a vertex is not finite, or an index
@@ -145,6 +150,13 @@ def render(
         >>> image.rgb.shape, image.alpha.shape
         ((32, 48, 3), (32, 48))
     """
+    # Take a scene for the mesh that it is.
+    object_of_face = None
+    if isinstance(mesh, Scene):
+        object_of_face = mesh.ids[mesh.parts.object_of_face]
+        lights = mesh.lights if lights is None else lights
+        mesh = mesh.mesh()
+
     # Check everything at the door, where values are known.
     vertices, faces, camera, view, options = _check_scene(
         mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
@@ -163,6 +175,7 @@ def render(
         None if lights is None else check_lights(lights),
         background,
         view,
+        object_of_face,
         shading=shading,
         two_sided=bool(two_sided),
         **options,
@@ -170,8 +183,9 @@ def render(
 
 
 def silhouette(
-    mesh: Mesh,
+    mesh: Mesh | Scene,
     camera: Camera,
+    objects: ArrayLike | None = None,
     *,
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
@@ -182,11 +196,14 @@ def silhouette(
 ) -> jax.Array:
     """Draws the outline of a mesh: `render(…).alpha`, with nothing shaded or looked up.
 
+    Or those of some objects of a scene, of what is seen of each: the others may be in front of it.
+
     Gradient: to the mesh and the camera, that of visibility: by default NMR's, reverse mode.
 
     Args:
-        mesh: the mesh in world space; of texture and material only holes count.
+        mesh: the mesh in world space, or a `Scene`; of texture and material only holes count.
         camera: from `look_at`, `look`, `pinhole`, `from_opencv` or `from_opengl`.
+        objects: `[K]` int32 ids of objects of the scene; None is all of them as one.
         image_size: `(H, W)` in pixels; static.
         near: `[]` depth up to which nothing is drawn, scene units.
         far: `[]` depth from which nothing is drawn, scene units; None is no limit.
@@ -195,10 +212,10 @@ def silhouette(
         rasterizer: as of `render`; None is NMR's, `Hard(visibility_gradient="nmr", eps=1e-4)`.
 
     Returns:
-        `[H, W]` coverage in [0, 1].
+        `[H, W]` coverage in [0, 1]; of `objects` `[H, W, K]`, each by itself.
 
     Raises:
-        ValueError: as `render`.
+        ValueError: as `render`; `objects` of a mesh, or with `Soft(…)` of surfaces with holes.
 
     Example:
         >>> import jax, jaxrender as jr
@@ -212,6 +229,8 @@ def silhouette(
     References:
         Kato et al., Neural 3D Mesh Renderer, CVPR 2018, arXiv:1711.07566.
     """
+    labels = None if objects is None else _labels(mesh, objects)
+    mesh = mesh.mesh() if isinstance(mesh, Scene) else mesh
     vertices, faces, camera, view, options = _check_scene(
         mesh,
         camera,
@@ -222,7 +241,38 @@ def silhouette(
         cull,
         rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
     )
-    return _silhouette(outline_of(mesh, vertices, faces), camera, view, **options)
+    outline = outline_of(mesh, vertices, faces)
+    if labels is not None and isinstance(rasterizer, Soft) and is_masked(outline):
+        raise ValueError(
+            "`objects` must be None for Soft(…) where surfaces have holes (`alpha_cutoff`). Draw "
+            "them with Hard(…), or the scene without holes."
+        )
+    return _silhouette(outline, camera, view, labels, **options)
+
+
+def _labels(scene: Any, objects: Any) -> jax.Array:
+    """Which faces `[F, K]` belong to which of some objects: 1 where they do.
+
+    Raises:
+        ValueError: there are no objects, or none of a known id.
+    """
+    if not isinstance(scene, Scene):
+        raise ValueError(
+            f"`objects` must be None where `mesh` is no Scene, got {type(scene).__name__}. Pass "
+            "jaxrender.make_scene([…])."
+        )
+    objects = check_array("objects", objects, ("K",), kind="int", hint="Pass ids of objects.")
+    objects = objects.astype(jnp.int32)
+    if is_concrete(objects, scene.ids):
+        known = np.asarray(scene.ids)
+        missing = np.setdiff1d(np.asarray(objects), known)
+        if missing.size:
+            raise ValueError(
+                f"`objects` must be ids of the scene, {known.min()} to {known.max()}, got "
+                f"{missing[0]}, which is none."
+            )
+    own = scene.ids[scene.parts.object_of_face]
+    return (own[:, None] == objects[None]).astype(scene.shapes.vertices.dtype)
 
 
 def _check_scene(
@@ -319,6 +369,7 @@ def _render(
     lights: Lights | None,
     background: jax.Array,
     view: View,
+    object_of_face: jax.Array | None,
     *,
     rasterizer: Hard | Soft,
     anti_aliasing: int,
@@ -327,19 +378,24 @@ def _render(
 ) -> Image:
     samples = _supersample(view, anti_aliasing)
     screen = _project(mesh.vertices, mesh.faces, camera, view)
+    texture = with_footprints(mesh.texture, screen, samples.image_size)
+    mesh = dataclasses.replace(mesh, texture=texture)
     if background.ndim == 3:
         background = background.repeat(anti_aliasing, 0).repeat(anti_aliasing, 1)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("shade"):
             light = _lighting(mesh, lights, camera, shading, two_sided)
         with jax.named_scope("rasterize"):
-            surface = surface_texture(mesh, lit=light is not None)
+            lit = light is not None
+            surface = surface_texture(mesh, lit=lit, tinted=not (lit and is_like_opengl(lights)))
             image, drawn = draw_soft(screen, surface, light, background, rasterizer, samples)
+        ids = _ids(screen, mesh, view, object_of_face)
         return Image(
             rgb=_pool(image.rgb, anti_aliasing),
             alpha=_pool(image.alpha, anti_aliasing),
             depth=_pool_depth(image.depth, drawn, view, anti_aliasing),
             encoding=image.encoding,
+            **ids,
         )
 
     fragments = _fragments(screen, mesh, samples)
@@ -367,6 +423,7 @@ def _render(
         alpha=picture[..., -1],
         depth=_pool_depth(fragments.depth, alpha[..., 0], view, anti_aliasing),
         encoding=encoding_of(mesh.texture),
+        **_ids(screen, mesh, view, object_of_face, fragments),
     )
 
 
@@ -375,6 +432,7 @@ def _silhouette(
     mesh: Mesh,
     camera: Camera,
     view: View,
+    labels: jax.Array | None,
     *,
     rasterizer: Hard | Soft,
     anti_aliasing: int,
@@ -383,10 +441,20 @@ def _silhouette(
     screen = _project(mesh.vertices, mesh.faces, camera, view)
     if isinstance(rasterizer, Soft):
         with jax.named_scope("rasterize"):
+            if labels is not None:
+                colors = FaceTexels(labels[:, None, None])
+                nothing = jnp.zeros((), labels.dtype)
+                image, drawn = draw_soft(screen, colors, None, nothing, rasterizer, samples)
+                # Share the coverage among the objects, as their colours are blended.
+                whole = jnp.where(drawn > LEAST_SHARE, drawn, 1)[..., None]
+                return _pool(image.alpha[..., None] * image.rgb / whole, anti_aliasing)
             surface = surface_texture(mesh, lit=False) if is_masked(mesh) else None
             return _pool(soft_silhouette(screen, surface, rasterizer, samples), anti_aliasing)
     fragments = _fragments(screen, mesh, samples)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
+    if labels is not None:
+        own = jnp.take(labels, jnp.maximum(fragments.face, 0), axis=0, mode="clip")
+        alpha = alpha[..., None] * own
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
 
@@ -407,6 +475,23 @@ def _fragments(screen: ScreenMesh, mesh: Mesh, view: View) -> Fragments:
     with jax.named_scope("rasterize"):
         view = view.astype(screen.vertices.dtype)
         return Fragments(*masked_fragments(screen.vertices, screen.faces, view, is_hole))
+
+
+def _ids(
+    screen: ScreenMesh,
+    mesh: Mesh,
+    view: View,
+    object_of_face: jax.Array | None,
+    fragments: Fragments | None = None,
+) -> dict[str, jax.Array]:
+    """Faces and objects at the middle of pixels, of a scene; `fragments` are of all samples."""
+    if object_of_face is None:
+        return {}
+    if fragments is None or fragments.face.shape != view.image_size:
+        fragments = _fragments(jax.lax.stop_gradient(screen), mesh, view)
+    face = fragments.face
+    ids = jnp.take(object_of_face, jnp.maximum(face, 0), mode="clip")
+    return {"face": face, "object": jnp.where(face < 0, NO_FACE, ids)}
 
 
 def _supersample(view: View, anti_aliasing: int) -> View:

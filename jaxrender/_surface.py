@@ -246,16 +246,28 @@ def orient_faces(mesh: Mesh) -> Mesh:
     plain = Mesh(jnp.asarray(vertices), jnp.asarray(faces))
     texture = check_texture(mesh.texture, plain)
     material = check_material(mesh.material, dataclasses.replace(plain, texture=texture))
-    turned = turned_faces(vertices, faces)
+    plain = dataclasses.replace(mesh, texture=texture, material=material)
+    return _turned(plain, faces, turned_faces(vertices, faces))
+
+
+def turn_around(mesh: Mesh) -> Mesh:
+    """A mesh that has been checked, with the fronts of all its faces where their backs were."""
+    return _turned(mesh, mesh.faces, np.ones(len(mesh.faces), bool))
+
+
+def _turned(mesh: Mesh, faces: Any, turned: np.ndarray) -> Mesh:
+    """The mesh with the first two corners of some faces `[F]` exchanged, in all that it has."""
     with jax.ensure_compile_time_eval():
         wound = jnp.asarray(_turn(faces, turned), jnp.int32)
-    texture = None if texture is None else texture.turned(turned)
-    material = None if material is None else material.with_maps(lambda t: t.turned(turned))
-    own = mesh.normal_faces
+    texture, material, own = mesh.texture, mesh.material, mesh.normal_faces
     if own is not None:
         own = jnp.where(turned[:, None], own[:, np.array([1, 0, 2])], own)
     return dataclasses.replace(
-        mesh, faces=wound, texture=texture, normal_faces=own, material=material
+        mesh,
+        faces=wound,
+        texture=None if texture is None else texture.turned(turned),
+        normal_faces=own,
+        material=None if material is None else material.with_maps(lambda t: t.turned(turned)),
     )
 
 

@@ -203,7 +203,7 @@ class Camera:
 
 @struct
 class Lights:
-    """Ambient light plus any number of directional and point lights.
+    """Ambient light plus any number of directional, point and spot lights.
 
     Directions and positions are in world space. Colours are factors of rgb: they multiply the
     texture's values as they are, whatever its encoding (see `shade`).
@@ -219,6 +219,17 @@ class Lights:
         shininess: `[]` exponent of that reflection.
         reflection: how a point of a surface reflects all this: "blinn_phong", or a function of
             your own, see `make_lights`; static.
+        spot_directions: `[P, 3]` along which each point light shines, of any length but 0; None:
+            all shine all round.
+        spot_cutoffs: `[P]` degrees from there at which its cone ends, 90 at most, or 180 for no
+            cone; they come with the directions.
+        spot_exponents: `[P]` of the cosine by which it fades towards the border; likewise.
+        attenuations: `[P, 3]` by whose `a + b d + c d²` the light of each point light is divided at
+            the distance `d`; None is 1.
+        direction_speculars: `[D, 3]` colours of what directional lights add to the mirror-like
+            reflection; None is `direction_colors`.
+        position_speculars: `[P, 3]` likewise.
+        like_opengl: whether light falls as in OpenGL's fixed pipeline, see `make_lights`; static.
     """
 
     ambient: jax.Array  # [3]
@@ -229,6 +240,13 @@ class Lights:
     specular: jax.Array  # [3]
     shininess: jax.Array  # []
     reflection: str | Callable[..., Any] = static(default="blinn_phong")
+    spot_directions: jax.Array | None = None  # [P, 3]
+    spot_cutoffs: jax.Array | None = None  # [P]
+    spot_exponents: jax.Array | None = None  # [P]
+    attenuations: jax.Array | None = None  # [P, 3]
+    direction_speculars: jax.Array | None = None  # [D, 3]
+    position_speculars: jax.Array | None = None  # [P, 3]
+    like_opengl: bool = static(default=False)
 
 
 @struct
@@ -378,12 +396,17 @@ class Image:
         depth: `[H, W]` camera-space depth, scene units, of what the mesh covers of the pixel;
             where there is nothing `far`, or 0 without `far`.
         encoding: of `rgb`, "display" or "linear", as the texture had it; static.
+        face: of a `Scene`, `[H, W]` int32 the face of `scene.mesh()` at the middle of the pixel, or
+            `NO_FACE`; else None.
+        object: of a `Scene`, `[H, W]` int32 the id of that face's object, or -1; else None.
     """
 
     rgb: jax.Array  # [H, W, C]
     alpha: jax.Array  # [H, W]
     depth: jax.Array  # [H, W]
     encoding: Encoding = static(default="display")
+    face: jax.Array | None = None  # [H, W]
+    object: jax.Array | None = None  # [H, W]
 
     def to_rgba(self, background: ArrayLike = 0.0) -> jax.Array:
         """Colour and straight alpha, to be put on another background, or written as a PNG.

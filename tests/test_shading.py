@@ -12,6 +12,7 @@ import pytest
 from jax.test_util import check_grads
 from quick import jit
 
+import jaxrender as jr
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._textures import FaceCubes, FaceTexels, VertexColors
 from jaxrender._types import NO_FACE, Fragments, Lights, Mesh
@@ -427,3 +428,69 @@ def test_no_retrace():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_spots_shine_in_cones_and_light_falls_off():
+    points = np.random.default_rng(4).normal(size=(40, 3)) * [1, 1, 0]
+    place, way = np.array([0.2, 0.1, 1.5]), np.array([0.1, -0.2, -1.0])
+    lights = jr.make_lights(
+        0.0,
+        (),
+        [((0, 0, 2), 0.5)],
+        spot=[(place, (1.0, 0.5, 0.25), way, 30.0, 3.0)],
+        attenuation=(0.5, 0.1, 0.2),
+    )
+    corners = points[:, None] + 1e-4 * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    mesh = jr.Mesh(corners.reshape(-1, 3), np.arange(120).reshape(-1, 3))
+    seen = jr.Fragments(jnp.arange(40), jnp.full((40, 3), 1 / 3), jnp.ones(40))
+    expected = np.zeros((40, 3))
+    for position, color in (((0, 0, 2), 0.5), (place, np.array([1.0, 0.5, 0.25]))):
+        away = position - points
+        distance = np.linalg.norm(away, axis=1)
+        amount = away[:, 2] / distance / (0.5 + 0.1 * distance + 0.2 * distance**2)
+        if position is place:
+            cosine = -(away / distance[:, None]) @ (way / np.linalg.norm(way))
+            amount = amount * np.where(cosine >= np.cos(np.deg2rad(30)), cosine**3, 0)
+        expected += amount[:, None] * np.broadcast_to(color, 3)
+    assert (expected[:, 0] != expected[:, 1]).any()  # inside the cone
+    assert (expected[:, 0] == expected[:, 1]).any()  # and outside
+    shown = jax.jit(lambda lights: jr.shade(seen, mesh, lights, shading="phong"))(lights)
+    np.testing.assert_allclose(shown, expected, rtol=2e-3, atol=1e-5)
+    slope = jax.jit(jax.grad(lambda own: jr.shade(seen, mesh, own, shading="flat").sum()))(lights)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    assert slope.spot_exponents[1] < 0
+
+
+def test_light_like_opengl_is_cut_off_before_the_texture():
+    mesh = jr.Mesh(
+        np.eye(3),
+        [[0, 1, 2]],
+        jr.FaceTexels(np.full((1, 1, 1, 3), 0.5)),
+        material=jr.Material(base_color=jr.to_linear(np.array([[0.4, 0.6, 1.0]]))),
+    )
+    base = np.concatenate([mesh.material.base_color, np.ones((1, 1))], 1)
+    mesh = dataclasses.replace(mesh, material=jr.Material(base_color=base))
+    seen = jr.Fragments(jnp.array([0, -1]), jnp.full((2, 3), 1 / 3), jnp.ones(2))
+    shown = jr.shade(seen, mesh, jr.make_lights(1.5, (), like_opengl=True))
+    np.testing.assert_allclose(shown, [[0.3, 0.45, 0.5], [0, 0, 0]], atol=1e-6)
+    camera, soft = jr.look_at((2, 2, 2)), jr.Soft(sigma=1e-7)
+    pictures = [
+        jr.render(
+            mesh, camera, jr.make_lights(1.5, (), like_opengl=True), image_size=(8, 8), rasterizer=r
+        ).rgb[4, 4]
+        for r in (None, soft)
+    ]
+    np.testing.assert_allclose(pictures, [[0.3, 0.45, 0.5]] * 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spot": [((0, 0, 1), 1.0)]}, "spot. must be a list"),
+        ({"spot": [((0, 0, 1), 1.0, (0, 0, 1), 120.0)]}, "between 0 and 90 degrees, .* got 120"),
+        ({"attenuation": (1.0, 0.0)}, "attenuation"),
+    ],
+)
+def test_wrong_spots_are_told(options, message):
+    with pytest.raises(ValueError, match=message):
+        jr.make_lights(**options)

@@ -325,6 +325,34 @@ def stages(floats, indices):
         ),
         "weld": (lambda t: (t, jr.weld(jr.Mesh(vertices, faces, t), 0.1)), mesh.texture),
         "join_meshes": (lambda *m: jr.join_meshes(m)[0], mesh, other),
+        "make_scene": (
+            lambda m, pose: jr.render(
+                jr.make_scene([jr.Object(m, pose), jr.Object(m, local=pose, id=4)]).at(
+                    jnp.stack([pose, pose])
+                ),
+                camera,
+                image_size=SIZE,
+            ),
+            mesh,
+            np.eye(4, dtype=floats),
+        ),
+        "Scene.with_material": (
+            lambda m, base: jr.silhouette(
+                jr.make_scene([m, m], lights).with_material(base_color=base),
+                camera,
+                np.array([1], indices),
+                image_size=SIZE,
+                rasterizer=jr.Soft(),
+            ),
+            mesh,
+            np.ones((1, 4), floats),
+        ),
+        "make_lights of spots": (
+            lambda c: jr.make_lights(
+                c, spot=[(way, c, way, floats(40), c)], attenuation=way, like_opengl=True
+            ),
+            floats(0.5),
+        ),
         "Mesh.transformed": (lambda m, t: m.transformed(t), mesh, np.eye(4, dtype=floats)),
         "Material": (
             lambda m, base: jr.render(

@@ -4,7 +4,7 @@
 applies it to what the hard rasteriser sees; `normals.py` and `lights.py` are what they take.
 """
 
-from jaxrender._shading.lighting import Lighting, lighting_of, lit_at
+from jaxrender._shading.lighting import Lighting, is_like_opengl, lighting_of, lit_at
 from jaxrender._shading.lights import check_lights, check_lit, make_lights
 from jaxrender._shading.normals import NO_AREA, corner_normals, face_normals, vertex_normals
 from jaxrender._shading.shade import SHADINGS, shade
@@ -17,6 +17,7 @@ __all__ = [
     "check_lit",
     "corner_normals",
     "face_normals",
+    "is_like_opengl",
     "lighting_of",
     "lit_at",
     "make_lights",

@@ -9,13 +9,14 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrender._choices import Encoding, Shading
-from jaxrender._material import add_light
+from jaxrender._color import encode
+from jaxrender._material import Material, add_light
 from jaxrender._shading.lights import make_lights
 from jaxrender._shading.normals import (
     centroids,
@@ -120,18 +121,28 @@ def lighting_of(
         two_sided: whether the back of a face is lit as a front.
     """
     lighting = _plain_lighting(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
-    material = mesh.material
-    if material is None or (material.unlit is None and material.emissive is None):
+    material, like_opengl = mesh.material, is_like_opengl(lights)
+    if not like_opengl and (
+        material is None or (material.unlit is None and material.emissive is None)
+    ):
         return lighting
+    material = Material() if material is None else material
 
-    # Hand on which faces are unlit, behind all other varyings.
+    # Hand on base colours, and which faces are unlit, behind all other varyings.
     varyings = lighting.varyings
+    if like_opengl:
+        base = base_of(mesh).astype(varyings.dtype)[:, None]
+        base = jnp.broadcast_to(base, (*varyings.shape[:2], 3))
+        varyings = jnp.concatenate([varyings, base], axis=-1)
     if material.unlit is not None:
         unlit = material.by_face("unlit", mesh.faces.shape[0]).astype(varyings.dtype)
         unlit = jnp.broadcast_to(unlit[:, None, None], (*varyings.shape[:2], 1))
         varyings = jnp.concatenate([varyings, unlit], axis=-1)
     surface = _Surface(
-        material.unlit is not None, material.emissive is not None, encoding_of(mesh.texture)
+        material.unlit is not None,
+        material.emissive is not None,
+        encoding_of(mesh.texture),
+        like_opengl,
     )
     return lighting._replace(varyings=varyings, lit=_lit_surface(lighting.lit, surface))
 
@@ -142,6 +153,7 @@ class _Surface(NamedTuple):
     has_unlit: bool
     emits: bool
     encoding: Encoding
+    like_opengl: bool
 
 
 @functools.lru_cache(maxsize=256)
@@ -155,6 +167,10 @@ def _lit_surface(lit: Callable, surface: _Surface) -> Callable:
         own, emitted, unlit = colors[:3], colors[3:6], None
         if surface.has_unlit:
             *varyings, unlit = varyings
+        if surface.like_opengl:
+            *varyings, red, green, blue = varyings
+            base = [red, green, blue]
+            return multiply_like_opengl(own, base, lit(base, varyings, uniforms), emitted, unlit)
         result = lit(own, varyings, uniforms)
         return finish_surface(
             result, own, emitted if surface.emits else [], unlit, surface.encoding
@@ -172,6 +188,32 @@ def finish_surface(
     if unlit is not None:
         lit = [jnp.where(unlit > 0.5, own, part) for own, part in zip(colors, lit, strict=True)]
     return lit
+
+
+def is_like_opengl(lights: Lights | None) -> bool:
+    """Whether light falls as in OpenGL's fixed pipeline, see `make_lights`."""
+    return lights is not None and lights.like_opengl
+
+
+def base_of(mesh: Mesh) -> jax.Array:
+    """Base colours `[F, 3]` of the faces, encoded as the texture is."""
+    material, count = mesh.material, mesh.faces.shape[0]
+    if material is None or material.base_color is None:
+        return jnp.ones((count, 3), mesh.vertices.dtype)
+    base = material.by_face("base_color", count)[:, :3]
+    return base if encoding_of(mesh.texture) == "linear" else encode(base, jnp)
+
+
+def multiply_like_opengl(
+    own: list, base: list, lit: list, emitted: list, unlit: jax.Array | None
+) -> list:
+    """Textures times the light that base colours have, which is 1 at most."""
+    if emitted:
+        lit = [light + more for light, more in zip(lit, emitted, strict=True)]
+    lit = [jnp.minimum(light, 1) for light in lit]
+    if unlit is not None:
+        lit = [jnp.where(unlit > 0.5, color, light) for color, light in zip(base, lit, strict=True)]
+    return [texel * light for texel, light in zip(own, lit, strict=True)]
 
 
 def _plain_lighting(
@@ -204,13 +246,7 @@ def _plain_lighting(
     if back is not None:
         normals = jnp.where(back[:, None, None], -normals, normals)
     gloss = None if by_default else gloss_of(mesh)
-    layout = _PhongLayout(
-        lights.directions.shape[0],
-        lights.positions.shape[0],
-        not by_default,
-        lights.reflection,
-        gloss is not None,
-    )
+    layout = _PhongLayout.of(lights, reflects=not by_default, has_gloss=gloss is not None)
     varyings = [normals]
     if layout.has_positions:
         varyings.append(gather(finite_or_zero(mesh.vertices), mesh.faces))
@@ -249,32 +285,30 @@ def _apply(colors: list, diffuse: list, reflection: list | None) -> list:
 class _PhongLayout(NamedTuple):
     """How lights, and the viewpoint that they are reflected to, are laid out as uniforms."""
 
-    directional: int
-    point: int
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]  # of the numbers of the lights, by name
     reflects: bool
     reflection: str | Callable
-    has_gloss: bool = False  # of its own at each point
+    has_gloss: bool  # of its own at each point
+
+    @classmethod
+    def of(cls, lights: Lights, *, reflects: bool, has_gloss: bool) -> _PhongLayout:
+        """The layout of such lights, with all numbers that they have and that count."""
+        names = [field.name for field in dataclasses.fields(lights)]
+        names = [name for name in names if name not in ("reflection", "like_opengl")]
+        arrays = {name: getattr(lights, name) for name in names}
+        if not reflects:
+            arrays |= {"specular": None, "shininess": None}
+        shapes = tuple((name, a.shape) for name, a in arrays.items() if a is not None)
+        return cls(shapes, reflects, lights.reflection, has_gloss)
 
     @property
     def has_positions(self) -> bool:
         """Whether light depends on where a point is."""
-        return self.point > 0 or self.reflects
-
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {
-            "ambient": (3,),
-            "directions": (self.directional, 3),
-            "direction_colors": (self.directional, 3),
-            "positions": (self.point, 3),
-            "position_colors": (self.point, 3),
-        }
-        if self.reflects:
-            shapes |= {"specular": (3,), "shininess": ()}
-        return shapes
+        return dict(self.shapes)["positions"][0] > 0 or self.reflects
 
     def pack(self, lights: Lights, eye: jax.Array) -> jax.Array:
         """All numbers in a row `[U]`."""
-        numbers = [getattr(lights, name) for name in self._shapes()]
+        numbers = [getattr(lights, name) for name, _ in self.shapes]
         numbers += [eye] if self.reflects else []
         return jnp.concatenate([number.reshape(-1) for number in numbers])
 
@@ -295,7 +329,7 @@ class _PhongLayout(NamedTuple):
             stacked = jnp.stack(numbers).reshape(*shape, *axes)
             return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
 
-        parts = {name: take(shape) for name, shape in self._shapes().items()}
+        parts: dict[str, Any] = {name: take(shape) for name, shape in self.shapes}
         if not self.reflects:
             parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
             return Lights(**parts, reflection=self.reflection), None

@@ -24,9 +24,12 @@ def make_lights(
     directional: Sequence[tuple[ArrayLike, ArrayLike]] = (((0.0, 1.0, 0.0), 0.5),),
     point: Sequence[tuple[ArrayLike, ArrayLike]] = (),
     *,
+    spot: Sequence[tuple[ArrayLike, ...]] = (),
+    attenuation: ArrayLike | None = None,
     specular: ArrayLike = 0.0,
     shininess: ArrayLike = 32.0,
     reflection: str | Callable[..., Any] = "blinn_phong",
+    like_opengl: bool = False,
 ) -> Lights:
     """Lights, from lists of (where, colour); by default those of NMR and SoftRas.
 
@@ -39,6 +42,12 @@ def make_lights(
         directional: pairs (direction, colour); the direction `[3]` points from the surface
             towards the light, and its length scales the light.
         point: pairs (position, colour); the position `[3]` is in scene units.
+        spot: (position, colour, direction, cutoff) or (…, exponent): a point light that shines
+            along the direction `[3]`, as far to all sides as `cutoff` degrees, 90 at most, and
+            within the cone by the cosine of the angle to the power of the exponent, 0 by default.
+            The border of the cone has no gradient.
+        attenuation: `[3]` of all point and spot lights, or `[P, 3]`, points first: their light is
+            divided by `a + b d + c d²` at the distance `d`; None does not fall off.
         specular: colour of the surface's mirror-like reflection; 0 is matte.
         shininess: exponent of that reflection, not negative; larger is sharper.
         reflection: "blinn_phong", or a function `(points, normals, lights, eye)`, elementwise and
@@ -48,6 +57,10 @@ def make_lights(
             `[...]`; `eye` is `[4, 1, ...]`, see `viewpoint`, or None where `shade` was given none.
             It returns three arrays `[...]`, red, green and blue, that multiply the texture, and
             three to be added, or None. Static.
+        like_opengl: whether light falls as in OpenGL's fixed pipeline, and in MuJoCo: base colours
+            of a `Material`, encoded as the texture is, take the light; reflection and what is
+            emitted are added, without linear light; all is cut off at 1, and then multiplies the
+            texture. Static.
 
     Returns:
         The lights.
@@ -63,6 +76,15 @@ def make_lights(
     """
     directions, direction_colors = _pairs("directional", directional)
     positions, position_colors = _pairs("point", point)
+    cones: dict[str, Any] = {}
+    if len(spot):
+        placed, colors, cones = _spots(spot, len(positions))
+        positions, placed = same_float(positions, placed)
+        positions = jnp.concatenate([positions, placed])
+        position_colors = jnp.concatenate(same_float(position_colors, colors))
+    if attenuation is not None:
+        attenuation = check_array("attenuation", attenuation, ("...", 3), finite=True)
+        attenuation = jnp.broadcast_to(attenuation, positions.shape)
     return check_lights(
         Lights(
             ambient=_color("ambient", ambient),
@@ -73,7 +95,48 @@ def make_lights(
             specular=_color("specular", specular),
             shininess=check_array("shininess", shininess, (), finite=True),
             reflection=reflection,
+            attenuations=attenuation,
+            like_opengl=bool(like_opengl),
+            **cones,
         )
+    )
+
+
+def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+    """Positions and colours `[L, 3]`, and cones of these and the point lights before them.
+
+    Raises:
+        ValueError: a spot is not as `make_lights` says.
+    """
+    rows = []
+    for spot in spots:
+        if not isinstance(spot, Sequence) or len(spot) not in (4, 5):
+            raise ValueError(
+                "`spot` must be a list of (position, colour, direction, cutoff) or (…, exponent), "
+                f"got {spot!r}. Pass for example [((0, 3, 0), 1.0, (0, -1, 0), 30.0)]."
+            )
+        position, color, way, cutoff, exponent = (*spot, 0.0)[:5]
+        row = [
+            check_array("spot position", position, (3,), finite=True),
+            _color("spot colour", color),
+            check_array("spot direction", way, (3,), finite=True),
+            check_array("spot cutoff", cutoff, (), finite=True),
+            check_array("spot exponent", exponent, (), finite=True),
+        ]
+        rows.append(same_float(*row))
+    positions, colors, ways, cutoffs, exponents = (
+        jnp.stack(parts) for parts in zip(*rows, strict=True)
+    )
+    dtype = ways.dtype
+    all_round = jnp.broadcast_to(jnp.asarray([0, 0, 1], dtype), (points, 3))
+    return (
+        positions,
+        colors,
+        {
+            "spot_directions": jnp.concatenate([all_round, ways]),
+            "spot_cutoffs": jnp.concatenate([jnp.full(points, 180, dtype), cutoffs]),
+            "spot_exponents": jnp.concatenate([jnp.zeros(points, dtype), exponents]),
+        },
     )
 
 
@@ -137,10 +200,49 @@ def check_lights(lights: Any) -> Lights:
             f"`lights.shininess` must not be negative, got {float(shininess)}. Pass for example 32."
         )
     checked |= {"directions": directions, "positions": positions}
+    checked |= _checked_extras(lights, directions, positions, hint)
     if isinstance(lights.reflection, str) or not callable(lights.reflection):
         check_choice("lights.reflection", lights.reflection, tuple(REFLECTIONS))
     numbers = dict(zip(checked, same_float(*checked.values()), strict=True))
-    return Lights(**numbers, reflection=lights.reflection)
+    return Lights(**numbers, reflection=lights.reflection, like_opengl=bool(lights.like_opengl))
+
+
+def _checked_extras(
+    lights: Lights, directions: jax.Array, positions: jax.Array, hint: str
+) -> dict[str, jax.Array]:
+    """What lights say beyond where they are, in the right shapes.
+
+    Raises:
+        ValueError: a shape is wrong, or a cone is not whole.
+    """
+    count = len(positions)
+    shapes = {
+        "spot_directions": (count, 3),
+        "spot_cutoffs": (count,),
+        "spot_exponents": (count,),
+        "attenuations": (count, 3),
+        "direction_speculars": directions.shape,
+        "position_speculars": (count, 3),
+    }
+    found = {
+        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
+        for name, shape in shapes.items()
+        if getattr(lights, name) is not None
+    }
+    cones = [name for name in found if name.startswith("spot")]
+    if len(cones) not in (0, 3):
+        raise ValueError(
+            "`lights` must have all of spot_directions, spot_cutoffs and spot_exponents, or none, "
+            f"got {', '.join(cones)} alone. {hint}"
+        )
+    if cones and is_concrete(found["spot_cutoffs"]):
+        for cutoff in np.asarray(found["spot_cutoffs"]).tolist():
+            if not 0 <= cutoff <= 90 and cutoff != 180:
+                raise ValueError(
+                    "`lights.spot_cutoffs` must lie between 0 and 90 degrees, or be 180 for no "
+                    f"cone, got {cutoff}."
+                )
+    return found
 
 
 def _color(name: str, color: ArrayLike) -> jax.Array:

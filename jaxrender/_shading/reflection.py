@@ -61,14 +61,15 @@ def blinn_phong(
     point, normal = _components(points), _components(normals)
     parallel = _components(lights.directions)
     x, y, z = _components(lights.positions)
-    central = unit3((x - point[0], y - point[1], z - point[2]))
+    to_light = x - point[0], y - point[1], z - point[2]
+    central = unit3(to_light)
+    arriving = _arriving(lights, to_light, central)
 
     # Sum what falls on the surface.
     facing = _dot(normal, parallel), _dot(normal, central)
-    diffuse = [
-        lights.ambient[c] + mixed
-        for c, mixed in enumerate(_sum_lights(lights, facing[0], facing[1]))
-    ]
+    colors = lights.direction_colors, lights.position_colors
+    summed = _sum_lights(colors, facing[0], jax.nn.relu(facing[1]) * arriving)
+    diffuse = [lights.ambient[c] + mixed for c, mixed in enumerate(summed)]
     if eye is None:
         return diffuse, None
 
@@ -80,7 +81,11 @@ def blinn_phong(
         strength * _specular(normal, along, to_eye, facing[0] > 0, lights.shininess[None]),
         _specular(normal, central, to_eye, facing[1] > 0, lights.shininess[None]),
     )
-    summed = _sum_lights(lights, specular[0], specular[1])
+    colors = (
+        colors[0] if lights.direction_speculars is None else lights.direction_speculars,
+        colors[1] if lights.position_speculars is None else lights.position_speculars,
+    )
+    summed = _sum_lights(colors, specular[0], specular[1] * arriving)
     return diffuse, [lights.specular[c] * light for c, light in enumerate(summed)]
 
 
@@ -107,11 +112,34 @@ def _specular(
     return jnp.where(lit, jnp.exp(power), 0)
 
 
-def _sum_lights(lights: Lights, parallel: jax.Array, central: jax.Array) -> list[jax.Array]:
-    """The lights' colours in the given amounts `[L, ...]`, none negative, summed."""
+def _arriving(lights: Lights, to_light: Vector, central: Vector) -> jax.Array | float:
+    """How much of the light of the point lights arrives `[L, ...]`: distance and cones."""
+    arriving = 1.0
+    if lights.attenuations is not None:
+        a, b, c = _components(lights.attenuations)
+        distance = _dot(to_light, central)
+        fall = a + b * distance + c * distance * distance
+        positive = fall > NO_LENGTH
+        arriving = 1 / jnp.where(positive, fall, 1)
+    if lights.spot_directions is None:
+        return arriving
+    assert lights.spot_cutoffs is not None
+    assert lights.spot_exponents is not None
+    cosine = -_dot(central, unit3(_components(lights.spot_directions)))
+    inside = cosine >= jnp.cos(jnp.deg2rad(lights.spot_cutoffs))
+    in_front = cosine > NO_LENGTH
+    power = lights.spot_exponents * jnp.log(jnp.where(in_front, cosine, 1))
+    fade = jnp.where(in_front, jnp.exp(power), jnp.where(lights.spot_exponents > 0, 0, 1))
+    cone = jnp.where(inside, fade, 0)
+    return arriving * jnp.where(lights.spot_cutoffs >= 180, 1, cone)
+
+
+def _sum_lights(
+    colors: tuple[jax.Array, jax.Array], parallel: jax.Array, central: jax.Array
+) -> list[jax.Array]:
+    """The colours `[3, L, ...]` of lights in these amounts `[L, ...]`, none negative, summed."""
     return [
-        (jax.nn.relu(parallel) * lights.direction_colors[c]).sum(0)
-        + (jax.nn.relu(central) * lights.position_colors[c]).sum(0)
+        (jax.nn.relu(parallel) * colors[0][c]).sum(0) + (jax.nn.relu(central) * colors[1][c]).sum(0)
         for c in range(3)
     ]
 

@@ -13,10 +13,12 @@ from jaxrender._checks import check_array, check_choice, check_faces, check_norm
 from jaxrender._choices import SHADINGS, Shading
 from jaxrender._material import check_material, surface_texture
 from jaxrender._shading.lighting import (
+    base_of,
     finish_surface,
     gloss_of,
     light_faces,
     light_vertices,
+    multiply_like_opengl,
     shows_back,
 )
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
@@ -47,8 +49,9 @@ def shade(
 
     with s the shininess and the half vector `h = n(l + v)` (Blinn-Phong), only for lights in
     front of the surface. The `l` of a directional light is not normalised, as in NMR and
-    SoftRas: its length scales the light. Point lights do not fall off with distance. There are
-    no shadows. Light multiplies the texture's values as they are, be they display-encoded or
+    SoftRas: its length scales the light. Point lights fall off with distance as their attenuation
+    says, by default not, and outside of cones they do not shine (see `make_lights`). There are no
+    shadows. Light multiplies the texture's values as they are, be they display-encoded or
     linear: NMR and SoftRas light display values; light adds up as in nature with linear ones
     (`load_mesh(…, colors="linear")`). What is evaluated where:
 
@@ -116,7 +119,8 @@ def shade(
     # Read the texture.
     mesh = Mesh(vertices, faces, texture, *normals, material)
     lit = shading != "none" and faces.shape[0] > 0
-    surface = surface_texture(mesh, lit=lit)
+    like_opengl = lit and lights.like_opengl
+    surface = surface_texture(mesh, lit=lit, tinted=not like_opengl)
     colors = sample_texture(surface, faces, face, barycentrics)
     emitted = ()
     if material is not None:
@@ -138,18 +142,24 @@ def shade(
         facing_eye=eye if two_sided else None,
         specular_eye=None if by_default else eye,
     )
-    own, colors = colors, colors * diffuse
+    own, base = colors, colors
+    if like_opengl:
+        base = gather(base_of(mesh), jnp.maximum(face, 0))
+    colors = base * diffuse
     if reflection is not None:
         colors = colors + jnp.where((face >= 0)[..., None], reflection, 0)
-    if material is None or (material.unlit is None and not emitted):
-        return colors
-
-    # Add what is emitted, and leave what is unlit as it is.
     unlit = None
-    if material.unlit is not None:
+    if material is not None and material.unlit is not None:
         unlit = material.by_face("unlit", faces.shape[0])
         unlit = jnp.take(unlit, jnp.maximum(face, 0), axis=0, mode="clip")
     parts = columns_of(colors), columns_of(own), list(emitted)
+    if like_opengl:
+        lit, own, emitted = parts
+        return jnp.stack(multiply_like_opengl(own, columns_of(base), lit, emitted, unlit), axis=-1)
+    if unlit is None and not emitted:
+        return colors
+
+    # Add what is emitted, and leave what is unlit as it is.
     return jnp.stack(finish_surface(*parts, unlit, encoding_of(texture)), axis=-1)
 
 

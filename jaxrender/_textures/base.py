@@ -74,6 +74,9 @@ class Texture:
             field.
         color_fields: the fields whose last axis is the channels; of the class. With these a
             material can add alpha to it, and take it away.
+        has_footprint: whether `taps` of a picture is to get, behind the varyings, what these change
+            to the next pixel along x, and then along y, to choose among sizes of what it reads; of
+            the class.
 
     Example:
         Squares of two colours, `scale` of them along each unit of texture coordinates:
@@ -106,6 +109,11 @@ class Texture:
 
     encoding: Encoding = "display"
     color_fields: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def has_footprint(self) -> bool:
+        """See above."""
+        return False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Makes the kind a frozen dataclass and a pytree."""
