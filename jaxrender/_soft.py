@@ -548,8 +548,8 @@ def rasterize_soft(
     Gradient: forward and reverse mode, once; a second derivative raises. It is the derivative of
     what is drawn, to `screen.vertices`, the texture, `sigma`, `gamma`, `near`, `far`, `eps` and
     `background`; left out are the jumps: where a coverage passes `cutoff`, a depth passes `far`,
-    and in "hard" choices. `FaceTexels` jump between texels. To `cutoff` there is none. Without `far`, `z_max`
-    and `R` count as constants.
+    and in "hard" choices. `FaceTexels` jump between texels. To `cutoff` there is none. Without
+    `far`, `z_max` and `R` count as constants.
 
     What is drawn is a blurred picture, and `gamma` says of what. At a small one, as SoftRas has it,
     the nearest triangle's colour wins as far as its blur reaches: objects look larger in front of

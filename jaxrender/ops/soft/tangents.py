@@ -56,7 +56,7 @@ class Variables(NamedTuple):
             *(getattr(uniforms, name) for name in cls._fields[4:]),
         )
 
-    def put(self, scene: Scene, uniforms: Uniforms) -> tuple[Scene, Uniforms]:
+    def put(self, scene: Scene, uniforms: Uniforms) -> Any:
         """Scene and uniforms with these in place of theirs."""
         values = self._asdict()
         return (
@@ -99,8 +99,9 @@ def blend_tangents(
 
     # Set up the triangles' tangents.
     def floats_of(variables: Variables) -> list[jax.Array]:
-        put: Any = variables.put(scene, uniforms)
-        made = set_up_scene(*put, framebuffer, settings)
+        made = set_up_scene(
+            *variables.put(scene, uniforms), framebuffer=framebuffer, settings=settings
+        )
         return [getattr(made, name) for name in FLOATS]
 
     def broadcast(tangent: jax.Array, like: jax.Array) -> jax.Array:
@@ -115,8 +116,9 @@ def blend_tangents(
     )
     moved = jax.tree.map(broadcast, tangents, views_of_own)
     d_floats = jax.vmap(lambda tangent: jax.jvp(floats_of, (views_of_own,), (tangent,))[1])(moved)
-    put: Any = views_of_own.put(scene, uniforms)
-    setup = set_up_scene(*put, framebuffer, settings)
+    setup = set_up_scene(
+        *views_of_own.put(scene, uniforms), framebuffer=framebuffer, settings=settings
+    )
     nearest, max_face = framebuffer.stack([blend.nearest_depth]), None
     if settings.takes_maximum:
         (max_face,) = framebuffer.stack([residuals.max_face])
