@@ -114,7 +114,7 @@ def render(
     `rasterizer=Hard(visibility_gradient=…)` gives rgb and alpha, together, one: "edge" that of
     `edge_gradient`, "antialias" that of `antialias`, which also changes the picture, both in every
     mode; "nmr" that of NMR, reverse mode only. Depth has none, as in NMR. With `rasterizer=Soft(…)`
-    it is exact, to everything that is drawn and to `sigma` and `gamma`, reverse mode only; but it
+    it is exact, to everything that is drawn and to `sigma` and `gamma`, in both modes; but it
     is that of a blurred picture, see `rasterize_soft`.
 
     Args:

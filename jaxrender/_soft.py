@@ -554,9 +554,10 @@ def rasterize_soft(
     What is drawn is a blurred picture, and `gamma` says of what. At a small one, as SoftRas has it,
     the nearest triangle's colour wins as far as its blur reaches: objects look larger in front of
     others (by 6 to 74% in scenes where it was measured), and there colours hardly change when the
-    edge moves. At 0.3 they do: a cube before a wall, and two blades that cut each other, were moved
-    along the true gradient, with a cosine of 0.92 or more, where `sigma` blurs over a sample or
-    more (at 1e-4 of the range it is 0.8 at best, and -0.5 for the blades). The price: what lies
+    edge moves. At 0.3 they do, where `sigma` blurs over a sample: the cosine to the true gradient
+    was 0.92 and 0.99 at sigma 1e-4 of a 64² picture, for a cube before a wall and two blades that
+    cut each other; at sigma 1e-5 it was 0.63 and 0.85 with one sample, 0.94 and 1.00 with 4 x 4,
+    and at gamma 1e-4 0.86 at best, for the blades down to -0.5. The price: what lies
     behind by the fraction x of the range shows through with the weight exp(-x / 0.3), 4% of what
     is a whole range behind, 19% at half of it. For a sharp look take `gamma=1e-2` or less. Alpha
     is not concerned. `edge_gradient` and `antialias` do without any blur.
