@@ -14,8 +14,8 @@ on what can be seen of an error:
 
 The gradient is that of "edge", not "antialias": CAD models have faces smaller than a pixel, whose
 silhouettes the latter does not see. The sensor's depth has noise, its mask is what covers at least
-half a pixel. Of 16 starts with the teapot, all end within 0.02 degrees at 128 x 128. With `--adam` the same
-residuals go to Adam, at three rates, until as many starts have arrived.
+half a pixel. With `--adam` the same residuals go to Adam, at three rates, until as many starts have
+arrived.
 
 References:
     Marquardt, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", 1963;
