@@ -168,7 +168,7 @@ def least_squares(
         >>> turn = rotations.from_axis_angle(jnp.array([0.3, -1.2, 0.4]))
         >>> seen = points @ turn.T + 0.5
         >>> def residuals(params):
-        ...     return points @ params["turn"].T + params["shift"] - seen
+        ...     return points @ params["turn"].T + params["shift"][None] - seen
         >>> start = {"turn": fitting.Rotation(jnp.eye(3)), "shift": jnp.zeros(3)}
         >>> found = fitting.least_squares(residuals, start, progress=False)
         >>> found.params["shift"].round(3).tolist(), found.steps < 10

@@ -55,8 +55,8 @@ class Rotation(Parameter):
         >>> import jax.numpy as jnp
         >>> from jaxrender import fitting
         >>> turned = fitting.Rotation(jnp.eye(3)).moved(jnp.array([0, 0, jnp.pi / 2]))
-        >>> turned.value()[1].round(3).tolist()
-        [1.0, 0.0, 0.0]
+        >>> round(float(turned.value()[1, 0]), 3)  # x has become y
+        1.0
     """
 
     matrix: ArrayLike  # [..., 3, 3]
