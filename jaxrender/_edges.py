@@ -44,7 +44,11 @@ def antialias(
     edge is one behind which the surface does not go on: it belongs to one face alone, or all its
     faces lie on the same side of it on screen; vertices that a file splits at a seam make two (see
     `weld`). Where surfaces cut each other, and where a face is cut by the near plane, nothing is
-    blended.
+    blended; nor where the face that is seen has no silhouette edge itself. So where faces are
+    smaller than a pixel, most of an outline stays as it is and has no gradient: there draw more
+    samples, or take `edge_gradient`, which asks for any edge of the nearer face. (Poses of a teapot
+    of 6,320 faces in 128² pixels, sought by `fitting.least_squares` from up to 30 degrees off: 1 of
+    8 arrived by `antialias`, 8 of 8 by `edge_gradient`.)
 
     Gradient: that of these formulas, exact, to `image` and to `screen.vertices`, in forward and
     reverse mode, to any order. It is the gradient of what edges show, and of nothing else: a pixel
