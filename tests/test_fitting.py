@@ -504,13 +504,8 @@ class TestProgress:
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("interruptible")
 class TestInterrupt:
-    @pytest.fixture(autouse=True)
-    def pythons_own_handler(self):
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-        signal.signal(signal.SIGINT, before)
-
     def test_returns_what_is_there(self):
         def interrupting(step):
             if step == 3:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,9 +198,8 @@ class TestLoop:
         assert found.reason == "stuck: no step lowers the cost, however short"
         assert found.params == 2
 
+    @pytest.mark.usefixtures("interruptible")
     def test_interrupted(self):
-        import signal
-
         def goal(step):
             if step == 3:
                 signal.raise_signal(signal.SIGINT)
