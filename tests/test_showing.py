@@ -52,7 +52,7 @@ def test_notebooks_show_batches_side_by_side():
     of_rows = shown.reshape(2, 2, 8, 3, 3).swapaxes(1, 2).reshape(16, 2, 3, 3)
     np.testing.assert_array_equal(of_rows[:9], _solid(colors).to_uint8())
     assert not of_rows[9:].any()
-    with pytest.raises(ValueError, match="one picture.*Of a batch take one"):
+    with pytest.raises(ValueError, match=r"one picture.*Of a batch take one"):
         _solid(colors).to_pil()
 
 
