@@ -25,7 +25,7 @@ copyright = f"2026, {author}"
 version = release = jaxrender.__version__
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "sphinx_copybutton"]
-exclude_patterns = ["_build", "out"]
+exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"jaxrender {version}"
 html_static_path: list[str] = []
@@ -33,7 +33,8 @@ default_role = "py:obj"  # a name in backticks is a link where there is somethin
 
 # Pages are run from the first line to the last; what they warn of or raise ends the build.
 nb_execution_mode = "force"
-nb_execution_timeout = 180
+nb_execution_in_temp = True
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_output_stderr = "error"
 nb_merge_streams = True
@@ -59,6 +60,11 @@ def public_names() -> dict[str, Any]:
     return names
 
 
+def _apart(found: re.Match) -> str:
+    """A name in backticks, and what follows it, as reStructuredText allows it."""
+    return found[1] + "\\ " * bool(found[2]) + found[2]
+
+
 def show_formulas(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
@@ -77,7 +83,7 @@ def show_formulas(
             inside = indented
         result.append(line)
     # Let a letter follow a name: `Image`s.
-    lines[:] = [re.sub(r"(`[^`]+`)(\w)", r"\1\\ \2", line) for line in result]
+    lines[:] = [re.sub(r"(`[^`]+`)(\w?)", _apart, line) for line in result]
 
 
 def miss_no_name(app: Any, env: Any) -> None:
