@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from sphinx.util import logging
+from sphinx.util.logging import getLogger
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -38,6 +39,7 @@ nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_output_stderr = "error"
 nb_merge_streams = True
+logging.getLogger("traitlets").setLevel(logging.ERROR)  # says that each page is run
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -92,7 +94,7 @@ def miss_no_name(app: Any, env: Any) -> None:
     things = {id(thing): name for name, thing in public_names().items() if name in documented}
     for name, thing in public_names().items():
         if name not in documented and id(thing) not in things:
-            logging.getLogger(__name__).warning(
+            getLogger(__name__).warning(
                 "%s is public and no page documents it: add it to one in docs/api", name
             )
 
