@@ -3,6 +3,7 @@
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
 # make test-long   runs those, compiled as users have it
 # make lint   checks style and types
+# make docs   builds the documentation in out/docs, running all that its pages show
 # make bench  times the rasterisers
 #
 # Each builds what it needs in .venv first, and again only when pyproject.toml has changed.
@@ -17,7 +18,7 @@ bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo quick test test-long lint bench clean
+.PHONY: help demo quick test test-long lint docs bench clean
 .SILENT:
 
 help:
@@ -41,6 +42,10 @@ lint: $(made)-lint
 	$(bin)/ruff format --check
 	$(bin)/pyright --pythonpath $(bin)/python
 
+docs: $(made)-docs
+	$(bin)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs out/docs
+	echo 'The documentation is in out/docs/index.html'
+
 bench: $(made)
 	$(bin)/python -m benchmarks --peers
 
@@ -60,7 +65,7 @@ $(made): pyproject.toml
 	$(pip) install --editable '.[all]' $(if $(JAX),'jax==$(JAX)')
 	touch $@
 
-# What it takes to test, and to check style and types.
-$(made)-test $(made)-lint: $(made)-%: $(made)
+# What it takes to test, to check style and types, and to build the documentation.
+$(made)-test $(made)-lint $(made)-docs: $(made)-%: $(made)
 	$(pip) install --group $*
 	touch $@

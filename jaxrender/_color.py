@@ -10,19 +10,15 @@ It is continued beyond 1 by the same power, and below 0 as an odd function.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrender._checks import check_array
+from jaxrender._pixels import decode, encode
 
-SLOPE, SCALE, OFFSET, POWER = 12.92, 1.055, 0.055, 2.4
-DISPLAY_KNEE = 0.04045
 MANY = 100_000  # colours, from which it is worth to see if they have 8 bits
-LINEAR_KNEE = DISPLAY_KNEE / SLOPE  # 0.0031308, so that values on the straight part return exactly
 
 
 def to_display(colors: ArrayLike) -> jax.Array:
@@ -86,23 +82,6 @@ def to_linear(colors: ArrayLike) -> jax.Array:
         IEC 61966-2-1:1999, Default RGB colour space - sRGB.
     """
     return decode(_check(colors), jnp)
-
-
-def encode(linear: Any, xp: Any = np) -> Any:
-    """`to_display` of an array of floats, by NumPy or by `jax.numpy`."""
-    # Keep the power away from 0, where its slope is infinite.
-    size = xp.maximum(xp.abs(linear), LINEAR_KNEE)
-    curve = xp.sign(linear) * (SCALE * size ** (1 / POWER) - OFFSET)
-    return xp.where(xp.abs(linear) <= LINEAR_KNEE, SLOPE * linear, curve)
-
-
-def decode(display: Any, xp: Any = np) -> Any:
-    """`to_linear` of an array of floats, by NumPy or by `jax.numpy`."""
-    # Keep the power finite, whatever the number.
-    most = SCALE * (0.5 * float(jnp.finfo(display.dtype).max)) ** (1 / POWER)
-    size = xp.clip(xp.abs(display), DISPLAY_KNEE, most)
-    curve = xp.sign(display) * ((size + OFFSET) / SCALE) ** POWER
-    return xp.where(xp.abs(display) <= DISPLAY_KNEE, display / SLOPE, curve)
 
 
 def recode(colors: np.ndarray, held: str, wanted: str) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Pictures and animations on disk, through pillow, imageio and ffmpeg.
 
 Files hold display-encoded colours (sRGB); where we write, 8 bits of them. Here colours are floats
-in [0, 1], in either encoding. The writers are the one place in jaxrender where colours are clipped
-and rounded.
+in [0, 1], in either encoding. The writers, and what shows an `Image`, are the places where colours
+are clipped and rounded.
 """
 
 from __future__ import annotations
@@ -22,18 +22,12 @@ from jaxrender._checks import check_choice
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
 from jaxrender._formats.pictures import decode_picture
-from jaxrender._formats.raw import (
-    MissingPackageError,
-    clipped,
-    eight_bit,
-    optional,
-    warn_of_clipping,
-)
+from jaxrender._formats.raw import MissingPackageError, optional
+from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, warn_of_clipping
 from jaxrender._types import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 ANIMATIONS = (".gif", ".mp4")
-CLIP_HINT = "Divide by the largest; numbers such as depth are kept by `save_depth`."
 PALETTE_FRAMES = 16  # the palette of a GIF is chosen from about this many of its frames
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrender._checks import check_array, is_concrete
 from jaxrender._choices import Encoding
-from jaxrender._color import decode, encode
+from jaxrender._pixels import decode, encode
 from jaxrender._textures import (
     FaceTexels,
     Texture,

@@ -11,18 +11,22 @@ lights.
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import ArrayLike as NumPyArrayLike
 
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
+from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, encode, warn_of_clipping
 from jaxrender.ops.pytrees import static, struct, variant
 
 LEAST_ALPHA = 1e-3  # by which `Image.to_rgba` divides
+SHEET = 8  # pictures in a row, where a batch shows itself
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
 
 
@@ -443,3 +447,92 @@ class Image:
         beside = (1 - alpha) * jnp.broadcast_to(background, shape)
         color = (self.rgb - beside) / jnp.maximum(alpha, LEAST_ALPHA)
         return jnp.concatenate([color, alpha], axis=-1)
+
+    def to_uint8(self) -> np.ndarray:
+        """The colours as display values from 0 to 255, as screens and other programs take them.
+
+        Linear colours are encoded first, as `to_display` does. What is not in [0, 1] is clipped,
+        and warned of, as by `io.save_image`.
+
+        Gradient: none; the image must be known, so not inside of `jax.jit`.
+
+        Returns:
+            `[H, W, C]` uint8, of a batch `[N, H, W, C]`.
+
+        Raises:
+            ValueError: a colour is NaN or infinite.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxrender as jr
+            >>> half = jnp.full((1, 1), 0.5)
+            >>> jr.Image(jnp.full((1, 1, 3), 0.5), half, half).to_uint8().tolist()
+            [[[128, 128, 128]]]
+        """
+        values = self._display_values()
+        warn_of_clipping("Image.to_uint8", [clipped(values)], CLIP_HINT)
+        return eight_bit(values)
+
+    def to_pil(self) -> Any:
+        """The picture as one of pillow's, grey, rgb or, with four channels, rgba; see `to_uint8`.
+
+        Returns:
+            a `PIL.Image.Image`.
+
+        Raises:
+            ValueError: it is a batch, has other channels, or a colour is NaN or infinite.
+            ImportError: pillow is not installed.
+
+        Example:
+            >>> import jaxrender as jr
+            >>> image = jr.render(jr.shapes.cube(), jr.look_at((2, 2, 2)), image_size=(24, 32))
+            >>> image.to_pil().size, image.to_pil().mode
+            ((32, 24), 'RGB')
+        """
+        return _pil_image(self.to_uint8())
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture, as notebooks show it; of a batch all, in rows of up to eight.
+
+        Without pillow, or of other than 1, 3 or 4 channels, the line of text is shown.
+        """
+        if self.rgb.shape[-1] not in (1, 3, 4) or not np.size(self.rgb):
+            return None
+        pixels = eight_bit(self._display_values())
+        if pixels.ndim > 3:
+            pixels = _contact_sheet(pixels.reshape(-1, *pixels.shape[-3:]))
+        png = io.BytesIO()
+        try:
+            _pil_image(pixels).save(png, "PNG")
+        except ImportError:
+            return None
+        return png.getvalue()
+
+    def _display_values(self) -> np.ndarray:
+        values = np.asarray(self.rgb)
+        if not np.isfinite(values).all():
+            raise ValueError("`rgb` must be finite, got NaN or infinity. Show finite numbers.")
+        return encode(values) if self.encoding == "linear" else values
+
+
+def _pil_image(pixels: np.ndarray) -> Any:
+    """A picture `[H, W, 1, 3 or 4]` of 8 bits as pillow's."""
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"`rgb` must be one picture [H, W, 1, 3 or 4], got {list(pixels.shape)}. Of a batch "
+            "take one: jax.tree.map(lambda leaf: leaf[0], images)."
+        )
+    try:
+        from PIL import Image as pillow
+    except ImportError as error:
+        raise ImportError("Image.to_pil needs pillow: pip install pillow") from error
+    return pillow.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _contact_sheet(pictures: np.ndarray) -> np.ndarray:
+    """Pictures `[N, H, W, C]` beside each other, in rows: `[R H, K W, C]`, the rest black."""
+    count, height, width, channels = pictures.shape
+    columns = min(count, SHEET)
+    missing = -count % columns
+    pictures = np.pad(pictures, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    rows = pictures.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    return rows.reshape(-1, columns * width, channels)

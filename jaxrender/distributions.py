@@ -58,6 +58,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
+#: A distribution: a cumulative distribution function, elementwise and differentiable by JAX.
 Cdf = Callable[[jax.Array], jax.Array]
 
 LEAST_GUMBEL = -7.0  # exp(-exp(7)) is 0 in float64 too
@@ -299,8 +300,8 @@ def reverse(cdf: Cdf, /) -> Cdf:
     return reversed_cdf
 
 
-# By name, in GenDR's order. The gamma distribution has the shape 0.5; GenDR, where the shape has
-# no default, draws 0.5 and 2.
+#: By name, in GenDR's order. The gamma distribution has the shape 0.5; GenDR, where the shape has
+#: no default, draws 0.5 and 2.
 DISTRIBUTIONS: dict[str, Cdf] = {
     "uniform": uniform,
     "cubic_hermite": cubic_hermite,

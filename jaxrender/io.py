@@ -36,16 +36,11 @@ from jaxrender._formats.convert import (
     uv_texture,
     warn_of_rounding,
 )
-from jaxrender._formats.raw import (
-    MissingPackageError,
-    RawMesh,
-    clipped,
-    keeping_to,
-    warn_of_clipping,
-)
+from jaxrender._formats.raw import MissingPackageError, RawMesh, keeping_to
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import MAPS, Material
+from jaxrender._pixels import clipped, warn_of_clipping
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh

@@ -48,10 +48,10 @@ def __dir__() -> list[str]:
     return __all__
 
 
-NO_PARENT = -1  # in `BodyModel.parents`: the root
+NO_PARENT = -1  #: in `BodyModel.parents`: the root
 
-BODY_JOINTS = tuple(_body.JOINTS)  # of `procedural_body`, in the order of its poses
-BODY_SHAPES = ("tall", "stout", "long legs", "long arms")  # its shape parameters
+BODY_JOINTS = tuple(_body.JOINTS)  #: of `procedural_body`, in the order of its poses
+BODY_SHAPES = ("tall", "stout", "long legs", "long arms")  #: its shape parameters
 
 rotation_matrices = from_axis_angle  # by the name that it had here first
 

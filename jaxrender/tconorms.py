@@ -325,7 +325,7 @@ def _no_sum(_: jax.Array) -> NoReturn:
     )
 
 
-# Which the rasteriser knows by name; its functions raise.
+#: The largest of all coverages. The rasteriser knows it by name; its functions raise.
 maximum = TConorm("max", _no_sum, _no_sum)
 
 
@@ -382,16 +382,16 @@ def _check_p(p: float, low: float, high: float, hint: str) -> None:
         raise ValueError(f"`p` must be from {low:g} to {high:g}, got {p:g}. {hint}")
 
 
-# Independent events, `1 - Πⱼ (1 - Dⱼ)`: what SoftRas calls "prod". The generator is -log(1 - D).
+#: Independent events, `1 - Πⱼ (1 - Dⱼ)`: what SoftRas calls "prod". The generator is -log(1 - D).
 probabilistic = TConorm("probabilistic", _thickness, _from_thickness)
 
-# The sum of speeds under relativity. Its generator artanh(D) is log(1 + 2 D / (1 - D)) / 2, which
-# is Hamacher's for p = 2, and in that form it keeps its slope near 1.
+#: The sum of speeds under relativity. Its generator artanh(D) is log(1 + 2 D / (1 - D)) / 2, which
+#: is Hamacher's for p = 2, and in that form it keeps its slope near 1.
 einstein = dataclasses.replace(hamacher(2.0), name="einstein")
 
-# By name, in GenDR's order. Of the p that GenDR tries for Yager's and Aczél and Alsina's families,
-# 0.5, 1, 2 and 4, its reconstructions take 2. It has no p for the other families; these lie between
-# the probabilistic sum and the maximum.
+#: By name, in GenDR's order. Of the p that GenDR tries for Yager's and Aczél and Alsina's families,
+#: 0.5, 1, 2 and 4, its reconstructions take 2. It has no p for the other families; these lie between
+#: the probabilistic sum and the maximum.
 TCONORMS: dict[str, TConorm] = {
     "max": maximum,
     "probabilistic": probabilistic,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxrender._color import recode
-from jaxrender._formats.raw import CLIP_SLACK, RawMesh
+from jaxrender._formats.raw import RawMesh
 from jaxrender._formats.text import Notes
+from jaxrender._pixels import CLIP_SLACK
 
 BRIGHT = 8.0  # fractions above are 255ths; up to here they are light brighter than white
 

@@ -20,8 +20,9 @@ from jaxrender._choices import Encoding
 from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.polygons import cut
-from jaxrender._formats.raw import RawMesh, digits, eight_bit, first_not_finite
+from jaxrender._formats.raw import RawMesh, digits, first_not_finite
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes
+from jaxrender._pixels import eight_bit
 
 HEADER = re.compile(rb"(?:\s|#[^\n]*\n)*((?:ST|C|N|4|n)*)OFF(?=\s|\d|$)")  # some write OFF8 12 0
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxrender._color import recode
-from jaxrender._formats.raw import RawMesh, eight_bit, optional
+from jaxrender._formats.raw import RawMesh, optional
+from jaxrender._pixels import eight_bit
 
 
 def write_trimesh(path: Path, raw: RawMesh) -> None:

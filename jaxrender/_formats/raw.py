@@ -10,10 +10,9 @@ import contextvars
 import dataclasses
 import importlib
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from jaxrender._choices import Encoding, Filter, Wrap
 
 CODECS = ("latin-1", "cp1252", "gbk", "shift_jis")  # in which other systems write names
 _FOLDER: contextvars.ContextVar[Path | None] = contextvars.ContextVar("folder", default=None)
-CLIP_SLACK = 1e-3  # by how much rounding may leave [0, 1]
 
 
 @dataclasses.dataclass
@@ -160,37 +158,6 @@ def rgb(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     grey = pixels.shape[-1] < 3
     clear = pixels.shape[-1] in (2, 4) and bool((pixels[..., -1] < 1).any())
     return (np.repeat(pixels[..., :1], 3, axis=-1) if grey else pixels[..., :3]), clear
-
-
-def eight_bit(values: np.ndarray) -> np.ndarray:
-    """Floats in [0, 1] as whole numbers from 0 to 255, clipped and rounded."""
-    return np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
-
-
-class Clipped(NamedTuple):
-    """How many of how many numbers lie outside [0, 1] by more than rounding, and how far."""
-
-    number: int
-    total: int
-    low: float
-    high: float
-
-
-def clipped(values: np.ndarray) -> Clipped:
-    """What of an array `eight_bit` would clip."""
-    outside = values[(values < -CLIP_SLACK) | (values > 1 + CLIP_SLACK)]
-    low, high = outside.min(initial=np.inf), outside.max(initial=-np.inf)
-    return Clipped(outside.size, values.size, float(low), float(high))
-
-
-def warn_of_clipping(what: object, found: Iterable[Clipped], hint: str) -> None:
-    """Warns once of all that is clipped."""
-    numbers, totals, lows, highs = zip(*found, strict=True)
-    if sum(numbers):
-        low, high = min(lows), max(highs)
-        span = f"{low:.4g}" if low == high else f"from {low:.4g} to {high:.4g}"
-        message = f"{what}: {sum(numbers):,} of {sum(totals):,} values are not in [0, 1] ({span})"
-        warnings.warn(f"{message} and are clipped. {hint}", stacklevel=3)
 
 
 def digits(values: np.ndarray) -> str:
