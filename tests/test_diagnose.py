@@ -178,7 +178,7 @@ class TestMeshAndCamera:
     def test_vertices_that_are_not_finite(self):
         vertices = self.mesh.vertices.at[0, 1].set(jnp.inf)
         camera = jr.look_at((2.0, 2.0, 2.0), projection=jr.orthographic(4.0))
-        told = jr.jr.why_not_drawn(jr.Mesh(vertices, self.mesh.faces), camera, image_size=SIZE)
+        told = jr.why_not_drawn(jr.Mesh(vertices, self.mesh.faces), camera, image_size=SIZE)
         assert re.search(r"\d with a vertex that is not finite", told)
 
     def test_nothing(self):
