@@ -5,6 +5,8 @@ Shapes: `H, W` image, `N` rows of attributes, `K` attributes, `F` faces, `V` ver
 
 from __future__ import annotations
 
+from typing import overload
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -12,6 +14,18 @@ from jax.typing import ArrayLike
 from jaxrender._checks import check_array, check_faces
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops import deterministic
+
+
+@overload
+def interpolate(
+    attributes: ArrayLike, fragments: Fragments, faces: ArrayLike, *, screen: None = None
+) -> jax.Array: ...
+
+
+@overload
+def interpolate(
+    attributes: ArrayLike, fragments: Fragments, faces: ArrayLike, *, screen: ScreenMesh
+) -> tuple[jax.Array, jax.Array]: ...
 
 
 def interpolate(

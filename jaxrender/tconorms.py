@@ -390,8 +390,8 @@ probabilistic = TConorm("probabilistic", _thickness, _from_thickness)
 einstein = dataclasses.replace(hamacher(2.0), name="einstein")
 
 #: By name, in GenDR's order. Of the p that GenDR tries for Yager's and Aczél and Alsina's families,
-#: 0.5, 1, 2 and 4, its reconstructions take 2. It has no p for the others; these lie between
-#: the probabilistic sum and the maximum.
+#: 0.5, 1, 2 and 4, its reconstructions take 2. It has no p for the other families; these lie
+#: between the probabilistic sum and the maximum.
 TCONORMS: dict[str, TConorm] = {
     "max": maximum,
     "probabilistic": probabilistic,
