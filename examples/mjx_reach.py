@@ -12,7 +12,9 @@ a tenth of a degree of where they were to be. Needs `pip install mujoco-mjx`.
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +53,8 @@ def main() -> None:
     options = parser.parse_args()
 
     # Imported here, so that --help needs neither.
-    import mujoco  # pyright: ignore[reportMissingImports]
-    from mujoco import mjx  # pyright: ignore[reportMissingImports]
+    mujoco: Any = importlib.import_module("mujoco")  # Any: it has no types
+    mjx: Any = importlib.import_module("mujoco.mjx")
 
     model = mujoco.MjModel.from_xml_string(ARM)
     data = mujoco.MjData(model)

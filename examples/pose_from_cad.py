@@ -140,12 +140,13 @@ def adam(
     def loss(moves: dict, step: jax.Array) -> jax.Array:
         def one(move: dict, turn: jax.Array, shift: jax.Array) -> jax.Array:
             pose = {"turn": turn @ from_axis_angle(move["turn"]), "shift": shift + move["shift"]}
-            return sum(jnp.sum(part**2) for part in problem(pose, WEIGHTS[step]))
+            parts = problem(pose, WEIGHTS[step])
+            return jnp.sum(jnp.stack([jnp.sum(part**2) for part in parts]))
 
         return jnp.sum(jax.vmap(one)(moves, starts["turn"], starts["shift"]))
 
     @jax.jit
-    def advance(moves: dict, state: Any, step: jax.Array) -> tuple[dict, Any]:
+    def advance(moves: dict, state: Any, step: jax.Array) -> tuple[Any, Any]:
         update, state = optimizer.update(jax.grad(loss)(moves, step), state)
         return optax.apply_updates(moves, update), state
 
