@@ -473,7 +473,7 @@ def test_light_like_opengl_is_cut_off_before_the_texture():
     seen = jr.Fragments(jnp.array([0, -1]), jnp.full((2, 3), 1 / 3), jnp.ones(2))
     shown = jr.shade(seen, mesh, jr.make_lights(1.5, (), like_opengl=True))
     np.testing.assert_allclose(shown, [[0.3, 0.45, 0.5], [0, 0, 0]], atol=1e-6)
-    camera, soft = jr.look_at((2, 2, 2)), jr.Soft(sigma=1e-7)
+    camera, soft = jr.look_at((2, 2, 2)), jr.Soft(sigma=1e-7, gamma=1e-4)
     pictures = [
         jr.render(
             mesh, camera, jr.make_lights(1.5, (), like_opengl=True), image_size=(8, 8), rasterizer=r
