@@ -29,7 +29,6 @@ import numpy as np
 from jaxrender.ops.cpu.barycentrics import set_up
 from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     free,
@@ -38,23 +37,17 @@ from jaxrender.ops.cpu.machine import (
     load,
     malloc,
     option,
-    put,
     result,
-    run_job,
-    size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.sums import PARTS, parts_of_picture, run_sums, table_of
 
 PLACES, PLANE = 512, 24  # of the cache, and numbers at each: planes as in `barycentrics.py`, sums
 SUMS, DEPTHS = 11, 20  # where these begin: 9 sums, and 3 of the depths of corners, if linear
-PART_PIXELS, MAX_PARTS = 1 << 15, 16
 MIN_INVERSE_DEPTH = 1e-18  # as in `ops/hard`
-
-PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their sums
 
 
 @numba.njit(error_model="numpy")
@@ -145,15 +138,13 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def do_part(job: int, part: int, like: Any) -> None:
     """The gradient of a part of a view."""
-    size, none, parts = size_of(like), np.int32(-1), get(job, PARTS)
+    none, parts = np.int32(-1), get(job, PARTS)
     height, width = length(argument(job, 2), 1), length(argument(job, 2), 2)
     count, view, band = length(result(job, 0), 1), part // parts, part % parts
     vertices = view_of(argument(job, 0), view, like)
     faces, face_at = view_of(argument(job, 1), view, none), view_of(argument(job, 2), view, none)
     of_barycentrics = view_of(argument(job, 3), view, like)
-    of_depth, gradient = view_of(argument(job, 4), view, like), view_of(result(job, 0), view, like)
-    if band > 0:
-        gradient = get(job, PART_SUMS) + 3 * size * count * (view * (parts - 1) + band - 1)
+    of_depth, gradient = view_of(argument(job, 4), view, like), table_of(job, view, band, like)
     perspective = option(job, 0) != 0
     w, h = typed(width, like), typed(height, like)
     across, down = typed(0.5, like) * w, typed(-0.5, like) * h
@@ -250,27 +241,9 @@ def do_part(job: int, part: int, like: Any) -> None:
 def start(job: int, like: Any) -> None:
     """The gradient of all views."""
     views, height = length(argument(job, 2), 0), length(argument(job, 2), 1)
-    width, count, size = length(argument(job, 2), 2), length(result(job, 0), 1), size_of(like)
-
-    # Cut the pictures into parts, by their size alone, as long as their sums are small.
-    pixels = height * width
-    parts = max(
-        1, min(min(MAX_PARTS // views, height), min(pixels // PART_PIXELS, 2 * pixels // count))
-    )
-    sums = malloc(max(8, 3 * size * count * views * (parts - 1)))
-    if sums == 0:
-        parts = 1
-    put(job, PARTS, parts)
-    put(job, PART_SUMS, sums)
-    threads = threads_for(job, option(job, 1)) if views * parts > 1 else 1
-    run_job(job, views * parts, threads)
-    for view in range(views):
-        for part in range(parts - 1):
-            here = sums + 3 * size * count * (view * (parts - 1) + part)
-            total = view_of(result(job, 0), view, like)
-            for number in range(3 * count):
-                store(total, number, load(total, number, like) + load(here, number, like))
-    free(sums)
+    width = length(argument(job, 2), 2)
+    parts = parts_of_picture(views, height, width, length(result(job, 0), 1))
+    run_sums(job, views, parts, option(job, 1), like)
 
 
 def entry(dtype: Any, name: str) -> Any:

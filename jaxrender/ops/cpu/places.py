@@ -26,29 +26,19 @@ from jaxrender.ops.cpu.edges import (
     sides_of,
     vertex_of,
 )
-from jaxrender.ops.cpu.gradient import MAX_PARTS, PART_PIXELS
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
-    free,
     get,
     length,
     load,
-    malloc,
     option,
-    put,
-    result,
-    run_job,
-    size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
-
-PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their sums
+from jaxrender.ops.cpu.sums import PARTS, parts_of_picture, run_sums, table_of
 
 
 @numba.njit(error_model="numpy")
@@ -146,10 +136,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     face_at, codes = view_of(argument(job, 2), view, none), view_of(argument(job, 3), view, none)
     places = view_of(argument(job, 4), view, like)
     picture, pulled = view_of(shape, view, like), view_of(argument(job, 6), view, like)
-    gradient = view_of(result(job, 0), view, like)
-    if band > 0:
-        before = view * (parts - 1) + band - 1
-        gradient = get(job, PART_SUMS) + 3 * size_of(like) * count * before
+    gradient = table_of(job, view, band, like)
     zero = typed(0, like)
     for number in range(3 * count):
         store(gradient, number, zero)
@@ -190,27 +177,10 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The gradient of all views."""
-    face, count, size = argument(job, 2), length(argument(job, 0), 1), size_of(like)
-    views, height = length(face, 0), length(face, 1)
-
-    # Cut the pictures into parts, by their size alone, as long as their sums are small.
-    pixels = height * length(face, 2)
-    parts = max(
-        1, min(min(MAX_PARTS // views, height), min(pixels // PART_PIXELS, 2 * pixels // count))
-    )
-    sums = malloc(max(8, 3 * size * count * views * (parts - 1)))
-    if sums == 0:
-        parts = 1
-    put(job, PARTS, parts)
-    put(job, PART_SUMS, sums)
-    run_job(job, views * parts, threads_for(job, option(job, 2)) if views * parts > 1 else 1)
-    for view in range(views):
-        total = view_of(result(job, 0), view, like)
-        for part in range(parts - 1):
-            here = sums + 3 * size * count * (view * (parts - 1) + part)
-            for number in range(3 * count):
-                store(total, number, load(total, number, like) + load(here, number, like))
-    free(sums)
+    face = argument(job, 2)
+    views, height, width = length(face, 0), length(face, 1), length(face, 2)
+    parts = parts_of_picture(views, height, width, length(argument(job, 0), 1))
+    run_sums(job, views, parts, option(job, 2), like)
 
 
 def entry(dtype: Any, name: str) -> Any:

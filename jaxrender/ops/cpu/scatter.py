@@ -16,43 +16,31 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
-    free,
     get,
     length,
     load,
-    malloc,
     option,
-    put,
     result,
-    run_job,
-    size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
-
-PART_POINTS, MAX_PARTS = 1 << 15, 16
-
-PARTS, PART_SUMS = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their tables
+from jaxrender.ops.cpu.sums import MAX_PARTS, PART_POINTS, PARTS, run_sums, table_of
 
 
 @numba.njit(error_model="numpy")
 def do_part(job: int, part: int, like: Any) -> None:
     """The sums of a part of the points of a view."""
-    size, parts = size_of(like), get(job, PARTS)
+    parts = get(job, PARTS)
     count, taps = length(argument(job, 0), 1), length(argument(job, 0), 2)
     rows, channels = length(result(job, 0), 1), length(result(job, 0), 2)
     view, band = part // parts, part % parts
     weights = view_of(argument(job, 0), view, like)
     indices = view_of(argument(job, 1), view, np.int32(0))
-    values, table = view_of(argument(job, 2), view, like), view_of(result(job, 0), view, like)
-    if band > 0:
-        table = get(job, PART_SUMS) + size * rows * channels * (view * (parts - 1) + band - 1)
+    values, table = view_of(argument(job, 2), view, like), table_of(job, view, band, like)
     zero, integer = typed(0, like), np.int32(0)
     for number in range(rows * channels):
         store(table, number, zero)
@@ -94,26 +82,14 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The sums of all views."""
-    views, points, size = length(argument(job, 2), 0), length(argument(job, 2), 1), size_of(like)
-    rows, channels = length(result(job, 0), 1), length(result(job, 0), 2)
-
+    views, points, rows = (
+        length(argument(job, 2), 0),
+        length(argument(job, 2), 1),
+        length(result(job, 0), 1),
+    )
     # Cut the points into parts, by their number alone, as long as their tables are small.
     parts = max(1, min(MAX_PARTS // views, min(points // PART_POINTS, 2 * points // rows)))
-    table = rows * channels
-    sums = malloc(max(8, size * table * views * (parts - 1)))
-    if sums == 0:
-        parts = 1
-    put(job, PARTS, parts)
-    put(job, PART_SUMS, sums)
-    threads = threads_for(job, option(job, 0)) if views * parts > 1 else 1
-    run_job(job, views * parts, threads)
-    for view in range(views):
-        total = view_of(result(job, 0), view, like)
-        for part in range(parts - 1):
-            here = sums + size * table * (view * (parts - 1) + part)
-            for number in range(table):
-                store(total, number, load(total, number, like) + load(here, number, like))
-    free(sums)
+    run_sums(job, views, parts, option(job, 0), like)
 
 
 def entry(dtype: Any, name: str) -> Any:
