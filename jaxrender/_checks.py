@@ -7,6 +7,7 @@ result that a bad value has there.
 
 from __future__ import annotations
 
+import functools
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -176,19 +177,28 @@ def check_elementwise(name: str, function: Callable[[jax.Array], jax.Array]) -> 
     Raises:
         ValueError: it does not.
     """
-    points = jax.ShapeDtypeStruct((2, 3), jnp.result_type(float))
     try:
-        shape = jax.tree.map(jnp.shape, jax.eval_shape(function, points))
+        shape = _shape_from(function, TRIED)
     except (TypeError, IndexError, ValueError) as error:
         raise ValueError(
-            f"`{name}` must take an array of any shape, and failed with one of {points.shape}: "
+            f"`{name}` must take an array of any shape, and failed with one of {TRIED}: "
             f"{error}. Write it elementwise, of jax.numpy's functions."
         ) from error
-    if shape != points.shape:
+    if shape != TRIED:
         raise ValueError(
             f"`{name}` must return an array of the shape that it is given, got {shape} for "
-            f"{points.shape}. Write it elementwise, without sums."
+            f"{TRIED}. Write it elementwise, without sums."
         )
+
+
+TRIED = 2, 3
+
+
+@functools.lru_cache(maxsize=64)
+def _shape_from(function: Callable, shape: tuple[int, ...]) -> Any:
+    """The shape that a function makes of another; traced once, not at each call of a door."""
+    array = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
+    return jax.tree.map(jnp.shape, jax.eval_shape(function, array))
 
 
 def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
