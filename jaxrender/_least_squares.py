@@ -29,7 +29,7 @@ import numpy as np
 
 from jaxrender._checks import check_array, check_choice, is_concrete
 from jaxrender._manifolds import Parameter
-from jaxrender._progress import held_interrupts, progress_bar
+from jaxrender._progress import check_schedules, held_interrupts, progress_bar
 
 MANY = 64  # coordinates, from which on no Jacobian is made
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e7
@@ -424,12 +424,7 @@ def _check_arguments(
         real = isinstance(number, int | float | np.number)
         if not real or not least <= number < math.inf:
             raise ValueError(f"`{name}` must be a positive number, got {number!r}.")
-    for name, schedule in (schedules or {}).items():
-        if not callable(schedule):
-            raise ValueError(
-                f"`schedules[{name!r}]` must be a function of the step, got "
-                f"{type(schedule).__name__}. Close over what is constant in the residuals."
-            )
+    check_schedules(schedules, "residuals")
 
 
 def _check_params(params: Any, many: bool) -> tuple[Any, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -48,3 +48,17 @@ def held_interrupts() -> Iterator[list[int]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def check_schedules(schedules: Mapping[str, Any] | None, function: str) -> None:
+    """Looks whether what changes from step to step is told by functions.
+
+    Raises:
+        ValueError: it is not; the message names the `function` that takes the values.
+    """
+    for name, schedule in (schedules or {}).items():
+        if not callable(schedule):
+            raise ValueError(
+                f"`schedules[{name!r}]` must be a function of the step, got "
+                f"{type(schedule).__name__}. Close over what is constant in the {function}."
+            )

@@ -24,7 +24,7 @@ from jaxrender._checks import check_array
 from jaxrender._formats.raw import optional
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
-from jaxrender._progress import held_interrupts, progress_bar
+from jaxrender._progress import check_schedules, held_interrupts, progress_bar
 
 __all__ = [
     "Bounded",
@@ -397,12 +397,7 @@ def _check_arguments(
     for name, count in (("steps", steps), ("snapshot_every", snapshot_every)):
         if not isinstance(count, int | np.integer) or count < 1:
             raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
-    for name, schedule in (schedules or {}).items():
-        if not callable(schedule):
-            raise ValueError(
-                f"`schedules[{name!r}]` must be a function of the step, got "
-                f"{type(schedule).__name__}. Close over what is constant in the loss."
-            )
+    check_schedules(schedules, "loss")
     if not (stop is None or callable(stop) or isinstance(stop, int | float | np.number)):
         raise ValueError(f"`stop` must be a number or a function (loss, step), got {stop!r}.")
 
