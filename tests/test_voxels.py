@@ -96,7 +96,6 @@ def soup(seed: int, *, whole: bool = False) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestAgainstByHand:
-    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["cube_03", "plane", "sphere_642_04"])
     def test_softras(self, golden, name):
