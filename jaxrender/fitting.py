@@ -1,4 +1,4 @@
-"""`fit`, the loop that every fitting script repeats, and `least_squares` for few parameters.
+"""Fits: the loop that every script repeats, for many parameters or few, and those of a mesh.
 
 They know nothing of rendering; `fit` needs optax.
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxrender._checks import check_array
 from jaxrender._formats.raw import optional
+from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
 from jaxrender._progress import check_schedules, held_interrupts, progress_bar
@@ -29,11 +30,14 @@ from jaxrender._progress import check_schedules, held_interrupts, progress_bar
 __all__ = [
     "Bounded",
     "Fit",
+    "LargeSteps",
     "LeastSquares",
     "NotFiniteError",
     "Parameter",
     "Rotation",
+    "adam_uniform",
     "fit",
+    "large_steps",
     "least_squares",
 ]
 

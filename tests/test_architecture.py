@@ -32,7 +32,7 @@ FLOORS = [
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
     {"losses", "_formats", "_manifolds", "mujoco"},
-    {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"},
+    {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},
@@ -117,7 +117,8 @@ def test_kernels_are_imported_late(path):
     """By their door, inside of a function, and by each other."""
     for name, late in _imports(path):
         if name.startswith("jaxrender.ops.cpu.") and not _is_kernel(path):
-            names = {"jaxrender.ops.cpu.Kernel", "jaxrender.ops.cpu.are_available"}
+            doors = "Kernel", "are_available", "can_take"
+            names = {f"jaxrender.ops.cpu.{door}" for door in doors}
             assert late or name in names, f"{path.name} imports {name} outside a function"
 
 
