@@ -18,6 +18,7 @@ from jaxrender import (
     tconorms,
 )
 from jaxrender._batch import pad_meshes, stack_meshes
+from jaxrender._cache import cache
 from jaxrender._camera import (
     Orthographic,
     Perspective,
@@ -103,6 +104,7 @@ __all__ = [
     "UVTexture",
     "VertexColors",
     "antialias",
+    "cache",
     "camera_lights",
     "camera_position",
     "depth_range",
