@@ -37,8 +37,7 @@ class Mesh:
     Attributes:
         vertices: `[V, 3]` positions, scene units.
         faces: `[F, 3]` int32 vertex indices; counter-clockwise on screen is the front.
-        texture: `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, a `Texture` of your own, or
-            None for white.
+        texture: a `Texture`, such as `VertexColors` or one of your own, or None for white.
         normals: `[N, 3]` normals of any length but 0, which "gouraud" and "phong" shading take in
             place of `vertex_normals`; or None. They are those of a shape: change the vertices
             with `with_vertices`, which drops them, or with `transformed`, which turns them.
