@@ -252,6 +252,24 @@ class Lights:
     like_opengl: bool = static(default=False)
 
 
+# The shapes of the arrays of `Lights`, all of them; a letter is the number of lights of a kind.
+LIGHT_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "ambient": (3,),
+    "directions": ("D", 3),
+    "direction_colors": ("D", 3),
+    "positions": ("P", 3),
+    "position_colors": ("P", 3),
+    "specular": (3,),
+    "shininess": (),
+    "spot_directions": ("P", 3),
+    "spot_cutoffs": ("P",),
+    "spot_exponents": ("P",),
+    "attenuations": ("P", 3),
+    "direction_speculars": ("D", 3),
+    "position_speculars": ("P", 3),
+}
+
+
 @struct
 class ScreenMesh:
     """A mesh as the camera sees it, ready to be rasterised.
