@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import enum
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.deterministic import gather_each
+from jaxrender.ops.view import View
 
 # A triangle is degenerate up to twice this area, in square pixels, or where a corner's depth is
 # smaller than this; beyond, 1 / (area z) and its derivatives are finite in float32.
@@ -135,7 +136,10 @@ class Reason(enum.IntEnum):
 
 
 class Candidates(NamedTuple):
-    """Triangles, and what a rasteriser knows of them; what is None is not tested."""
+    """Triangles, and what a rasteriser knows of them; what is None is not tested.
+
+    `candidates_of` makes those of rasterisers that draw.
+    """
 
     corners: Corners  # each [3, F]
     perspective: bool  # whether depth is divided by
@@ -149,11 +153,35 @@ class Candidates(NamedTuple):
     cull: str = "none"  # "none", "back" or "front"
 
 
+def candidates_of(
+    corners: Corners, view: View, *, turned: jax.Array | None = None, **known: Any
+) -> Candidates:
+    """What follows from corners and view: all that a new reason needs, if these two decide it.
+
+    Args:
+        corners: each `[3, F]`.
+        view: what is drawn.
+        turned: `[F]` whether corners go round in the other sense than the user named them.
+        known: other fields of `Candidates`.
+    """
+    area = signed_area(corners)
+    front = is_front(corners, area, perspective=view.perspective)
+    return Candidates(
+        corners=corners,
+        perspective=view.perspective,
+        area=area,
+        image_size=view.image_size,
+        front=front if turned is None else front ^ turned,
+        cull=view.cull,
+        **known,
+    )
+
+
 def is_drawn(candidates: Candidates) -> jax.Array:
     """Which triangles `[F]` are drawn, for every rasteriser, by the tests of `_failed_tests`.
 
     A triangle is not drawn for the first of these reasons that holds, of those that a rasteriser
-    tests (the soft one blurs what lies beside the picture into it, and cuts off `far` by pixel):
+    tests:
 
     - INDEX_OUT_OF_RANGE: one of its indices names no vertex.
     - NOT_FINITE: one of its coordinates is NaN or infinite.
@@ -164,6 +192,23 @@ def is_drawn(candidates: Candidates) -> jax.Array:
     - BEYOND_FAR: all of it lies beyond `far`.
     - OFF_PICTURE: the part of it in front of `near` lies beside the picture.
     - CULLED: it turns the side that is not drawn.
+
+    Who tests what (x), or tests it at each pixel, of colours alone (p), or of colours alone (c):
+
+        reason              z-buffer   soft   faithful soft   NMR's edges   voxels
+        INDEX_OUT_OF_RANGE     x        x          x                          x
+        NOT_FINITE             x        x          x               x          x
+        ON_CAMERA_PLANE        x        x                          x
+        NO_AREA                x        x          x               x
+        BEFORE_NEAR            x        x          p
+        BEYOND_FAR             x      x, p         p
+        OFF_PICTURE            x
+        CULLED                 x        x          c
+
+    The z-buffer leaves out what lies before near or beyond far at a pixel, too. The soft rasteriser
+    cuts triangles at near first; it blurs what lies beside the picture into it. `why_not_drawn`
+    gives the z-buffer's answer. On a CPU kernels test the same: `cpu/faces.py` has a copy, for the
+    z-buffer in `set_up`, for NMR's edges in `has_place`.
 
     What is drawn may still be seen nowhere: where others hide it, or where it lies between pixel
     centres.
@@ -181,24 +226,24 @@ def reason_not_drawn(candidates: Candidates) -> jax.Array:
 
 def _failed_tests(candidates: Candidates) -> list[tuple[Reason, jax.Array]]:
     """The tests of `is_drawn` in order, and which triangles `[F]` fail each."""
-    (x, y, z), perspective, exists, area, near, far, box, image_size, front, cull = candidates
+    given, (x, y, z) = candidates, candidates.corners
     tests = []
-    if exists is not None:
-        tests.append((Reason.INDEX_OUT_OF_RANGE, ~exists))
+    if given.exists is not None:
+        tests.append((Reason.INDEX_OUT_OF_RANGE, ~given.exists))
     finite = jnp.isfinite(x) & jnp.isfinite(y) & jnp.isfinite(z)
     tests.append((Reason.NOT_FINITE, ~finite.all(0)))
-    if perspective:
+    if given.perspective:
         tests.append((Reason.ON_CAMERA_PLANE, (jnp.abs(z) <= MIN_DEPTH).any(0)))
-    if area is not None:
-        tests.append((Reason.NO_AREA, jnp.abs(area) <= MIN_AREA))
-    if near is not None:
-        tests.append((Reason.BEFORE_NEAR, functools.reduce(jnp.maximum, z) < near))
-    if far is not None:
-        tests.append((Reason.BEYOND_FAR, functools.reduce(jnp.minimum, z) > far))
-    if box is not None:
-        tests.append((Reason.OFF_PICTURE, box.misses(image_size)))
-    if front is not None and cull != "none":
-        tests.append((Reason.CULLED, is_culled(front, cull)))
+    if given.area is not None:
+        tests.append((Reason.NO_AREA, jnp.abs(given.area) <= MIN_AREA))
+    if given.near is not None:
+        tests.append((Reason.BEFORE_NEAR, functools.reduce(jnp.maximum, z) < given.near))
+    if given.far is not None:
+        tests.append((Reason.BEYOND_FAR, functools.reduce(jnp.minimum, z) > given.far))
+    if given.box is not None:
+        tests.append((Reason.OFF_PICTURE, given.box.misses(given.image_size)))
+    if given.front is not None and given.cull != "none":
+        tests.append((Reason.CULLED, is_culled(given.front, given.cull)))
     return tests
 
 

@@ -127,7 +127,7 @@ def _corners(
     # Find the corners in one list of vertices; leave out faces that are nowhere.
     index, in_range = corner_indices(faces, vertex_count, meshes, shared=points.shape[0] == 1)
     corners = Corners(*(axis[index] for axis in points.reshape(-1, 3).T))
-    drawn = is_drawn(Candidates(corners, False, in_range))
+    drawn = is_drawn(Candidates(corners, False, exists=in_range))
     return jnp.clip(jnp.stack(corners), -FARTHEST, FARTHEST), drawn
 
 
