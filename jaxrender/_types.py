@@ -307,7 +307,19 @@ class Fragments:
     depth: jax.Array  # [H, W]
 
 
-# Returns a picture of the same shape; see `Hard.visibility_gradient`.
+# How a picture depends on which face is seen where: `(picture, fragments, screen) -> picture`.
+#
+# It gets the samples before they are averaged, `[H, W, C + 1]`, alpha last, or alpha alone
+# `[H, W]`, and returns a picture of that shape, as a rule the same one, with a gradient to
+# `screen.vertices`. It is a function, or a struct with `__call__`, whose arrays are traced, and
+# which may have
+#
+#     checked(name, dtype)    itself with its numbers checked, for a mesh of that dtype; errors call
+#                             it by that name
+#     prepared(faces)         itself with what it needs of the faces `[F, 3]`, found once, before
+#                             the program is compiled
+#
+# `VISIBILITY_GRADIENTS` of `_render.py` gives it a name; `NMR` in `_nmr.py` is a short one.
 VisibilityGradient = Callable[[jax.Array, Fragments, ScreenMesh], jax.Array]
 
 
@@ -317,12 +329,12 @@ class Hard:
 
     Attributes:
         visibility_gradient: how the picture depends on which face is seen where: None, not at all;
-            "edge", the derivative of what edges show (see `edge_gradient`); "antialias" or
-            `Antialias(…)`, which blends pixels at silhouettes (see `antialias`);
-            "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see `nmr_gradient`); or
-            any function `(picture, fragments, screen) -> picture`, which gets rgb and alpha of all
-            samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are averaged. A function
-            is static; of a struct with `__call__` the arrays are traced.
+            a name, or a struct of numbers, such as "edge", the derivative of what edges show (see
+            `edge_gradient`), "antialias" or `Antialias(…)`, which blends pixels at silhouettes (see
+            `antialias`), "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see
+            `nmr_gradient`); or any function `(picture, fragments, screen) -> picture`, which gets
+            rgb and alpha of all samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are
+            averaged. A function is static; of a struct with `__call__` the arrays are traced.
         eps: `[]` of "nmr", by name: the least way of an edge, screen units.
         interpolation_gradient: whether colours also depend on the mesh and the camera by where
             on its face a sample looks, which is exact; NMR leaves it out. Static.
