@@ -30,7 +30,7 @@ from jaxrender._types import Camera, Mesh, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.hard.scene import reasons_not_drawn
-from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, Box, Reason
+from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, TIES_IN_WORDS, Box, Reason
 from jaxrender.ops.view import View
 
 LISTED = 3  # how many of the faces that hide another are named
@@ -404,7 +404,7 @@ def _explain_drawn_face(picture: _Picture, face: int) -> str:
     advice = "Leave out or move what hides it, or look from another side."
     if ties.any():
         advice = (
-            f"At {ties.sum()} of them both lie at the same depth, where a face that looks at the "
-            "camera is seen, then the one of lower index. Leave out one of the two."
+            f"At {ties.sum()} of them both lie at the same depth, where {TIES_IN_WORDS}. "
+            "Leave out one of the two."
         )
     return f"Face {face} is hidden at all {total} pixels that it covers: by {where}. {advice}"

@@ -259,11 +259,27 @@ def inverse_area(area: jax.Array) -> jax.Array:
 
 # --- ties: which of the faces at equal depth is seen ----------------------------------------------
 #
-# The one that looks at the camera, then the one of lower id: that of the lowest key (`key_of`).
-# Whatever draws compares keys, or draws faces in their order, the highest first. Equal depth is
-# told by equal bits, so those of a triangle must not depend on the order of its corners: it is set
-# up with its corners sorted by where they lie (`CornerOrder`). Kernels have both in
-# `ops/cpu/faces.py`; there is no third copy.
+# Those that win ties (`wins_ties`) come before the others, and of each kind the one of lower
+# number: the face of the lowest key (`key_of`). A kernel compares keys, any keys. The passes draw
+# faces in the order of falling keys, those that win ties last (`drawn_last` of
+# `blocks.scan_blocks`) and each kind from its last number to its first: who wins may change freely
+# here, the order of numbers only together with that. `peel.py` tells faces at equal depth by their
+# keys.
+#
+# Equal depth is told by equal bits, so those of a triangle must not depend on the order of its
+# corners: it is set up with its corners sorted by where they lie (`CornerOrder`). Kernels have all
+# this once more in `ops/cpu/faces.py`: `wins_ties` and `key_of` in `set_up`, and `face_of`.
+
+TIES_IN_WORDS = "a face that looks at the camera is seen, then the one of lower index"
+
+
+def wins_ties(front: jax.Array, *, facing_first: bool) -> jax.Array:
+    """Which faces `[F]` are seen before all others that are as near; of those that are fronts.
+
+    Not `facing_first`, as in SoftRas, which knows no fronts, numbers alone decide.
+    """
+    return front if facing_first else jnp.ones_like(front)
+
 
 MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face
 
@@ -271,7 +287,7 @@ MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face
 def key_of(face: jax.Array, wins_ties: jax.Array) -> jax.Array:
     """The key of a face: its number, and of one that wins ties that less `MAX_KEY`.
 
-    So all fronts come first, and no number of faces overflows.
+    So no number of faces overflows.
     """
     return jnp.where(wins_ties, face - MAX_KEY, face)
 

@@ -23,6 +23,7 @@ from jaxrender.ops.triangle import (
     set_up_edges,
     sort_corners,
     to_pixels,
+    wins_ties,
 )
 from jaxrender.ops.view import View
 
@@ -33,7 +34,7 @@ class Scene(NamedTuple):
     corners: Corners  # each [3, B F]
     bounds: Bounds  # each [B F]
     edges: Edges  # each [3, B F]
-    wins_ties: jax.Array  # [B F] bool: whether the face is seen before others that are as near
+    wins_ties: jax.Array  # [B F] bool, of `triangle.wins_ties`
     reversed_far: jax.Array  # [B] reversed depth behind which nothing is drawn
     reversed_near: jax.Array  # [B] reversed depth in front of which nothing is drawn
 
@@ -59,10 +60,10 @@ def set_up(
     # A box beside the picture has no pixels, which need not be tested.
     bounds = box.pixels(view.image_size)
     bottom = jnp.where(is_drawn(candidates._replace(box=None)), bounds.bottom, -1)
-    front = candidates.front
-    wins_ties = front if facing_first else jnp.ones_like(front)
     edges = set_up_edges(candidates.corners, perspective=view.perspective)
-    return given, bounds._replace(bottom=bottom), edges, wins_ties
+    assert candidates.front is not None
+    wins = wins_ties(candidates.front, facing_first=facing_first)
+    return given, bounds._replace(bottom=bottom), edges, wins
 
 
 def reasons_not_drawn(vertices: jax.Array, faces: jax.Array, view: View) -> tuple[jax.Array, Box]:
