@@ -187,3 +187,51 @@ def uniform_cotangents(
     background_behind = (d_log_background * behind).sum((1, 2))
     d_background_depth = -(d_log_background * inverse_temperature).sum((1, 2))
     return -d_log_coverage_times_behind - background_behind, d_background_depth
+
+
+# --- tangents -------------------------------------------------------------------------------------
+
+
+def normalize_tangents(
+    d_sums: jax.Array,
+    uniforms: Uniforms,
+    blend: Blend,
+    weight_sum: jax.Array,
+    d_inverse_temperature: jax.Array,
+    d_background_depth: jax.Array,
+) -> Blend:
+    """The tangents of `normalize`.
+
+    Args:
+        d_sums: `[T, B, H, W, 3 + C]` of the total and of its sums.
+        uniforms: each `[B or 1]`.
+        blend: what it returned, `[B or 1, ...]`.
+        weight_sum: likewise, `S`.
+        d_inverse_temperature: `[T, B or 1]`.
+        d_background_depth: likewise.
+    """
+
+    def of_view(number: jax.Array) -> jax.Array:
+        return number[..., None, None]
+
+    # d p_b / S = -(ds (z_b - m) + s dz_b) p_b / S, and dS / S = (d p_b + Σ d p_j) / S.
+    behind = of_view(uniforms.background_depth) - blend.nearest_depth
+    rate = -of_view(d_inverse_temperature) * behind[None]
+    temperature = of_view(uniforms.inverse_temperature)[None]
+    rate = rate - temperature * of_view(d_background_depth)
+    d_background = blend.background_weight[None] * rate
+    over = (1 / weight_sum)[None]
+    d_foreground = d_sums[..., 1] * over
+    d_log_sum = d_background + d_foreground
+
+    # d (Σ / S) = (dΣ) / S - (Σ / S) (dS / S): the derivative of Eq. 3 (Liu et al. 2019).
+    d_color = d_sums[..., 3:] * over[..., None] - blend.rgb[None] * d_log_sum[..., None]
+    d_total = d_sums[..., 0]
+    return Blend(
+        rgb=d_color,
+        behind=d_sums[..., 2] * over - blend.behind[None] * d_log_sum,
+        background_weight=d_background - blend.background_weight[None] * d_log_sum,
+        foreground_weight=d_foreground - blend.foreground_weight[None] * d_log_sum,
+        total=d_total,
+        nearest_depth=jnp.zeros_like(d_total),
+    )
