@@ -226,8 +226,9 @@ def _check_cones(lights: Lights, hint: str) -> None:
             "`lights` must have all of spot_directions, spot_cutoffs and spot_exponents, or none, "
             f"got {', '.join(given)} alone. {hint}"
         )
-    if given and is_concrete(lights.spot_cutoffs):
-        for cutoff in np.asarray(lights.spot_cutoffs).tolist():
+    cutoffs = lights.spot_cutoffs
+    if cutoffs is not None and is_concrete(cutoffs):
+        for cutoff in np.asarray(cutoffs).tolist():
             if not 0 <= cutoff <= 90 and cutoff != 180:
                 raise ValueError(
                     "`lights.spot_cutoffs` must lie between 0 and 90 degrees, or be 180 for no "

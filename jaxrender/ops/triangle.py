@@ -193,22 +193,21 @@ def is_drawn(candidates: Candidates) -> jax.Array:
     - OFF_PICTURE: the part of it in front of `near` lies beside the picture.
     - CULLED: it turns the side that is not drawn.
 
-    Who tests what (x), or tests it at each pixel, of colours alone (p), or of colours alone (c):
+    Who tests what: a triangle as a whole (x), at each pixel (p), and not for alpha (c):
 
-        reason              z-buffer   soft   faithful soft   NMR's edges   voxels
-        INDEX_OUT_OF_RANGE     x        x          x                          x
-        NOT_FINITE             x        x          x               x          x
-        ON_CAMERA_PLANE        x        x                          x
-        NO_AREA                x        x          x               x
-        BEFORE_NEAR            x        x          p
-        BEYOND_FAR             x      x, p         p
+        reason              z-buffer   soft   soft, faithful   NMR's edges   voxels
+        INDEX_OUT_OF_RANGE     x        x           x                          x
+        NOT_FINITE             x        x           x               x          x
+        ON_CAMERA_PLANE        x        x                           x
+        NO_AREA                x        x           x               x
+        BEFORE_NEAR           x p       x          p c
+        BEYOND_FAR            x p      x p         p c
         OFF_PICTURE            x
-        CULLED                 x        x          c
+        CULLED                 x        x           c
 
-    The z-buffer leaves out what lies before near or beyond far at a pixel, too. The soft rasteriser
-    cuts triangles at near first; it blurs what lies beside the picture into it. `why_not_drawn`
-    gives the z-buffer's answer. On a CPU kernels test the same: `cpu/faces.py` has a copy, for the
-    z-buffer in `set_up`, for NMR's edges in `has_place`.
+    The soft rasteriser cuts triangles at near first, and blurs what lies beside the picture into
+    it. `why_not_drawn` gives the z-buffer's answer. On a CPU kernels test the same: `cpu/faces.py`
+    has a copy, for the z-buffer in `set_up`, for NMR's edges in `has_place`.
 
     What is drawn may still be seen nowhere: where others hide it, or where it lies between pixel
     centres.
