@@ -6,11 +6,12 @@ with finite differences.
 
     forwards    p_j = D_j exp(-s (z_j - m))      `numerator`; of fragments `raw_weight`
                 S = p_b + Σ p_j                  `normalize`; where a triangle adds: `forward.py`
-    backwards   q_j, and ∂L/∂z_j                 `softmax_cotangents`, of each fragment
-                v, q_b, ∂L/∂s and ∂L/∂z_b        `mean_of_cotangents`, `uniform_cotangents`
+    backwards   v, q_b                           `mean_of_cotangents`, of each pixel
+                p_j / S, q_j and ∂L/∂z_j         `blend_weight`, `softmax_cotangents`, of fragments
+                ∂L/∂s and ∂L/∂z_b                `uniform_cotangents`
     tangents    of all this                      `numerator` by JAX, and `normalize_tangents`
 
-The temperature of the inverse `s` comes from the user's numbers, in `_soft.py`.
+The inverse temperature `s` comes from the user's numbers, in `_soft.py`.
 """
 
 from __future__ import annotations
