@@ -20,22 +20,18 @@ from jaxrender import (
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._cache import cache
 from jaxrender._camera import (
-    Orthographic,
-    Perspective,
-    Pinhole,
     camera_position,
     from_blender,
     from_opencv,
     from_opengl,
     look,
     look_at,
-    orthographic,
-    perspective,
     pinhole,
     points_from_angles,
     project,
     viewpoint,
 )
+from jaxrender._camera.models import Orthographic, Perspective, Pinhole, orthographic, perspective
 from jaxrender._color import to_display, to_linear
 from jaxrender._diagnose import why_not_drawn
 from jaxrender._edges import Antialias, antialias, edge_gradient, number_edges
@@ -52,14 +48,8 @@ from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
 from jaxrender._soft import rasterize_soft
 from jaxrender._subdivide import subdivide
 from jaxrender._surface import orient_faces, weld
-from jaxrender._textures import (
-    FaceCubes,
-    FaceTexels,
-    Texture,
-    UVTexture,
-    VertexColors,
-    sample_texture,
-)
+from jaxrender._textures import Texture, sample_texture
+from jaxrender._textures.kinds import FaceCubes, FaceTexels, UVTexture, VertexColors
 from jaxrender._types import (
     NO_FACE,
     Camera,

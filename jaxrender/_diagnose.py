@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from jaxrender._types import Camera, Mesh, ScreenMesh
 from jaxrender.ops.hard import nearest_faces
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.hard.scene import reasons_not_drawn
-from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, Box, Reason
+from jaxrender.ops.triangle import MIN_AREA, MIN_DEPTH, TIES_IN_WORDS, Box, Reason
 from jaxrender.ops.view import View
 
 LISTED = 3  # how many of the faces that hide another are named
@@ -151,7 +152,6 @@ class _Picture:
     def __init__(self, screen: ScreenMesh, view: View, outline: Mesh | None) -> None:
         """Finds why faces are not drawn; `outline` says where they have holes."""
         self.vertices, self.faces = np.asarray(screen.vertices), np.asarray(screen.faces)
-        self.far = view.far
         # With a limit that is always traced, all drawings take one program.
         self.view = dataclasses.replace(view, far=view.limits[1])
         self.reason = np.full(len(self.faces), int(Reason.INDEX_OUT_OF_RANGE))
@@ -200,18 +200,8 @@ def _explain_mesh(picture: _Picture) -> str:
     hidden, holes = (_peeled(picture, unseen, whole=whole) for whole in (False, True))
 
     # Put each reason in words.
-    view, far = picture.view, picture.far
-    words = {
-        Reason.INDEX_OUT_OF_RANGE: "with an index out of range",
-        Reason.NOT_FINITE: "with a vertex that is not finite",
-        Reason.ON_CAMERA_PLANE: "with a corner on the camera's plane",
-        Reason.NO_AREA: "without area on screen",
-        Reason.BEFORE_NEAR: f"before near={float(view.near):.6g}",
-        Reason.BEYOND_FAR: "" if far is None else f"beyond far={float(far):.6g}",
-        Reason.OFF_PICTURE: "off the picture",
-        Reason.CULLED: f"culled ({view.cull})",
-    }
-    groups = [(words[reason], picture.reason == reason) for reason in Reason if reason]
+    view = picture.view
+    groups = [(WORDS[reason].of_many(view), picture.reason == reason) for reason in WORDS]
     groups += [
         ("hidden behind others", hidden),
         ("with holes at all pixel centres", holes),
@@ -242,64 +232,7 @@ def _explain_face(picture: _Picture, face: int) -> str:
     reason = Reason(picture.reason[face])
     if reason == Reason.DRAWN:
         return _explain_drawn_face(picture, face)
-    index = picture.faces[face].tolist()
-    count, view = len(picture.vertices), picture.view
-    beginning = f"Face {face} is not drawn: "
-    if reason == Reason.INDEX_OUT_OF_RANGE:
-        return beginning + (
-            f"its vertices are {index}, and the mesh has {count} (0 to {count - 1}). "
-            "Pass 0-based indices of vertices."
-        )
-    corners = picture.vertices[index]
-    if reason == Reason.NOT_FINITE:
-        bad = index[int(np.argmin(np.isfinite(corners).all(-1)))]
-        return beginning + (
-            f"its vertex {bad} is not finite, or becomes so on screen. "
-            "Pass finite vertices, not many orders of magnitude away."
-        )
-    if reason == Reason.ON_CAMERA_PLANE:
-        return beginning + (
-            f"a corner lies within {MIN_DEPTH} of the plane through the camera, where nothing has "
-            "a place on screen. Move the camera or the mesh a little."
-        )
-    if reason == Reason.NO_AREA:
-        same = len(set(index)) < 3
-        cause = f"it names a vertex twice ({index})" if same else "it is seen edge-on, or is a line"
-        return beginning + (
-            f"{cause}, and spans no more than {MIN_AREA} square pixels. "
-            + ("Leave it out." if same else "Move the camera, or leave it out.")
-        )
-    if reason in (Reason.BEFORE_NEAR, Reason.BEYOND_FAR):
-        return beginning + _explain_depth(reason, corners[:, 2], view)
-    if reason == Reason.OFF_PICTURE:
-        return beginning + (
-            f"it lies {_side(picture.box, face, view.image_size)} the picture. "
-            "Turn the camera, move it back, or widen its field of view."
-        )
-    if reason != Reason.CULLED:
-        raise NotImplementedError(f"{reason.name} has no words yet")
-    return beginning + (
-        f'it turns its {view.cull} to the camera, and cull="{view.cull}" leaves that out. '
-        f'Pass cull="none", or flip the face: {index[::-1]}.'
-    )
-
-
-def _explain_depth(reason: Reason, z: np.ndarray, view: View) -> str:
-    """Where the corners lie that are out of the depth range, and what to change."""
-    low, high = f"{float(z.min()):.6g}", f"{float(z.max()):.6g}"
-    depths = f"at depths from {low} to {high}"
-    near, far = (f"{float(limit):.6g}" for limit in view.limits)
-    if reason == Reason.BEYOND_FAR:
-        return (
-            f"it lies beyond far={far}, {depths}. "
-            f"Pass far above {low} to see some of it, or far=None for no limit."
-        )
-    if view.perspective and z.max() <= 0:
-        return f"it lies behind the camera, {depths}. Turn the camera, or move it back."
-    return (
-        f"it lies before near={near}, {depths}. "
-        f"Pass near below {high} to see some of it, or move the camera back."
-    )
+    return f"Face {face} is not drawn: {WORDS[reason].of_one(picture, face)}"
 
 
 def _side(box: Box, face: int, image_size: tuple[int, int]) -> str:
@@ -313,6 +246,117 @@ def _side(box: Box, face: int, image_size: tuple[int, int]) -> str:
         "below": top > height / 2,
     }
     return " and ".join(words for words, is_there in sides.items() if is_there)
+
+
+# --- reasons in words -----------------------------------------------------------------------------
+
+
+class Words(NamedTuple):
+    """How a reason is told, of many faces and of one, with what to change."""
+
+    of_many: Callable[[View], str]
+    of_one: Callable[[_Picture, int], str]
+
+
+def _index_out_of_range(picture: _Picture, face: int) -> str:
+    index, count = picture.faces[face].tolist(), len(picture.vertices)
+    return (
+        f"its vertices are {index}, and the mesh has {count} (0 to {count - 1}). "
+        "Pass 0-based indices of vertices."
+    )
+
+
+def _not_finite(picture: _Picture, face: int) -> str:
+    index = picture.faces[face].tolist()
+    bad = index[int(np.argmin(np.isfinite(picture.vertices[index]).all(-1)))]
+    return (
+        f"its vertex {bad} is not finite, or becomes so on screen. "
+        "Pass finite vertices, not many orders of magnitude away."
+    )
+
+
+def _on_camera_plane(picture: _Picture, face: int) -> str:
+    return (
+        f"a corner lies within {MIN_DEPTH} of the plane through the camera, where nothing has "
+        "a place on screen. Move the camera or the mesh a little."
+    )
+
+
+def _no_area(picture: _Picture, face: int) -> str:
+    index = picture.faces[face].tolist()
+    same = len(set(index)) < 3
+    cause = f"it names a vertex twice ({index})" if same else "it is seen edge-on, or is a line"
+    return f"{cause}, and spans no more than {MIN_AREA} square pixels. " + (
+        "Leave it out." if same else "Move the camera, or leave it out."
+    )
+
+
+def _before_near(picture: _Picture, face: int) -> str:
+    low, high = _depths(picture, face)
+    if picture.view.perspective and high <= 0:
+        return (
+            f"it lies behind the camera, at depths from {low:.6g} to {high:.6g}. "
+            "Turn the camera, or move it back."
+        )
+    return (
+        f"it lies before near={_near(picture.view)}, at depths from {low:.6g} to {high:.6g}. "
+        f"Pass near below {high:.6g} to see some of it, or move the camera back."
+    )
+
+
+def _beyond_far(picture: _Picture, face: int) -> str:
+    low, high = _depths(picture, face)
+    return (
+        f"it lies beyond far={_far(picture.view)}, at depths from {low:.6g} to {high:.6g}. "
+        f"Pass far above {low:.6g} to see some of it, or far=None for no limit."
+    )
+
+
+def _off_picture(picture: _Picture, face: int) -> str:
+    return (
+        f"it lies {_side(picture.box, face, picture.view.image_size)} the picture. "
+        "Turn the camera, move it back, or widen its field of view."
+    )
+
+
+def _culled(picture: _Picture, face: int) -> str:
+    cull, index = picture.view.cull, picture.faces[face].tolist()
+    return (
+        f'it turns its {cull} to the camera, and cull="{cull}" leaves that out. '
+        f'Pass cull="none", or flip the face: {index[::-1]}.'
+    )
+
+
+def _near(view: View) -> str:
+    return f"{float(view.limits[0]):.6g}"
+
+
+def _far(view: View) -> str:
+    return f"{float(view.limits[1]):.6g}"
+
+
+def _depths(picture: _Picture, face: int) -> tuple[float, float]:
+    """The depths of the nearest and of the farthest corner."""
+    z = picture.vertices[picture.faces[face], 2]
+    return float(z.min()), float(z.max())
+
+
+# Of all reasons, in the order in which they are told.
+WORDS: dict[Reason, Words] = {
+    Reason.INDEX_OUT_OF_RANGE: Words(lambda _: "with an index out of range", _index_out_of_range),
+    Reason.NOT_FINITE: Words(lambda _: "with a vertex that is not finite", _not_finite),
+    Reason.ON_CAMERA_PLANE: Words(
+        lambda _: "with a corner on the camera's plane", _on_camera_plane
+    ),
+    Reason.NO_AREA: Words(lambda _: "without area on screen", _no_area),
+    Reason.BEFORE_NEAR: Words(lambda view: f"before near={_near(view)}", _before_near),
+    Reason.BEYOND_FAR: Words(lambda view: f"beyond far={_far(view)}", _beyond_far),
+    Reason.OFF_PICTURE: Words(lambda _: "off the picture", _off_picture),
+    Reason.CULLED: Words(lambda view: f"culled ({view.cull})", _culled),
+}
+
+
+# --- faces that are drawn -------------------------------------------------------------------------
 
 
 def _explain_drawn_face(picture: _Picture, face: int) -> str:
@@ -360,7 +404,7 @@ def _explain_drawn_face(picture: _Picture, face: int) -> str:
     advice = "Leave out or move what hides it, or look from another side."
     if ties.any():
         advice = (
-            f"At {ties.sum()} of them both lie at the same depth, where a face that looks at the "
-            "camera is seen, then the one of lower index. Leave out one of the two."
+            f"At {ties.sum()} of them both lie at the same depth, where {TIES_IN_WORDS}. "
+            "Leave out one of the two."
         )
     return f"Face {face} is hidden at all {total} pixels that it covers: by {where}. {advice}"

@@ -37,8 +37,7 @@ class Mesh:
     Attributes:
         vertices: `[V, 3]` positions, scene units.
         faces: `[F, 3]` int32 vertex indices; counter-clockwise on screen is the front.
-        texture: `VertexColors`, `FaceTexels`, `FaceCubes`, `UVTexture`, a `Texture` of your own, or
-            None for white.
+        texture: a `Texture`, such as `VertexColors` or one of your own, or None for white.
         normals: `[N, 3]` normals of any length but 0, which "gouraud" and "phong" shading take in
             place of `vertex_normals`; or None. They are those of a shape: change the vertices
             with `with_vertices`, which drops them, or with `transformed`, which turns them.
@@ -253,6 +252,24 @@ class Lights:
     like_opengl: bool = static(default=False)
 
 
+# The shapes of the arrays of `Lights`, all of them; a letter is the number of lights of a kind.
+LIGHT_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "ambient": (3,),
+    "directions": ("D", 3),
+    "direction_colors": ("D", 3),
+    "positions": ("P", 3),
+    "position_colors": ("P", 3),
+    "specular": (3,),
+    "shininess": (),
+    "spot_directions": ("P", 3),
+    "spot_cutoffs": ("P",),
+    "spot_exponents": ("P",),
+    "attenuations": ("P", 3),
+    "direction_speculars": ("D", 3),
+    "position_speculars": ("P", 3),
+}
+
+
 @struct
 class ScreenMesh:
     """A mesh as the camera sees it, ready to be rasterised.
@@ -290,7 +307,19 @@ class Fragments:
     depth: jax.Array  # [H, W]
 
 
-# Returns a picture of the same shape; see `Hard.visibility_gradient`.
+# How a picture depends on which face is seen where: `(picture, fragments, screen) -> picture`.
+#
+# It gets the samples before they are averaged, `[H, W, C + 1]`, alpha last, or alpha alone
+# `[H, W]`, and returns a picture of that shape, as a rule the same one, with a gradient to
+# `screen.vertices`. It is a function, or a struct with `__call__`, whose arrays are traced, and
+# which may have
+#
+#     checked(name, dtype)    itself with its numbers checked, for a mesh of that dtype; errors call
+#                             it by that name
+#     prepared(faces)         itself with what it needs of the faces `[F, 3]`, found once, before
+#                             the program is compiled
+#
+# `VISIBILITY_GRADIENTS` of `_render.py` gives it a name; `NMR` in `_nmr.py` is a short one.
 VisibilityGradient = Callable[[jax.Array, Fragments, ScreenMesh], jax.Array]
 
 
@@ -300,12 +329,12 @@ class Hard:
 
     Attributes:
         visibility_gradient: how the picture depends on which face is seen where: None, not at all;
-            "edge", the derivative of what edges show (see `edge_gradient`); "antialias" or
-            `Antialias(…)`, which blends pixels at silhouettes (see `antialias`);
-            "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see `nmr_gradient`); or
-            any function `(picture, fragments, screen) -> picture`, which gets rgb and alpha of all
-            samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are averaged. A function
-            is static; of a struct with `__call__` the arrays are traced.
+            a name, or a struct of numbers, such as "edge", the derivative of what edges show (see
+            `edge_gradient`), "antialias" or `Antialias(…)`, which blends pixels at silhouettes (see
+            `antialias`), "nmr" or `NMR(eps=…)`, the approximation of Kato et al. 2018 (see
+            `nmr_gradient`); or any function `(picture, fragments, screen) -> picture`, which gets
+            rgb and alpha of all samples `[H, W, C + 1]`, or alpha alone `[H, W]`, before they are
+            averaged. A function is static; of a struct with `__call__` the arrays are traced.
         eps: `[]` of "nmr", by name: the least way of an edge, screen units.
         interpolation_gradient: whether colours also depend on the mesh and the camera by where
             on its face a sample looks, which is exact; NMR leaves it out. Static.

@@ -4,7 +4,7 @@ Push an edge inwards by a random step, `blur` times a number with the cumulative
 function (cdf) F. A pixel at the signed distance d from the edge, positive inside, stays covered
 with probability `F(d / blur)`; so `rasterize_soft` has it with `squared=False` and `blur = √σ`, and
 by default, as SoftRas, with `±d²/σ` in place of `d / blur`. Any function that maps arrays of
-`x = d / blur` elementwise to [0, 1] and does not decrease serves as F; here are the seventeen of
+`x = d / blur` elementwise to [0, 1] and does not decrease serves as F; here are those of
 GenDR, each with the scale that it has there. `DISTRIBUTIONS` lists them by name.
 
 | reach | distributions |

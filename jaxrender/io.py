@@ -13,9 +13,9 @@ import dataclasses
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jaxrender._camera_files import read_blender, read_colmap, read_nerf
 from jaxrender._checks import check_array, check_choice, check_image_size
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._depth_files import load_depth, save_depth
-from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, ply, stl, store
+from jaxrender._formats import FORMATS, Reading, Writing, store
 from jaxrender._formats.convert import (
     blank_texture,
     floats,
@@ -68,74 +68,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-class _Format(NamedTuple):
-    """How a kind of mesh file is read and written, and what of colours it stores."""
-
-    read: Callable[[Path, Encoding, _Reading], RawMesh]
-    write: Callable[[Path, RawMesh], None] | None = None  # None: it is read alone
-    pictures: bool = False
-    tint: bool = False
-    vertex_colors: bool = False
-    face_colors: bool = False
-    normals: Literal["any", "vertices"] | None = None  # of corners too, or of vertices alone
-    materials: bool = False  # their numbers, and alpha
-
-
-class _Reading(NamedTuple):
-    """What of a file is read."""
-
-    colors: bool
-    motion: dict[str, Any]  # of glTF
-
-
-def _read_gltf(path: Path, encoding: Encoding, how: _Reading) -> RawMesh:
-    return gltf.read_gltf(path, read_pixels if how.colors else None, encoding, **how.motion)
-
-
-def _write_gltf(path: Path, raw: RawMesh) -> None:
-    gltf_writer.write_gltf(path, raw, lambda picture: png(path, picture))
-
-
-_GLTF = _Format(
-    _read_gltf,
-    _write_gltf,
-    pictures=True,
-    tint=True,
-    vertex_colors=True,
-    face_colors=True,
-    normals="any",
-    materials=True,
-)
-FORMATS = {
-    ".obj": _Format(
-        lambda path, encoding, how: obj.read_obj(
-            path, read_pixels if how.colors else None, encoding
-        ),
-        lambda path, raw: obj_writer.write_obj(path, raw, save_image),
-        pictures=True,
-        vertex_colors=True,
-        face_colors=True,
-        normals="any",
-    ),
-    ".ply": _Format(
-        lambda path, encoding, how: ply.read_ply(
-            path, encoding, read_pixels if how.colors else None
-        ),
-        others.write_trimesh,
-        vertex_colors=True,
-        face_colors=True,
-        normals="vertices",
-    ),
-    ".stl": _Format(lambda path, encoding, how: stl.read_stl(path, encoding), others.write_trimesh),
-    ".off": _Format(
-        lambda path, encoding, how: off.read_off(path, encoding),
-        off.write_off,
-        vertex_colors=True,
-        face_colors=True,
-    ),
-    ".glb": _GLTF,
-    ".gltf": _GLTF,
-}
 MeshTexture = Literal["auto", "uv", "cubes", "texels", "none"]
 TEXTURES = get_args(MeshTexture)
 
@@ -288,7 +220,8 @@ def load_mesh(
     motion = {"time": time, "animations": _several(animation), "scene": scene}
     try:
         with keeping_to(path.parent if within_folder else None):
-            raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
+            pixels = None if texture == "none" else read_pixels
+            raw = FORMATS[extension].read(path, Reading(colors, pixels, motion))
     except (MissingPackageError, MemoryError, Warning):
         raise  # these say more than that the file is bad
     except Exception as error:
@@ -411,7 +344,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     if lost:
         warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, raw)
+    write(path, raw, Writing(save_image, png))
 
 
 def _not_stored(material: Material, raw: RawMesh) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from reference import soup
 
 import jaxrender as jr
+from jaxrender._diagnose import WORDS
 from jaxrender.ops.triangle import Candidates, Corners, Reason, is_drawn, reason_not_drawn
 
 SIZE = (16, 24)
@@ -149,6 +150,10 @@ def test_counts_of_a_soup(perspective):
     assert counts["before near"] == (z < 0.5).all(1).sum() > 0
     assert counts["beyond far"] == (z > 9).all(1).sum() > 0
     assert sum(counts.values()) == 2 * counts["faces"]  # each for one reason
+
+
+def test_every_reason_has_words():
+    assert set(WORDS) == set(Reason) - {Reason.DRAWN}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,11 @@ from quick import jit
 
 import jaxrender as jr
 from jaxrender._shading import face_normals, make_lights, shade, vertex_normals
+from jaxrender._shading.lighting import _PhongLayout
+from jaxrender._shading.lights import check_lights
+from jaxrender._shading.reflection import REFLECTIONS, Reflection, blinn_phong
 from jaxrender._textures import FaceCubes, FaceTexels, VertexColors
-from jaxrender._types import NO_FACE, Fragments, Lights, Mesh
+from jaxrender._types import LIGHT_SHAPES, NO_FACE, Fragments, Lights, Mesh
 
 V, F, POINTS = 7, 6, 30
 EYE = np.array([0.3, 0.5, -4.0], np.float32)
@@ -494,3 +498,32 @@ def test_light_like_opengl_is_cut_off_before_the_texture():
 def test_wrong_spots_are_told(options, message):
     with pytest.raises(ValueError, match=message):
         jr.make_lights(**options)
+
+
+def test_no_number_of_lights_is_dropped():
+    """The table of shapes has all arrays, and a class of one's own keeps its numbers."""
+    arrays = [f.name for f in dataclasses.fields(jr.Lights) if not f.metadata.get("static")]
+    assert sorted(LIGHT_SHAPES) == sorted(arrays)
+
+    @jr.struct
+    class Rough(jr.Lights):
+        roughness: Any = 0.25
+        model: str = jr.static(default="oren")
+
+    plain = some_lights()
+    kept = {f.name: getattr(plain, f.name) for f in dataclasses.fields(plain)}
+    lights = check_lights(Rough(**kept, model="mine"))
+    layout = _PhongLayout.of(lights, reflects=True, has_gloss=False)
+    packed = layout.pack(lights, jnp.ones(4))
+    found, _ = layout.unpack(list(packed), 0)
+    assert isinstance(found, Rough)
+    assert (found.model, float(found.roughness)) == ("mine", 0.25)
+    np.testing.assert_array_equal(found.position_colors, lights.position_colors.T)
+
+
+def test_models_say_which_number_needs_an_eye(monkeypatch):
+    model = Reflection(blinn_phong, "shininess")
+    monkeypatch.setitem(REFLECTIONS, "mine", model)
+    lights = dataclasses.replace(make_lights(specular=0.0), reflection="mine")
+    with pytest.raises(ValueError, match="`eye` must be given for shininess"):
+        shade(some_fragments(), some_mesh(), lights)

@@ -2,6 +2,9 @@
 
 Camera space has `x` right, `y` up and `z` forward, so depth is `z > 0`. Screen space has `x`
 and `y` in [-1, 1] across the picture's width and height, `y` up, and keeps that depth.
+
+Of the models in `models.py` those are listed here that other modules know by name; a new one need
+not be.
 """
 
 from jaxrender._camera.blender import from_blender

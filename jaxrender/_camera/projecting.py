@@ -26,11 +26,9 @@ def project(
     """Takes vertices from the world to the screen.
 
     Camera space is `(x, y, z) = vertices @ rotation.T + translation`. Screen space has `x` and
-    `y` in [-1, 1] across the picture, `y` up, and the same `z`; with the aspect `W / H`
-
-        Perspective:   x / (z tan(fov/2) W/H),  y / (z tan(fov/2))
-        Orthographic:  2 x / (height W/H),      2 y / height
-        Pinhole:       2 u / W - 1,             1 - 2 v / H       (u, v: see `pinhole`)
+    `y` in [-1, 1] across the picture, `y` up, and the same `z`: they are `to_screen(x / z, y / z)`
+    of the camera's projection, or `to_screen(x, y)` of a parallel one. Each model has its formula
+    there, such as `Perspective.to_screen`.
 
     A vertex behind the camera has `z < 0` and is divided by that. A vertex on the camera plane
     (`|z| < 1e-12`) has no place on the screen: its `z` becomes 1e-12 of the same sign, so that

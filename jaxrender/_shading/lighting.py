@@ -285,21 +285,22 @@ def _apply(colors: list, diffuse: list, reflection: list | None) -> list:
 class _PhongLayout(NamedTuple):
     """How lights, and the viewpoint that they are reflected to, are laid out as uniforms."""
 
+    kind: type[Lights]
+    static: tuple[tuple[str, Any], ...]  # fields of the lights, by name
     shapes: tuple[tuple[str, tuple[int, ...]], ...]  # of the numbers of the lights, by name
     reflects: bool
-    reflection: str | Callable
     has_gloss: bool  # of its own at each point
 
     @classmethod
     def of(cls, lights: Lights, *, reflects: bool, has_gloss: bool) -> _PhongLayout:
         """The layout of such lights, with all numbers that they have and that count."""
-        names = [field.name for field in dataclasses.fields(lights)]
-        names = [name for name in names if name not in ("reflection", "like_opengl")]
-        arrays = {name: getattr(lights, name) for name in names}
+        values = {field: getattr(lights, field.name) for field in dataclasses.fields(lights)}
+        static = {f.name: value for f, value in values.items() if f.metadata.get("static")}
+        arrays = {f.name: value for f, value in values.items() if f.name not in static}
         if not reflects:
             arrays |= {"specular": None, "shininess": None}
         shapes = tuple((name, a.shape) for name, a in arrays.items() if a is not None)
-        return cls(shapes, reflects, lights.reflection, has_gloss)
+        return cls(type(lights), tuple(static.items()), shapes, reflects, has_gloss)
 
     @property
     def has_positions(self) -> bool:
@@ -330,10 +331,10 @@ class _PhongLayout(NamedTuple):
             return jnp.moveaxis(stacked, len(shape) - 1, 0) if shape else stacked
 
         parts: dict[str, Any] = {name: take(shape) for name, shape in self.shapes}
+        eye = take((4,))[:, None] if self.reflects else None
         if not self.reflects:
             parts |= {"specular": parts["ambient"], "shininess": parts["ambient"][0]}
-            return Lights(**parts, reflection=self.reflection), None
-        return Lights(**parts, reflection=self.reflection), take((4,))[:, None]
+        return self.kind(**parts, **dict(self.static)), eye
 
 
 @functools.cache

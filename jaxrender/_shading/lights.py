@@ -5,6 +5,7 @@ Shape legend: `D` directional and `P` point lights, `L` of either.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_choice, is_concrete, same_float
-from jaxrender._shading.reflection import REFLECTIONS
+from jaxrender._shading.reflection import REFLECTIONS, reflecting_number
 from jaxrender._textures import Texture, channels
-from jaxrender._types import Lights
+from jaxrender._types import LIGHT_SHAPES, Lights
 
 
 def make_lights(
@@ -140,17 +141,19 @@ def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax
     )
 
 
-def check_eye(eye: ArrayLike | None, specular: jax.Array | None) -> jax.Array | None:
+def check_eye(eye: ArrayLike | None, lights: Lights | None) -> jax.Array | None:
     """Returns the viewpoint as a homogeneous point `[4]`.
 
     Raises:
         ValueError: its shape is wrong, or it is missing and something reflects to it.
     """
     if eye is None:
-        if specular is not None and is_concrete(specular) and np.asarray(specular).any():
+        name = None if lights is None else reflecting_number(lights)
+        strength = None if name is None else getattr(lights, name)
+        if strength is not None and is_concrete(strength) and np.asarray(strength).any():
             raise ValueError(
-                "`eye` must be given for specular reflection, got None. "
-                "Pass eye=viewpoint(camera), or lights with specular=0."
+                f"`eye` must be given for {name} reflection, got None. "
+                f"Pass eye=viewpoint(camera), or lights with {name}=0."
             )
         return None
     eye = check_array("eye", eye, ("3 or 4",), hint="Pass viewpoint(camera) or a position.")
@@ -181,68 +184,56 @@ def check_lights(lights: Any) -> Lights:
     hint = "Build lights with make_lights."
     if not isinstance(lights, Lights):
         raise ValueError(f"`lights` must be Lights or None, got {type(lights).__name__}. {hint}")
-    directions = check_array("lights.directions", lights.directions, ("D", 3), hint=hint)
-    positions = check_array("lights.positions", lights.positions, ("P", 3), hint=hint)
-    shapes = {
-        "ambient": (3,),
-        "direction_colors": directions.shape,
-        "position_colors": positions.shape,
-        "specular": (3,),
-        "shininess": (),
-    }
-    checked = {
-        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
-        for name, shape in shapes.items()
-    }
-    shininess = checked["shininess"]
-    if is_concrete(shininess) and not np.asarray(shininess) >= 0:
+
+    # Give arrays their shapes; static fields stay as they are.
+    counts: dict[Any, int] = {}
+    arrays: dict[str, Any] = {}
+    for field in dataclasses.fields(lights):
+        value = getattr(lights, field.name)
+        if field.metadata.get("static") or (value is None and field.default is None):
+            continue
+        sizes = LIGHT_SHAPES.get(field.name, ("...",))  # of a class of the user's own, any
+        shape = [counts.get(size, size) for size in sizes]
+        array = check_array(f"lights.{field.name}", value, shape, hint=hint)
+        if field.name in ("directions", "positions"):
+            counts[sizes[0]] = len(array)
+        arrays[field.name] = array
+    arrays = dict(zip(arrays, same_float(*arrays.values()), strict=True))
+    lights = dataclasses.replace(lights, **arrays, like_opengl=bool(lights.like_opengl))
+
+    # Check what their values say.
+    if is_concrete(lights.shininess) and not np.asarray(lights.shininess) >= 0:
         raise ValueError(
-            f"`lights.shininess` must not be negative, got {float(shininess)}. Pass for example 32."
+            "`lights.shininess` must not be negative, got "
+            f"{float(lights.shininess)}. Pass for example 32."
         )
-    checked |= {"directions": directions, "positions": positions}
-    checked |= _checked_extras(lights, directions, positions, hint)
+    _check_cones(lights, hint)
     if isinstance(lights.reflection, str) or not callable(lights.reflection):
         check_choice("lights.reflection", lights.reflection, tuple(REFLECTIONS))
-    numbers = dict(zip(checked, same_float(*checked.values()), strict=True))
-    return Lights(**numbers, reflection=lights.reflection, like_opengl=bool(lights.like_opengl))
+    return lights
 
 
-def _checked_extras(
-    lights: Lights, directions: jax.Array, positions: jax.Array, hint: str
-) -> dict[str, jax.Array]:
-    """What lights say beyond where they are, in the right shapes.
+def _check_cones(lights: Lights, hint: str) -> None:
+    """Rejects spot lights whose cones are not whole.
 
     Raises:
-        ValueError: a shape is wrong, or a cone is not whole.
+        ValueError: a cone lacks an array, or is wider than a cone.
     """
-    count = len(positions)
-    shapes = {
-        "spot_directions": (count, 3),
-        "spot_cutoffs": (count,),
-        "spot_exponents": (count,),
-        "attenuations": (count, 3),
-        "direction_speculars": directions.shape,
-        "position_speculars": (count, 3),
-    }
-    found = {
-        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
-        for name, shape in shapes.items()
-        if getattr(lights, name) is not None
-    }
-    cones = [name for name in found if name.startswith("spot")]
-    if len(cones) not in (0, 3):
+    names = "spot_directions", "spot_cutoffs", "spot_exponents"
+    given = [name for name in names if getattr(lights, name) is not None]
+    if len(given) not in (0, 3):
         raise ValueError(
             "`lights` must have all of spot_directions, spot_cutoffs and spot_exponents, or none, "
-            f"got {', '.join(cones)} alone. {hint}"
+            f"got {', '.join(given)} alone. {hint}"
         )
-    if cones and is_concrete(found["spot_cutoffs"]):
-        for cutoff in np.asarray(found["spot_cutoffs"]).tolist():
+    cutoffs = lights.spot_cutoffs
+    if cutoffs is not None and is_concrete(cutoffs):
+        for cutoff in np.asarray(cutoffs).tolist():
             if not 0 <= cutoff <= 90 and cutoff != 180:
                 raise ValueError(
                     "`lights.spot_cutoffs` must lie between 0 and 90 degrees, or be 180 for no "
                     f"cone, got {cutoff}."
                 )
-    return found
 
 
 def _color(name: str, color: ArrayLike) -> jax.Array:

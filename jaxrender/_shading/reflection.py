@@ -1,6 +1,8 @@
 """The light that a point of a surface reflects: functions that both rasterisers call.
 
-To add a model (a BRDF), write a function beside `blinn_phong`, and name it in `REFLECTIONS`.
+To add a model (a BRDF), write a function beside `blinn_phong`, and name it in `REFLECTIONS`. A
+number that it needs is a field of `Lights`, with its shape in `LIGHT_SHAPES`; a field that has a
+default needs no change of `make_lights`.
 
 Shape legend: `L` lights, `N` points, `...` any arrangement of points.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +91,14 @@ def blinn_phong(
     return diffuse, [lights.specular[c] * light for c, light in enumerate(summed)]
 
 
-REFLECTIONS: dict[str, Callable[..., Any]] = {"blinn_phong": blinn_phong}  # by name
+class Reflection(NamedTuple):
+    """A model of reflection."""
+
+    light: Callable[..., Any]  # as `blinn_phong`
+    strength: str  # the number of `Lights` that is 0 where nothing is reflected to an eye
+
+
+REFLECTIONS = {"blinn_phong": Reflection(blinn_phong, "specular")}  # by name
 
 
 def reflect(
@@ -97,8 +106,14 @@ def reflect(
 ) -> tuple[list[jax.Array], list[jax.Array] | None]:
     """What the lights' own model makes of them; arguments and results as of `blinn_phong`."""
     model = lights.reflection
-    model = REFLECTIONS[model] if isinstance(model, str) else model
+    model = REFLECTIONS[model].light if isinstance(model, str) else model
     return model(points, normals, lights, eye)
+
+
+def reflecting_number(lights: Lights) -> str:
+    """The name of the number of the lights that is 0 where they need no eye."""
+    model = lights.reflection
+    return REFLECTIONS[model].strength if isinstance(model, str) else "specular"
 
 
 def _specular(

@@ -114,7 +114,7 @@ def shade(
     material = check_material(mesh.material, Mesh(vertices, faces, texture))
     by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
-    eye = check_eye(eye, None if by_default else lights.specular)
+    eye = check_eye(eye, None if by_default else lights)
 
     # Read the texture.
     mesh = Mesh(vertices, faces, texture, *normals, material)

@@ -163,9 +163,8 @@ def check_texture(texture: Any, mesh: Mesh) -> Texture | None:
         return None
     if not isinstance(texture, Texture):
         raise ValueError(
-            "`texture` must be VertexColors, FaceTexels, FaceCubes, UVTexture, a class of your own "
-            f"derived from jaxrender.Texture, or None, got {type(texture).__name__}. "
-            "Wrap colours per vertex as VertexColors(colors)."
+            "`texture` must be VertexColors, another jaxrender.Texture, or None, got "
+            f"{type(texture).__name__}. Wrap colours per vertex as VertexColors(colors)."
         )
     check_choice("texture.encoding", texture.encoding, ENCODINGS)
     return texture.checked(mesh)

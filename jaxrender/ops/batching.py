@@ -32,7 +32,29 @@ def fold_vmap(batched: Callable) -> Callable:
 
     Returns:
         The same operation without the batch axis. Any number of nested `jax.vmap`s around it
-        end in one call of `batched`; an array that is not mapped stays shared, uncopied.
+        end in one call of `batched`; an array that is not mapped stays shared, uncopied. All its
+        arguments are arrays, or pytrees of them. It has no derivative: give it one by a
+        `jax.custom_vjp` around it (as `_nmr.py`), or call it on `jax.lax.stop_gradient` of what it
+        gets.
+
+    Example:
+        What is static, `power`, makes an operation of its own, once. Under `jax.shard_map` a loop
+        must begin with what varies as its results do: `match_varying_axes` sees to that.
+
+        >>> import functools, jax, jax.numpy as jnp
+        >>> from jaxrender.ops.sharding import match_varying_axes
+        >>> @functools.cache
+        ... def sum_of_powers(power):
+        ...     def batched(points, scale):  # [B or 1, N], [B or 1]
+        ...         views, count = batch_size(points, scale), points.shape[1]
+        ...         start = match_varying_axes(jnp.zeros(views), (points, scale))
+        ...         def add(k, total):
+        ...             return total + scale * points[:, k] ** power
+        ...         return jax.lax.fori_loop(0, count, add, start)
+        ...     return fold_vmap(batched)
+        >>> points, scales = jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 10.0])
+        >>> jax.vmap(sum_of_powers(2), (None, 0))(points, scales).tolist()
+        [14.0, 140.0]
     """
     # Compiled here, because without it each call outside `jax.jit` compiles the loops anew.
     compiled = jax.jit(batched)

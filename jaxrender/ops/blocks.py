@@ -9,7 +9,7 @@ the first, and handled in passes of a fixed number of blocks, as many passes as 
 list overflows, nothing is sorted, and memory is O(faces + pixels) whatever the mesh.
 
 Cost: O(faces + blocks). The walk from the last face to the first, some of which may be kept for
-later, lets a z-buffer break ties with a plain minimum (see `ops/hard`).
+later, lets a z-buffer break ties with a plain minimum (`triangle.py` has the rule).
 """
 
 from __future__ import annotations

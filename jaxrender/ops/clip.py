@@ -26,6 +26,7 @@ from jaxrender.ops.triangle import (
     Box,
     Candidates,
     Corners,
+    candidates_of,
     is_culled,
     is_drawn,
     is_front,
@@ -103,10 +104,10 @@ class ClippedTriangles(NamedTuple):
 
 def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTriangles:
     """Clips the faces `[F, 3]` of screen-space vertices `[V, 3]` at `view.near`."""
-    near, perspective = view.near, view.perspective
+    near = view.near
     corners, in_range, finite = _corners_of(vertices, faces, view.image_size)
     exists = is_drawn(
-        Candidates(_as_axes(corners), False, in_range & finite, near=near, far=view.far)
+        Candidates(_as_axes(corners), False, exists=in_range & finite, near=near, far=view.far)
     )
 
     # Rotate the corner that is alone on its side of the near plane to the first position.
@@ -139,17 +140,8 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
     )
 
     # Leave out what cannot be drawn, or turns its culled side.
-    axes = _as_axes(clipped)
-    area = signed_area(axes)
-    candidates = Candidates(
-        axes,
-        perspective,
-        exists=jnp.concatenate([exists, exists & (beyond_count == 2)]),
-        area=area,
-        front=is_front(axes, area, perspective=perspective),
-        cull=view.cull,
-    )
-    drawn = is_drawn(candidates)
+    exists = jnp.concatenate([exists, exists & (beyond_count == 2)])
+    drawn = is_drawn(candidates_of(_as_axes(clipped), view, exists=exists))
     return ClippedTriangles(clipped, barycentrics, drawn)
 
 
@@ -167,7 +159,8 @@ def unclipped_faces(
     extent = (corners[..., :2].max(1) - corners[..., :2].min(1)).max(-1)
     rounding = 8 * jnp.finfo(corners.dtype).eps * max(height, width) * extent
     thin = jnp.abs(area) <= jnp.maximum(rounding, MIN_AREA * height * width / 4)
-    drawn = is_drawn(Candidates(axes, False, in_range & finite, jnp.where(thin, 0, area)))
+    area_or_none = jnp.where(thin, 0, area)
+    drawn = is_drawn(Candidates(axes, False, exists=in_range & finite, area=area_or_none))
     culled = is_culled(is_front(axes, area, perspective=False), view.cull)
     barycentrics = jnp.broadcast_to(jnp.eye(3, dtype=vertices.dtype), corners.shape)
     return ClippedTriangles(corners, barycentrics, drawn), ~culled

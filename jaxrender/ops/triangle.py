@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import enum
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.deterministic import gather_each
+from jaxrender.ops.view import View
 
 # A triangle is degenerate up to twice this area, in square pixels, or where a corner's depth is
 # smaller than this; beyond, 1 / (area z) and its derivatives are finite in float32.
@@ -135,7 +136,10 @@ class Reason(enum.IntEnum):
 
 
 class Candidates(NamedTuple):
-    """Triangles, and what a rasteriser knows of them; what is None is not tested."""
+    """Triangles, and what a rasteriser knows of them; what is None is not tested.
+
+    `candidates_of` makes those of rasterisers that draw.
+    """
 
     corners: Corners  # each [3, F]
     perspective: bool  # whether depth is divided by
@@ -149,11 +153,35 @@ class Candidates(NamedTuple):
     cull: str = "none"  # "none", "back" or "front"
 
 
+def candidates_of(
+    corners: Corners, view: View, *, turned: jax.Array | None = None, **known: Any
+) -> Candidates:
+    """What follows from corners and view: all that a new reason needs, if these two decide it.
+
+    Args:
+        corners: each `[3, F]`.
+        view: what is drawn.
+        turned: `[F]` whether corners go round in the other sense than the user named them.
+        known: other fields of `Candidates`.
+    """
+    area = signed_area(corners)
+    front = is_front(corners, area, perspective=view.perspective)
+    return Candidates(
+        corners=corners,
+        perspective=view.perspective,
+        area=area,
+        image_size=view.image_size,
+        front=front if turned is None else front ^ turned,
+        cull=view.cull,
+        **known,
+    )
+
+
 def is_drawn(candidates: Candidates) -> jax.Array:
     """Which triangles `[F]` are drawn, for every rasteriser, by the tests of `_failed_tests`.
 
     A triangle is not drawn for the first of these reasons that holds, of those that a rasteriser
-    tests (the soft one blurs what lies beside the picture into it, and cuts off `far` by pixel):
+    tests:
 
     - INDEX_OUT_OF_RANGE: one of its indices names no vertex.
     - NOT_FINITE: one of its coordinates is NaN or infinite.
@@ -164,6 +192,22 @@ def is_drawn(candidates: Candidates) -> jax.Array:
     - BEYOND_FAR: all of it lies beyond `far`.
     - OFF_PICTURE: the part of it in front of `near` lies beside the picture.
     - CULLED: it turns the side that is not drawn.
+
+    Who tests what: a triangle as a whole (x), at each pixel (p), and not for alpha (c):
+
+        reason              z-buffer   soft   soft, faithful   NMR's edges   voxels
+        INDEX_OUT_OF_RANGE     x        x           x                          x
+        NOT_FINITE             x        x           x               x          x
+        ON_CAMERA_PLANE        x        x                           x
+        NO_AREA                x        x           x               x
+        BEFORE_NEAR           x p       x          p c
+        BEYOND_FAR            x p      x p         p c
+        OFF_PICTURE            x
+        CULLED                 x        x           c
+
+    The soft rasteriser cuts triangles at near first, and blurs what lies beside the picture into
+    it. `why_not_drawn` gives the z-buffer's answer. On a CPU kernels test the same: `cpu/faces.py`
+    has a copy, for the z-buffer in `set_up`, for NMR's edges in `has_place`.
 
     What is drawn may still be seen nowhere: where others hide it, or where it lies between pixel
     centres.
@@ -181,24 +225,24 @@ def reason_not_drawn(candidates: Candidates) -> jax.Array:
 
 def _failed_tests(candidates: Candidates) -> list[tuple[Reason, jax.Array]]:
     """The tests of `is_drawn` in order, and which triangles `[F]` fail each."""
-    (x, y, z), perspective, exists, area, near, far, box, image_size, front, cull = candidates
+    given, (x, y, z) = candidates, candidates.corners
     tests = []
-    if exists is not None:
-        tests.append((Reason.INDEX_OUT_OF_RANGE, ~exists))
+    if given.exists is not None:
+        tests.append((Reason.INDEX_OUT_OF_RANGE, ~given.exists))
     finite = jnp.isfinite(x) & jnp.isfinite(y) & jnp.isfinite(z)
     tests.append((Reason.NOT_FINITE, ~finite.all(0)))
-    if perspective:
+    if given.perspective:
         tests.append((Reason.ON_CAMERA_PLANE, (jnp.abs(z) <= MIN_DEPTH).any(0)))
-    if area is not None:
-        tests.append((Reason.NO_AREA, jnp.abs(area) <= MIN_AREA))
-    if near is not None:
-        tests.append((Reason.BEFORE_NEAR, functools.reduce(jnp.maximum, z) < near))
-    if far is not None:
-        tests.append((Reason.BEYOND_FAR, functools.reduce(jnp.minimum, z) > far))
-    if box is not None:
-        tests.append((Reason.OFF_PICTURE, box.misses(image_size)))
-    if front is not None and cull != "none":
-        tests.append((Reason.CULLED, is_culled(front, cull)))
+    if given.area is not None:
+        tests.append((Reason.NO_AREA, jnp.abs(given.area) <= MIN_AREA))
+    if given.near is not None:
+        tests.append((Reason.BEFORE_NEAR, functools.reduce(jnp.maximum, z) < given.near))
+    if given.far is not None:
+        tests.append((Reason.BEYOND_FAR, functools.reduce(jnp.minimum, z) > given.far))
+    if given.box is not None:
+        tests.append((Reason.OFF_PICTURE, given.box.misses(given.image_size)))
+    if given.front is not None and given.cull != "none":
+        tests.append((Reason.CULLED, is_culled(given.front, given.cull)))
     return tests
 
 
@@ -214,11 +258,27 @@ def inverse_area(area: jax.Array) -> jax.Array:
 
 # --- ties: which of the faces at equal depth is seen ----------------------------------------------
 #
-# The one that looks at the camera, then the one of lower id: that of the lowest key (`key_of`).
-# Whatever draws compares keys, or draws faces in their order, the highest first. Equal depth is
-# told by equal bits, so those of a triangle must not depend on the order of its corners: it is set
-# up with its corners sorted by where they lie (`CornerOrder`). Kernels have both in
-# `ops/cpu/faces.py`; there is no third copy.
+# Those that win ties (`wins_ties`) come before the others, and of each kind the one of lower
+# number: the face of the lowest key (`key_of`). A kernel compares keys, any keys. The passes draw
+# faces in the order of falling keys, those that win ties last (`drawn_last` of
+# `blocks.scan_blocks`) and each kind from its last number to its first: who wins may change freely
+# here, the order of numbers only together with that. `peel.py` tells faces at equal depth by their
+# keys.
+#
+# Equal depth is told by equal bits, so those of a triangle must not depend on the order of its
+# corners: it is set up with its corners sorted by where they lie (`CornerOrder`). Kernels have all
+# this once more in `ops/cpu/faces.py`: `wins_ties` and `key_of` in `set_up`, and `face_of`.
+
+TIES_IN_WORDS = "a face that looks at the camera is seen, then the one of lower index"
+
+
+def wins_ties(front: jax.Array, *, facing_first: bool) -> jax.Array:
+    """Which faces `[F]` are seen before all others that are as near; of those that are fronts.
+
+    Not `facing_first`, as in SoftRas, which knows no fronts, numbers alone decide.
+    """
+    return front if facing_first else jnp.ones_like(front)
+
 
 MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face
 
@@ -226,7 +286,7 @@ MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face
 def key_of(face: jax.Array, wins_ties: jax.Array) -> jax.Array:
     """The key of a face: its number, and of one that wins ties that less `MAX_KEY`.
 
-    So all fronts come first, and no number of faces overflows.
+    So no number of faces overflows.
     """
     return jnp.where(wins_ties, face - MAX_KEY, face)
 

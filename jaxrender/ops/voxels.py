@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxrender.ops.batching import fold_vmap
+from jaxrender.ops.batching import batch_size, fold_vmap
 from jaxrender.ops.blocks import Blocks, Bounds, scan_blocks
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.triangle import (
@@ -84,7 +84,7 @@ def _surface(
     resolution: int,
 ) -> jax.Array:
     """The voxels `[B, N, N, N]` of rules (a) and (b)."""
-    meshes = max(arg.shape[0] for arg in (vertices, faces, low, high))
+    meshes = batch_size(vertices, faces, low, high)
     if vertices.shape[1] == 0 or faces.shape[1] == 0:
         return jnp.zeros((meshes, *[resolution] * 3), bool)
     corners, valid = _corners(vertices, faces, low, high, meshes, resolution)
@@ -127,7 +127,7 @@ def _corners(
     # Find the corners in one list of vertices; leave out faces that are nowhere.
     index, in_range = corner_indices(faces, vertex_count, meshes, shared=points.shape[0] == 1)
     corners = Corners(*(axis[index] for axis in points.reshape(-1, 3).T))
-    drawn = is_drawn(Candidates(corners, False, in_range))
+    drawn = is_drawn(Candidates(corners, False, exists=in_range))
     return jnp.clip(jnp.stack(corners), -FARTHEST, FARTHEST), drawn
 
 

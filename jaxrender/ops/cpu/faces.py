@@ -1,8 +1,8 @@
 """Faces set up for the z-buffer, 8 at a time: which are drawn, which win ties, and their edges.
 
 `ops/triangle.py` has the rules and the formulas; here they are written once more, for vectors:
-`triangle.is_drawn` in `set_up`, by the names of its reasons; `triangle.key_of` and `face_of`; and
-`triangle.CornerOrder` and `set_up_edges` in `_edges`.
+`triangle.is_drawn` in `set_up`, by the names of its reasons, and for one triangle in `has_place`;
+`triangle.key_of` and `face_of`; and `triangle.CornerOrder` and `set_up_edges` in `_edges`.
 
 Results lie in a scratch pad: rows of 8 int32 numbers, then rows of 8 floats.
 """
@@ -195,6 +195,23 @@ def _edges(x: list[Lanes], y: list[Lanes], z: list[Lanes], perspective: Lanes) -
     down = [sign(y2 - y1, 0), sign(y0 - y2, 1), sign(y1 - y0, 2)]
     extent = largest(*(value.abs() for value in (x0, x1, x2, y0, y1, y2)))
     return [area, front, x1, y1, x0, y0, *across, *down, n0, slope1, slope2, extent]
+
+
+@numba.njit(error_model="numpy")
+def has_place(corners: Any, area: Any, perspective: bool) -> Any:
+    """`triangle.is_drawn` of one triangle, by the reasons that its corners decide alone.
+
+    Args:
+        corners: x, y, z of each in turn, clipped to `FARTHEST`.
+        area: twice the signed area.
+        perspective: whether depth is divided by.
+    """
+    x0, y0, z0, x1, y1, z1, x2, y2, z2 = corners
+    moved = (x0 + y0 + z0 + x1 + y1 + z1 + x2 + y2 + z2) * typed(0, area)
+    if (moved != typed(0, area)) | (not (abs(area) > typed(MIN_AREA, area))):
+        return False  # NOT_FINITE, NO_AREA
+    nearest = min(abs(z0), abs(z1), abs(z2))
+    return (not perspective) or (nearest > typed(MIN_DEPTH, area))  # ON_CAMERA_PLANE
 
 
 @numba.njit(error_model="numpy")

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA, MIN_DEPTH
+from jaxrender.ops.cpu.faces import FARTHEST, has_place
 from jaxrender.ops.cpu.lanes import LANES, Lanes, count_up, read, spread
 from jaxrender.ops.cpu.machine import (
     FIRST,
@@ -255,13 +255,9 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
     x1, y1 = min(max(x1, -most), most), min(max(y1, -most), most)
     x2, y2 = min(max(x2, -most), most), min(max(y2, -most), most)
 
-    # Leave out what is not drawn, as `triangle.is_drawn`.
-    moved = (x0 + y0 + z0 + x1 + y1 + z1 + x2 + y2 + z2) * zero
+    # Leave out what is not drawn.
     area = (y2 - y0) * (x1 - x0) - (x2 - x0) * (y1 - y0)
-    nearest = min(abs(z0), abs(z1), abs(z2))
-    if (moved != zero) | (not (abs(area) > typed(MIN_AREA, eps))):
-        return
-    if perspective and not (nearest > typed(MIN_DEPTH, eps)):
+    if not has_place((x0, y0, z0, x1, y1, z1, x2, y2, z2), area, perspective):
         return
     is_cut = perspective and (min(z0, z1, z2) <= zero)
     front = area > zero

@@ -15,8 +15,8 @@ The depth buffer holds **reversed depth**: 1/z under perspective and -z otherwis
 larger where a face is nearer, and linear on screen, so that nothing is divided at a pixel.
 
 Of faces that tie that of the lowest key is seen: `triangle.py` has the rule. A kernel compares
-keys. The passes draw all backs before the fronts, and both from the last face to the first, so an
-offer always has a lower key than what came before: it replaces it, whether it is nearer or ties.
+keys. The passes draw faces in the order of falling keys, so an offer always has a lower key than
+what came before: it replaces it, whether it is nearer or ties.
 Maximum and minimum do not depend on order, so the result does not depend on the number of blocks or
 threads, nor, up to rounding, on the device.
 """
@@ -63,13 +63,11 @@ def nearest_faces(
         vertices: `[V, 3]` screen space.
         faces: `[F, 3]` int32; `triangle.is_drawn` says which of them are drawn.
         view: what is drawn; depths at its limits are not.
-        facing_first: whether of faces at the same depth one that looks at the camera is seen
-            before those that look away; else their ids decide alone.
+        facing_first: see `triangle.wins_ties`.
         schedule: a key of `SCHEDULES`; by default that of the platform.
 
     Returns:
-        `face` `[H, W]` int32, -1 where there is none; of those that tie, with `facing_first`, one
-        that looks at the camera, and among these the lowest id.
+        `face` `[H, W]` int32, -1 where there is none; of those that tie, that of the lowest key.
         `barycentrics` `[H, W, 3]` perspective-correct, 0 where there is none.
         `depth` `[H, W]`, `far` where there is none, or 0 without.
     """

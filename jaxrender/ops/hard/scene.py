@@ -15,15 +15,15 @@ from jaxrender.ops.triangle import (
     Candidates,
     Corners,
     Edges,
+    candidates_of,
     corner_indices,
     is_drawn,
-    is_front,
     pixel_centre,
     reason_not_drawn,
     set_up_edges,
-    signed_area,
     sort_corners,
     to_pixels,
+    wins_ties,
 )
 from jaxrender.ops.view import View
 
@@ -34,7 +34,7 @@ class Scene(NamedTuple):
     corners: Corners  # each [3, B F]
     bounds: Bounds  # each [B F]
     edges: Edges  # each [3, B F]
-    wins_ties: jax.Array  # [B F] bool: whether the face is seen before others that are as near
+    wins_ties: jax.Array  # [B F] bool, of `triangle.wins_ties`
     reversed_far: jax.Array  # [B] reversed depth behind which nothing is drawn
     reversed_near: jax.Array  # [B] reversed depth in front of which nothing is drawn
 
@@ -56,19 +56,20 @@ def set_up(
 
     The limits of `view` are `[B or 1]`.
     """
-    given, box, front, candidates = _candidates(vertices, faces, view, views=views)
+    given, box, candidates = _candidates(vertices, faces, view, views=views)
     # A box beside the picture has no pixels, which need not be tested.
     bounds = box.pixels(view.image_size)
     bottom = jnp.where(is_drawn(candidates._replace(box=None)), bounds.bottom, -1)
-    wins_ties = front if facing_first else jnp.ones_like(front)
     edges = set_up_edges(candidates.corners, perspective=view.perspective)
-    return given, bounds._replace(bottom=bottom), edges, wins_ties
+    assert candidates.front is not None
+    wins = wins_ties(candidates.front, facing_first=facing_first)
+    return given, bounds._replace(bottom=bottom), edges, wins
 
 
 def reasons_not_drawn(vertices: jax.Array, faces: jax.Array, view: View) -> tuple[jax.Array, Box]:
     """Why the faces of one view are not drawn: a `Reason` `[F]` each, and their boxes."""
     view = jax.tree.map(lambda limit: limit[None], view)
-    _, box, _, candidates = _candidates(vertices[None], faces[None], view, views=1)
+    _, box, candidates = _candidates(vertices[None], faces[None], view, views=1)
     return reason_not_drawn(candidates), box
 
 
@@ -78,8 +79,8 @@ def _candidates(
     view: View,
     *,
     views: int,
-) -> tuple[Corners, Box, jax.Array, Candidates]:
-    """The corners of faces as given, their boxes, which are fronts, and what is to be tested."""
+) -> tuple[Corners, Box, Candidates]:
+    """The corners of faces as given, their boxes, and what is to be tested."""
     vertex_count, face_count = vertices.shape[1], faces.shape[1]
 
     # Find the corners in one list of vertices.
@@ -89,19 +90,16 @@ def _candidates(
 
     # Sort the corners of each face, so that its copies in another order get the same bits.
     corners, turned = sort_corners(given)
-    area = signed_area(corners)
 
     # Bound the part in front of the near plane.
-    perspective = view.perspective
     near, far = (
         jnp.broadcast_to(limit[:, None], (views, face_count)).reshape(-1) for limit in view.limits
     )
-    box = box_in_front(corners, near if perspective else None)
-    front = is_front(corners, area, perspective=perspective) ^ turned
-    candidates = Candidates(
-        corners, perspective, in_range, area, near, far, box, view.image_size, front, view.cull
+    box = box_in_front(corners, near if view.perspective else None)
+    candidates = candidates_of(
+        corners, view, turned=turned, exists=in_range, near=near, far=far, box=box
     )
-    return given, box, front, candidates
+    return given, box, candidates
 
 
 def reversed_depth_at(

@@ -56,9 +56,10 @@ its transpose, so all modes of differentiation work, once: a derivative of them 
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
 
-In the code `d_x` is the cotangent of `x`, ∂L/∂x. `fragments.py` computes `t`, `D_j`, `b_k`, `z_j`
-and `p_j`, `shader.py` `c_j`, `forward.py` the sums, `cotangents.py` the cotangents of a
-triangle from one block of pixels, `backward.py` their sums.
+In the code `d_x` is the cotangent of `x`, ∂L/∂x. `softmax.py` has all of Eq. 3, `p_j / S`, forwards
+and backwards. `fragments.py` computes `t`, `D_j` (Eq. 1), `b_k` and `z_j`, `shader.py` `c_j`,
+`forward.py` the sums (Eq. 2, Eq. 4), `cotangents.py` the cotangents of a triangle from one block of
+pixels, `backward.py` their sums.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from jaxrender.ops.batching import batch_size
 from jaxrender.ops.deterministic import scatter_add
 from jaxrender.ops.framebuffer import Framebuffer
 from jaxrender.ops.soft.cotangents import (
-    BlendedPixels,
     Pixels,
     full_sum_sizes,
     sum_sizes,
@@ -23,6 +22,7 @@ from jaxrender.ops.soft.cotangents import (
 )
 from jaxrender.ops.soft.scan import PassInputs, scan_scene, set_up_scene
 from jaxrender.ops.soft.shader import needs_texels
+from jaxrender.ops.soft.softmax import mean_of_cotangents, uniform_cotangents
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 
@@ -58,24 +58,11 @@ def blend_backward(
     of_view = Uniforms(*setup.uniforms[:, :, None, None])
     count, dtype = setup.triangle_count, scene.corners.dtype
 
-    # Lay out what the triangles need of each pixel. The mean v of the derivation is that of
-    # v_j = G_c · c_j + G_z (z_j - m) over triangles and background.
+    # Lay out what the triangles need of each pixel.
     blended, d_log_background = None, jnp.zeros((views, 1, 1), dtype)
     if settings.shader:
-        d_background = cotangents.background_weight - cotangents.foreground_weight
-        mean = (
-            (cotangents.rgb * blend.rgb).sum(-1)
-            + cotangents.behind * blend.behind
-            + d_background * blend.background_weight
-        )
-        # q_b = background (G_b - v)
-        d_log_background = blend.background_weight * (d_background - mean)
-        blended = BlendedPixels(
-            blend.nearest_depth,
-            1 / residuals.weight_sum,
-            mean,
-            d_color=[cotangents.rgb[..., c] for c in range(settings.shader.channels)],
-            d_depth=cotangents.behind if settings.needed.depth else None,
+        blended, d_log_background = mean_of_cotangents(
+            blend, residuals.weight_sum, cotangents, needs_depth=settings.needed.depth
         )
     planes = framebuffer.stack(jax.tree.leaves(Pixels(cotangents.total, blended)))
     max_face = None
@@ -112,15 +99,16 @@ def blend_backward(
         part.sum(1) for part in parts[3:]
     )
 
-    # ∂t/∂σ = -t / σ, of the root half of that; ∂L/∂s = -Σ_j q_j (z_j - m) - q_b (z_b - m);
-    # and ∂L/∂z_b = -s q_b.
+    # ∂t/∂σ = -t / σ, of the root half of that; then those of the softmax.
     power = 1 if settings.squared else 0.5
     behind = of_view.background_depth - blend.nearest_depth if settings.shader else 1
-    background_behind = d_log_background * behind
+    d_inverse_temperature, d_background_depth = uniform_cotangents(
+        d_log_coverage_times_behind[:, 0], d_log_background, behind, of_view.inverse_temperature
+    )
     d_uniforms = uniforms._replace(
         sigma=-power * argument_times_d_argument[:, 0] / of_view.sigma[:, 0, 0],
-        inverse_temperature=-d_log_coverage_times_behind[:, 0] - background_behind.sum((1, 2)),
-        background_depth=-(d_log_background * of_view.inverse_temperature).sum((1, 2)),
+        inverse_temperature=d_inverse_temperature,
+        background_depth=d_background_depth,
         near=None,
         far=None,
         blur_radius_sq=None,

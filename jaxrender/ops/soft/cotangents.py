@@ -27,7 +27,6 @@ from jaxrender.ops.soft.fragments import (
     in_range,
     lowest_barycentric,
     normalize_barycentric,
-    raw_weight,
     scaled_distance,
 )
 from jaxrender.ops.soft.scan import PassInputs, separate_call
@@ -38,18 +37,9 @@ from jaxrender.ops.soft.shader import (
     shade_backward,
     without_holes,
 )
+from jaxrender.ops.soft.softmax import BlendedPixels, blend_weight, softmax_cotangents
 from jaxrender.ops.soft.structs import Schedule, Settings
 from jaxrender.ops.soft.triangle_setup import Edge, Triple, closest_point_barycentrics, interpolate
-
-
-class BlendedPixels(NamedTuple):
-    """What a triangle needs of the blend, and of its cotangents, at the pixels that it reaches."""
-
-    nearest_depth: jax.Array  # m
-    inverse_weight_sum: jax.Array  # 1 / S
-    mean: jax.Array  # v
-    d_color: list[jax.Array]  # G_c
-    d_depth: jax.Array | None  # G_z, if the loss depends on it
 
 
 class Pixels(NamedTuple):
@@ -119,10 +109,8 @@ def triangle_cotangents(
             return separate_call(step, inputs, *values, schedule=schedule)
 
         location = call(_locate, edges, closest_point)
-        t, blend_weight, depth = call(_weigh, planes, location)
-        d_fragment, rows, d_taps = call(
-            _fragment_cotangents, planes, location, t, blend_weight, depth
-        )
+        t, weight, depth = call(_weigh, planes, location)
+        d_fragment, rows, d_taps = call(_fragment_cotangents, planes, location, t, weight, depth)
         if d_fragment is None:
             return jnp.zeros((len(t), 0), t.dtype), rows, d_taps
         d_location = call(_location_cotangents, location, t, depth, d_fragment)
@@ -201,8 +189,7 @@ def _weigh(
     blended = _unpack_pixels(planes, settings).blended
     if blended is None:
         return t, None, depth
-    weight, depth = raw_weight(fragments, t, b0, b1, blended.nearest_depth, settings)
-    return t, weight * blended.inverse_weight_sum, depth  # (Liu et al. 2019, Eq. 3)
+    return t, *blend_weight(fragments, t, b0, b1, blended, settings)
 
 
 # --- from the picture to each fragment ------------------------------------------------------------
@@ -224,7 +211,7 @@ def _fragment_cotangents(
     planes: jax.Array,
     location: _Location,
     t: jax.Array,
-    blend_weight: jax.Array | None,
+    weight: jax.Array | None,
     depth: jax.Array,
     *,
     settings: Settings,
@@ -238,28 +225,18 @@ def _fragment_cotangents(
     inverse_temperature = fragments_of(inputs, settings).uniforms.inverse_temperature
     b0, b1, b2 = _corners(location.barycentrics)
 
-    # Go back through the softmax (Liu et al. 2019, Eq. 2, Eq. 3).
+    # Go back through the weighted mean (Liu et al. 2019, Eq. 2) and its weights (Eq. 3).
     shaded = ShaderCotangents([], [], [], [], [])
     d_log_coverage = d_depth = d_log_coverage_times_behind = None
-    if shader is not None and blended is not None and blend_weight is not None:
+    if shader is not None and blended is not None and weight is not None:
         # ∂L/∂c_j = (p_j / S) G_c, and on through the shader.
         varyings = interpolate_varyings(inputs, b0, b1, shader)
-        d_color = [blend_weight * d_pixel for d_pixel in blended.d_color]
+        d_color = [weight * d_pixel for d_pixel in blended.d_color]
         shaded = shade_backward(inputs, varyings, d_color, settings)
-        # v_j - v, with v_j = G_c · c_j + G_z (z_j - m).
-        behind = depth - blended.nearest_depth
-        products = map(jnp.multiply, blended.d_color, shaded.colors)
-        above_mean = functools.reduce(jnp.add, products, -blended.mean)
-        if blended.d_depth is not None:
-            above_mean = above_mean + blended.d_depth * behind
-        # q_j = ∂L/∂log D_j = (p_j / S) (v_j - v).
-        d_log_coverage = blend_weight * above_mean
-        # ∂L/∂z_j = (p_j / S) G_z - s q_j.
-        d_depth = -inverse_temperature * d_log_coverage
-        if blended.d_depth is not None:
-            d_depth = d_depth + blend_weight * blended.d_depth
-        # -∂L/∂s = Σ_j q_j (z_j - m) and the background's.
-        d_log_coverage_times_behind = d_log_coverage * behind
+        # q_j = ∂L/∂log D_j, and ∂L/∂z_j; and this triangle's part of -∂L/∂s.
+        d_log_coverage, d_depth, d_log_coverage_times_behind = softmax_cotangents(
+            weight, shaded.colors, depth, inverse_temperature, blended
+        )
 
     # Go back through generator and coverage: ∂L/∂x = G_a g'(x) + q_j F'(x) / D_j, where x is what
     # they take (Liu et al. 2019, Eq. 1, Eq. 4). It is ∂L/∂D_j = q_j / D_j, times F'.

@@ -17,11 +17,11 @@ from jaxrender.ops.soft.fragments import (
     fragments_of,
     in_range,
     is_covered,
-    raw_weight,
     scaled_distance,
 )
 from jaxrender.ops.soft.scan import PassInputs, scan_scene, separate_call, set_up_scene
 from jaxrender.ops.soft.shader import interpolate_varyings, shade, without_holes
+from jaxrender.ops.soft.softmax import normalize, raw_weight
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 
 NO_FACE_YET = jnp.iinfo(jnp.int32).max
@@ -65,21 +65,10 @@ def blend_forward(
     sums = jnp.zeros((2 + settings.shader.channels, *framebuffer.size), dtype)
     total, max_face, sums, _ = scan(fold, (total, max_face, sums, nearest))
 
-    # Crop the views, and divide by S (Liu et al. 2019, Eq. 2, Eq. 3), the background's weight p_b
-    # included.
+    # Crop the views, and divide by S: the weighted means (Liu et al. 2019, Eq. 2).
     sums = framebuffer.crop(sums)
     total, nearest = (framebuffer.crop(plane[None])[..., 0] for plane in (total, nearest))
-    background_weight = jnp.exp(-of_view.inverse_temperature * (of_view.background_depth - nearest))
-    weight_sum = background_weight + sums[..., 0]
-    weight_sum = jnp.where(weight_sum > 0, weight_sum, 1)
-    blend = Blend(
-        rgb=sums[..., 2:] / weight_sum[..., None],
-        behind=sums[..., 1] / weight_sum,
-        background_weight=background_weight / weight_sum,
-        foreground_weight=sums[..., 0] / weight_sum,
-        total=total,
-        nearest_depth=nearest,
-    )
+    blend, weight_sum = normalize(sums, total, nearest, of_view)
     max_face = _crop_max_face(max_face, framebuffer, settings)
     return blend, Residuals(weight_sum, max_face)
 

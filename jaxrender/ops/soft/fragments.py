@@ -1,4 +1,4 @@
-"""Fragments, the pixels of a pass with their triangles: distance, barycentrics, depth, weight.
+"""Fragments, the pixels of a pass with their triangles: distance, coverage, barycentrics, depth.
 
 Shapes and symbols as in `__init__.py`. The pixels of a block lie in one axis, row by row, so that
 vector units are filled whatever the block.
@@ -170,27 +170,3 @@ def in_range(fragments: Fragments, depth: jax.Array, settings: Settings) -> jax.
     if settings.faithful:
         return (depth >= fragments.uniforms.near) & (depth <= fragments.uniforms.far)
     return depth <= fragments.uniforms.far
-
-
-# --- weight ---------------------------------------------------------------------------------------
-
-
-def raw_weight(
-    fragments: Fragments,
-    t: jax.Array,
-    b0: jax.Array,
-    b1: jax.Array,
-    nearest_depth: jax.Array,
-    settings: Settings,
-) -> tuple[jax.Array, jax.Array]:
-    """`p_j = D_j exp(-s (z_j - m))`, and `z_j`, which is `m` where nothing is drawn."""
-    depth = depth_at(fragments, [b0, b1, 1 - b0 - b1], settings)
-    drawn = is_covered(t, fragments, settings) & fragments.colored
-    drawn &= in_range(fragments, depth, settings)
-    depth = jnp.where(drawn, depth, nearest_depth)
-    coverage = settings.coverage(coverage_argument(t, settings))  # (Liu et al. 2019, Eq. 1)
-    # Rounding may put a sliver in front of the nearest depth that another kernel found.
-    behind = jnp.maximum(depth - nearest_depth, 0)
-    # (Liu et al. 2019, Eq. 3), the numerator.
-    weight = coverage * jnp.exp(-fragments.uniforms.inverse_temperature * behind)
-    return jnp.where(drawn, weight, 0), depth

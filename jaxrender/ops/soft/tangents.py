@@ -33,6 +33,7 @@ from jaxrender.ops.soft.scan import (
     set_up_scene,
 )
 from jaxrender.ops.soft.shader import interpolate_varyings, shade, without_holes
+from jaxrender.ops.soft.softmax import normalize_tangents, numerator
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 from jaxrender.ops.soft.triangle_setup import closest_point_barycentrics, interpolate
 
@@ -139,7 +140,12 @@ def blend_tangents(
     sums = scan_scene(setup, fold, zeros, schedule=schedule)
     d_sums = framebuffer.crop(sums).reshape(views, *settings.image_size, count, planes)
     d_sums = jnp.moveaxis(d_sums, 3, 0)
-    return _normalise(d_sums, uniforms, blend, residuals, tangents, settings)
+    if settings.shader is None:
+        d_total = d_sums[..., 0]
+        zero = jnp.zeros_like(d_total)
+        return Blend(jnp.zeros((*zero.shape, 0), zero.dtype), zero, zero, zero, d_total, zero)
+    moved_uniforms = tangents.inverse_temperature, tangents.background_depth
+    return normalize_tangents(d_sums, uniforms, blend, residuals.weight_sum, *moved_uniforms)
 
 
 # What of a setup is differentiated, as `gather_inputs` has it.
@@ -218,51 +224,15 @@ def _added(
     if settings.shader is None:
         return generator[:, None]
 
-    # Weigh and shade, as `raw_weight` does; what rounding puts in front of m moves as the rest.
+    # Weigh and shade, as `softmax.raw_weight` does; what rounding puts in front of m moves as the
+    # rest.
     drawn = is_covered(t, fragments, settings) & fragments.colored
     behind = jnp.where(drawn, depth - nearest_depth, 0)
     behind = behind + constant(jnp.maximum(behind, 0) - behind)
-    weight = settings.coverage(argument) * jnp.exp(-fragments.uniforms.inverse_temperature * behind)
-    weight = jnp.where(drawn, weight, 0)
+    coverage, temperature = settings.coverage(argument), fragments.uniforms.inverse_temperature
+    weight = jnp.where(drawn, numerator(coverage, behind, temperature), 0)
     varyings = interpolate_varyings(inputs, b0, b1, settings.shader)
     colors = shade(inputs, varyings, settings.shader, b0.shape)
     return jnp.stack(
         [generator, weight, weight * behind, *(weight * color for color in colors)], axis=1
-    )
-
-
-def _normalise(
-    d_sums: jax.Array,
-    uniforms: Uniforms,
-    blend: Blend,
-    residuals: Residuals,
-    tangents: Variables,
-    settings: Settings,
-) -> Blend:
-    """The tangents of the blend, from those of its sums `[T, B, H, W, n]`."""
-    d_total = d_sums[..., 0]
-    zero = jnp.zeros_like(d_total)
-    if settings.shader is None:
-        return Blend(jnp.zeros((*zero.shape, 0), zero.dtype), zero, zero, zero, d_total, zero)
-
-    # p_b = exp(-s (z_b - m)), and S = p_b + Σ p_j.
-    def of_view(number: jax.Array) -> jax.Array:
-        return number[..., None, None]
-
-    behind = of_view(uniforms.background_depth) - blend.nearest_depth
-    rate = -of_view(tangents.inverse_temperature) * behind[None]
-    temperature = of_view(uniforms.inverse_temperature)[None]
-    rate = rate - temperature * of_view(tangents.background_depth)
-    d_background = blend.background_weight[None] * rate
-    over = (1 / residuals.weight_sum)[None]
-    d_foreground = d_sums[..., 1] * over
-    d_log_sum = d_background + d_foreground
-    d_color = d_sums[..., 3:] * over[..., None] - blend.rgb[None] * d_log_sum[..., None]
-    return Blend(
-        rgb=d_color,
-        behind=d_sums[..., 2] * over - blend.behind[None] * d_log_sum,
-        background_weight=d_background - blend.background_weight[None] * d_log_sum,
-        foreground_weight=d_foreground - blend.foreground_weight[None] * d_log_sum,
-        total=d_total,
-        nearest_depth=zero,
     )
