@@ -467,3 +467,15 @@ def test_saving_says_what_is_lost(tmp_path):
     again, said = load(tmp_path / "a.obj")
     assert not said
     assert again.texture.colors.shape == (36, 3)
+
+
+def test_reflection_of_a_material_needs_an_eye():
+    mesh = cards(1)
+    shiny = jr.Material(specular=jnp.full((1, 3), 0.5), shininess=jnp.full(1, 8.0))
+    mesh = dataclasses.replace(mesh, material=shiny)
+    seen = jr.Fragments(jnp.zeros(1, int), jnp.full((1, 3), 1 / 3), jnp.ones(1))
+    matt = jr.make_lights(0.3)
+    with pytest.raises(ValueError, match="`eye` must be given for a material"):
+        jr.shade(seen, mesh, matt)
+    jr.shade(seen, mesh, matt, shading="none")
+    jr.shade(seen, mesh, matt, eye=jr.viewpoint(CAMERA))

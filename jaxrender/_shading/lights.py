@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_choice, is_concrete, same_float
+from jaxrender._material import Material
 from jaxrender._shading.reflection import REFLECTIONS, reflecting_number
 from jaxrender._textures import Texture, channels
 from jaxrender._types import LIGHT_SHAPES, Lights
@@ -141,7 +142,9 @@ def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax
     )
 
 
-def check_eye(eye: ArrayLike | None, lights: Lights | None) -> jax.Array | None:
+def check_eye(
+    eye: ArrayLike | None, lights: Lights | None, material: Material | None = None
+) -> jax.Array | None:
     """Returns the viewpoint as a homogeneous point `[4]`.
 
     Raises:
@@ -154,6 +157,12 @@ def check_eye(eye: ArrayLike | None, lights: Lights | None) -> jax.Array | None:
             raise ValueError(
                 f"`eye` must be given for {name} reflection, got None. "
                 f"Pass eye=viewpoint(camera), or lights with {name}=0."
+            )
+        glossy = None if lights is None or material is None else material.specular
+        if glossy is not None and is_concrete(glossy) and np.asarray(glossy).any():
+            raise ValueError(
+                "`eye` must be given for a material with specular reflection, got None. "
+                "Pass eye=viewpoint(camera), or a material without `specular`."
             )
         return None
     eye = check_array("eye", eye, ("3 or 4",), hint="Pass viewpoint(camera) or a position.")

@@ -114,11 +114,11 @@ def shade(
     material = check_material(mesh.material, Mesh(vertices, faces, texture))
     by_default = lights is None
     lights = check_lights(make_lights() if lights is None else lights)
-    eye = check_eye(eye, None if by_default else lights)
+    lit = shading != "none" and faces.shape[0] > 0
+    eye = check_eye(eye, None if by_default else lights, material if lit else None)
 
     # Read the texture.
     mesh = Mesh(vertices, faces, texture, *normals, material)
-    lit = shading != "none" and faces.shape[0] > 0
     like_opengl = lit and lights.like_opengl
     surface = surface_texture(mesh, lit=lit, tinted=not like_opengl)
     colors = sample_texture(surface, faces, face, barycentrics)
