@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from jaxrender import __version__, shapes
 from jaxrender._depth_files import DEPTHS
+from jaxrender._formats import FORMATS
 from jaxrender._framing import UP_AXES
 from jaxrender._images import ANIMATIONS, PICTURES
 from jaxrender._types import Mesh
@@ -54,7 +55,8 @@ def parser(info: Command, render: Command) -> argparse.ArgumentParser:
     made = _Parser(prog="jaxrender", description="Renders triangle meshes.")
     made.add_argument("--version", action="version", version=f"jaxrender {__version__}")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    mesh = f"a mesh file (OBJ, PLY, STL, OFF, GLB, glTF) or one of {', '.join(SHAPES)}"
+    formats = ", ".join(suffix.removeprefix(".") for suffix in FORMATS)
+    mesh = f"a mesh file ({formats}) or one of {', '.join(SHAPES)}"
 
     facts = commands.add_parser("info", help="say what is in a mesh")
     facts.add_argument("mesh", metavar="MESH", help=mesh)

@@ -319,7 +319,29 @@ class Fragments:
 #     prepared(faces)         itself with what it needs of the faces `[F, 3]`, found once, before
 #                             the program is compiled
 #
-# `VISIBILITY_GRADIENTS` of `_render.py` gives it a name; `NMR` in `_nmr.py` is a short one.
+# One that is no function of the vertices as it stands is a `jax.custom_vjp`, here of a struct with
+# one number:
+#
+#     @struct
+#     class Mine:
+#         reach: jax.Array
+#
+#         def __call__(self, picture, fragments, screen):
+#             return _passed(picture, screen.vertices, fragments.face, screen.faces, self.reach)
+#
+#     @jax.custom_vjp
+#     def _passed(picture, vertices, face, faces, reach):
+#         return picture
+#
+#     def _forward(*args):
+#         return args[0], args
+#
+#     def _backward(args, d_picture):    # as shapes say, and None for what has no gradient
+#         return d_picture, d_vertices_of(d_picture, *args), None, None, None
+#
+#     _passed.defvjp(_forward, _backward)
+#
+# `VISIBILITY_GRADIENTS` of `_render.py` gives it a name.
 VisibilityGradient = Callable[[jax.Array, Fragments, ScreenMesh], jax.Array]
 
 

@@ -126,7 +126,7 @@ def load_mesh(
     within_folder: bool = False,
     objects: bool = False,
 ) -> Mesh | tuple[Mesh, jax.Array, tuple[str, ...]]:
-    """Reads a mesh from an OBJ (with MTL and images), PLY, STL, OFF, glTF or GLB file.
+    """Reads a mesh from a file, with what it names: an OBJ, say, its materials and pictures.
 
     The geometry stays the file's: vertices and faces in its order, not split at the seams of
     a texture (whose coordinates have their own face indices), but where the file itself splits
@@ -273,7 +273,7 @@ def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int]
 
 
 def save_mesh(path: str | Path, mesh: Mesh) -> None:
-    """Writes a mesh and its texture to an OBJ, PLY, STL, OFF, GLB or glTF file.
+    """Writes a mesh and its texture to a file, of the format that its name ends in.
 
     OBJ and glTF store any of these: a `UVTexture` (OBJ beside it, in an MTL file and a PNG for each
     page; glTF in itself, with wrap, filter, samplers and tint), `VertexColors` and `FaceTexels` of

@@ -2,8 +2,8 @@
 
 `FORMATS` says which there are, and what `load_mesh` and `save_mesh` want of each. To add one, write
 a module with `read(path, …) -> RawMesh`, and a line of the table. It gives colours in the encoding
-that is asked for, and calls `RawMesh.check` at the end; what it does not understand it notes in
-`RawMesh.notes`, and what is wrong is a ValueError. `off.py` reads and writes, from text.
+that is asked for; what it does not understand it notes in `RawMesh.notes`, and what is wrong is a
+ValueError, in text with the line (`off.py`, which also writes), else of `RawMesh.check` (`stl.py`).
 """
 
 from __future__ import annotations

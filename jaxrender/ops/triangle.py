@@ -272,12 +272,13 @@ def inverse_area(area: jax.Array) -> jax.Array:
 TIES_IN_WORDS = "a face that looks at the camera is seen, then the one of lower index"
 
 
-def wins_ties(front: jax.Array, *, facing_first: bool) -> jax.Array:
-    """Which faces `[F]` are seen before all others that are as near; of those that are fronts.
+def wins_ties(faces: Candidates, *, facing_first: bool) -> jax.Array:
+    """Which faces `[F]` are seen before all others that are as near: those that are fronts.
 
     Not `facing_first`, as in SoftRas, which knows no fronts, numbers alone decide.
     """
-    return front if facing_first else jnp.ones_like(front)
+    assert faces.front is not None
+    return faces.front if facing_first else jnp.ones_like(faces.front)
 
 
 MAX_KEY = jnp.iinfo(jnp.int32).max  # of no face

@@ -61,8 +61,7 @@ def set_up(
     bounds = box.pixels(view.image_size)
     bottom = jnp.where(is_drawn(candidates._replace(box=None)), bounds.bottom, -1)
     edges = set_up_edges(candidates.corners, perspective=view.perspective)
-    assert candidates.front is not None
-    wins = wins_ties(candidates.front, facing_first=facing_first)
+    wins = wins_ties(candidates, facing_first=facing_first)
     return given, bounds._replace(bottom=bottom), edges, wins
 
 
