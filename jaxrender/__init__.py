@@ -7,6 +7,7 @@ is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
 from jaxrender import (
+    debug,
     distributions,
     fitting,
     io,
@@ -105,6 +106,7 @@ __all__ = [
     "antialias",
     "camera_lights",
     "camera_position",
+    "debug",
     "depth_range",
     "distort",
     "distributions",

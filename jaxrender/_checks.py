@@ -20,6 +20,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from jaxrender._types import Fragments, Mesh, ScreenMesh
+from jaxrender._watching import is_watched, watch
 
 
 def is_concrete(*values: Any) -> bool:
@@ -93,7 +94,9 @@ def check_array(
     elif not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(_message(name, shape, kind, got, hint))
 
-    if finite and is_concrete(array) and not _look_once(array, _all_finite):
+    if finite and is_watched("finite") and not is_concrete(array):
+        _watch_finite(name, array)
+    elif finite and is_concrete(array) and not _look_once(array, _all_finite):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         where = f" (first at index {tuple(int(i) for i in bad[0])})" if array.ndim else ""
         raise ValueError(
@@ -127,6 +130,17 @@ def _look_once(array: jax.Array, test: Callable[[np.ndarray], Any]) -> bool:
     found = bool(test(np.asarray(array)))
     _FOUND[key] = weakref.ref(array, lambda _: _FOUND.pop(key, None)), found
     return found
+
+
+def _watch_finite(name: str, array: jax.Array) -> None:
+    """Fails where an array that is traced holds what is not finite."""
+    good = jnp.isfinite(array)
+    message = f"`{name}` must be finite, got {{count}} NaN or infinite values"
+    where: dict[str, Any] = {}
+    if good.ndim and good.size:
+        message += " (first at index {where})"
+        where["where"] = jnp.stack(jnp.unravel_index(good.argmin(), good.shape))
+    watch(good, message, count=(~good).sum(), **where)
 
 
 def _all_finite(values: np.ndarray) -> bool:
@@ -217,6 +231,14 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
                 f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), "
                 f"got indices from {low} to {high}. Pass 0-based indices into the vertices."
             )
+    elif array.size and is_watched("index"):
+        watch(
+            (array >= 0) & (array < vertex_count),
+            f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), got indices "
+            "from {low} to {high}. Pass 0-based indices into the vertices.",
+            low=array.min(),
+            high=array.max(),
+        )
     return array.astype(jnp.int32)
 
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._formats.raw import MissingPackageError, optional
+from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, optional
+from jaxrender._formats.saving import replacing
 from jaxrender._types import Image
 
 DEPTHS = (".npy", ".exr", ".tif", ".tiff", ".png")
@@ -65,14 +66,16 @@ def save_depth(path: str | Path, depth: Any, *, scale: float = 1000.0) -> None:
     # Round to whole numbers before the file is touched, so that a warning may be an error.
     counts = _counted(path, values, scale) if suffix == ".png" else None
     single = np.ascontiguousarray(values, np.float32)
-    writers: dict[str, Callable[[], Any]] = {
-        ".npy": lambda: np.save(path, values, allow_pickle=False),
-        ".exr": lambda: _write_exr(path, single),
-        ".tif": lambda: _pillow().fromarray(single).save(path, compression="tiff_adobe_deflate"),
-        ".png": lambda: _pillow().fromarray(counts).save(path),
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".npy": lambda part: np.save(part, values, allow_pickle=False),
+        ".exr": lambda part: _write_exr(part, single),
+        ".tif": lambda part: (
+            _pillow().fromarray(single).save(part, compression="tiff_adobe_deflate")
+        ),
+        ".png": lambda part: _pillow().fromarray(counts).save(part),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers[suffix]()
+    with replacing(path) as (part,):
+        writers[suffix](part)
 
 
 def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
@@ -119,7 +122,10 @@ def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
             "`load_image`."
         )
     whole = values.dtype.kind in "iu"
-    return jnp.asarray(values / scale if whole else values, jnp.result_type(float))
+    try:
+        return floats(values / scale if whole else values)
+    except BeyondError as error:
+        raise ValueError(f"cannot read the depth {path}: {error}") from error
 
 
 def _suffix(path: Path) -> str:

@@ -23,6 +23,7 @@ from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
 from jaxrender._formats.pictures import decode_picture
 from jaxrender._formats.raw import MissingPackageError, optional
+from jaxrender._formats.saving import replacing
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, warn_of_clipping
 from jaxrender._types import Image
 
@@ -92,8 +93,8 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
     if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
     imageio = _imageio()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, pixels, plugin="pillow")
+    with replacing(path) as (part,):
+        imageio.imwrite(part, pixels, plugin="pillow")
 
 
 def save_animation(
@@ -152,13 +153,13 @@ def save_animation(
                 f"{list(picture.shape[:2])} in frame {index}."
             )
     warn_of_clipping(path, found, CLIP_HINT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
+    with replacing(path) as (part,):
+        (_write_gif if extension == ".gif" else _write_mp4)(part, pictures, fps)
 
 
-def png(path: Path, values: np.ndarray) -> bytes:
-    """A picture of display values as the bytes of a PNG, in 8 bits; `path` is named if it clips."""
-    warn_of_clipping(f"{path}: a picture", [clipped(values)], CLIP_HINT)
+def png(name: Path | str, values: np.ndarray) -> bytes:
+    """A picture of display values as the bytes of a PNG, in 8 bits; `name` is named if it clips."""
+    warn_of_clipping(name, [clipped(values)], CLIP_HINT)
     return _imageio().imwrite("<bytes>", _eight_bit(values), extension=".png", plugin="pillow")
 
 
@@ -284,4 +285,4 @@ def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:
         if process.returncode:
             log.seek(0)
             reason = log.read().decode(errors="replace").strip()
-            raise OSError(f"cannot write {path}: {reason}")
+            raise OSError(reason)

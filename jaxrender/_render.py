@@ -66,6 +66,7 @@ from jaxrender._types import (
     Soft,
     VisibilityGradient,
 )
+from jaxrender._watching import Story, Watched
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.pytrees import is_named
 from jaxrender.ops.view import View
@@ -169,17 +170,24 @@ def render(
         check_lit(texture)
     mesh = Mesh(vertices, faces, texture, *normals, material)
     background = check_background(background, drawn_channels(mesh), view.image_size, vertices.dtype)
-    return _render(
-        mesh,
-        camera,
-        None if lights is None else check_lights(lights),
-        background,
+    lights = None if lights is None else check_lights(lights)
+    watched = Watched("render", lambda: Story(mesh, camera, view, **options))
+    parts = {
+        name: watched.enter(f"mesh.{name}", getattr(mesh, name))
+        for name in ("vertices", "texture", "material")
+    }
+    image = _render(
+        dataclasses.replace(mesh, **parts),
+        watched.enter("camera", camera),
+        watched.enter("lights", lights),
+        watched.enter("background", background),
         view,
         object_of_face,
         shading=shading,
         two_sided=bool(two_sided),
         **options,
     )
+    return watched.leave(image, image.alpha)
 
 
 def silhouette(
@@ -247,7 +255,16 @@ def silhouette(
             "`objects` must be None for Soft(…) where surfaces have holes (`alpha_cutoff`). Draw "
             "them with Hard(…), or the scene without holes."
         )
-    return _silhouette(outline, camera, view, labels, **options)
+    watched = Watched("silhouette", lambda: Story(outline, camera, view, **options))
+    held = watched.enter("mesh.vertices", outline.vertices)
+    alpha = _silhouette(
+        dataclasses.replace(outline, vertices=held),
+        watched.enter("camera", camera),
+        view,
+        labels,
+        **options,
+    )
+    return watched.leave(alpha, alpha)
 
 
 def _labels(scene: Any, objects: Any) -> jax.Array:

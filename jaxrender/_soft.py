@@ -42,6 +42,7 @@ from jaxrender._shader import surface_of
 from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
+from jaxrender._watching import Story, Watched
 from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.clip import ClippedTriangles, clip_faces, unclipped_faces
 from jaxrender.ops.hard import hard_fragments
@@ -651,5 +652,11 @@ def rasterize_soft(
     background = check_background(background, channels(texture), image_size, dtype)
     screen = ScreenMesh(vertices, faces, screen.perspective)
     view = View(near, far, image_size, cull, screen.perspective)
+    watched = Watched("rasterize_soft", lambda: Story(screen, None, view, soft))
+    held = watched.enter("screen.vertices", vertices)
+    texture = watched.enter("texture", texture)
+    background = watched.enter("background", background)
     with jax.named_scope("rasterize"):
-        return draw_soft(screen, texture, None, background, soft, view)[0]
+        drawn = dataclasses.replace(screen, vertices=held)
+        image, _ = draw_soft(drawn, texture, None, background, soft, view)
+    return watched.leave(image, image.alpha)

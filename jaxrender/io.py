@@ -28,7 +28,6 @@ from jaxrender._depth_files import load_depth, save_depth
 from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, ply, stl, store
 from jaxrender._formats.convert import (
     blank_texture,
-    floats,
     material_of,
     normals_of,
     raw_mesh,
@@ -36,7 +35,13 @@ from jaxrender._formats.convert import (
     uv_texture,
     warn_of_rounding,
 )
-from jaxrender._formats.raw import MissingPackageError, RawMesh, keeping_to
+from jaxrender._formats.raw import (
+    BeyondError,
+    MissingPackageError,
+    RawMesh,
+    floats,
+    keeping_to,
+)
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import MAPS, Material
@@ -93,7 +98,7 @@ def _read_gltf(path: Path, encoding: Encoding, how: _Reading) -> RawMesh:
 
 
 def _write_gltf(path: Path, raw: RawMesh) -> None:
-    gltf_writer.write_gltf(path, raw, lambda picture: png(path, picture))
+    gltf_writer.write_gltf(path, raw, lambda picture: png(f"{path}: a picture", picture))
 
 
 _GLTF = _Format(
@@ -111,7 +116,7 @@ FORMATS = {
         lambda path, encoding, how: obj.read_obj(
             path, read_pixels if how.colors else None, encoding
         ),
-        lambda path, raw: obj_writer.write_obj(path, raw, save_image),
+        lambda path, raw: obj_writer.write_obj(path, raw, png),
         pictures=True,
         vertex_colors=True,
         face_colors=True,
@@ -300,19 +305,10 @@ def load_mesh(
         middle = (places.min(axis=0) + places.max(axis=0)) / 2
         raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
     warn_of_rounding(path, raw, jnp.result_type(float))
-    mesh = Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32))
-    kind = None if texture == "none" else _texture(path, raw, texture, image_size)
-    for note in raw.notes:
-        warnings.warn(note, stacklevel=2)
-    material = None if texture == "none" else material_of(raw)
-    normals, own = normals_of(raw)
-    mesh = dataclasses.replace(
-        mesh,
-        texture=kind,
-        material=material,
-        normals=None if normals is None else floats(normals),
-        normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
-    )
+    try:
+        mesh = _drawable(path, raw, texture, image_size)
+    except BeyondError as error:
+        raise ValueError(f"cannot read the mesh {path}: {error}") from error
     if texture == "cubes":
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":
@@ -323,6 +319,26 @@ def load_mesh(
         return mesh
     own = np.zeros(len(raw.faces), np.int32) if raw.face_object is None else raw.face_object
     return mesh, jnp.asarray(own, jnp.int32), tuple(raw.objects or [""])
+
+
+def _drawable(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Mesh:
+    """The mesh that a file holds; its notes are warned of."""
+    kind = material = None
+    if texture != "none":
+        kind = _texture(path, raw, texture, image_size)
+        material = material_of(raw)
+    normals, own = normals_of(raw)
+    mesh = Mesh(
+        floats(raw.vertices),
+        jnp.asarray(raw.faces, jnp.int32),
+        kind,
+        None if normals is None else floats(normals),
+        None if own is None else jnp.asarray(own, jnp.int32),
+        material,
+    )
+    for note in raw.notes:
+        warnings.warn(note, stacklevel=3)
+    return mesh
 
 
 def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:
@@ -410,7 +426,6 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     lost = [] if mesh.material is None else _not_stored(mesh.material, raw)
     if lost:
         warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write(path, raw)
 
 

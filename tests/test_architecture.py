@@ -19,6 +19,7 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # floor do not know each other.
 FLOORS = [
     {"ops", "_choices", "_pixels", "_progress"},
+    {"_watching"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
     {"rotations", "_distortion", "_vectors"},
@@ -31,7 +32,7 @@ FLOORS = [
     {"_join"},
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
-    {"losses", "_formats", "_manifolds", "mujoco"},
+    {"losses", "_formats", "_manifolds", "mujoco", "debug"},
     {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, optional
+from jaxrender._formats.saving import replacing
 from jaxrender._pixels import eight_bit
 
 
@@ -20,10 +21,11 @@ def write_trimesh(path: Path, raw: RawMesh) -> None:
     mesh = _trimesh().Trimesh(
         raw.vertices, raw.faces, vertex_normals=normals, **colors, process=False
     )
-    if path.suffix.lower() == ".ply" and normals is not None:
-        mesh.export(path, vertex_normal=True)
-    else:
-        mesh.export(path)
+    options = (
+        {"vertex_normal": True} if path.suffix.lower() == ".ply" and normals is not None else {}
+    )
+    with replacing(path) as (part,):
+        mesh.export(part, **options)
 
 
 def _trimesh() -> Any:
