@@ -7,10 +7,13 @@ result that a bad value has there.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -56,12 +59,11 @@ def check_array(
         ValueError: rank, size, dtype or value is not as asked for.
     """
     try:
+        if value is None:
+            raise TypeError
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        got = (
-            "rows of different lengths" if isinstance(value, list | tuple) else type(value).__name__
-        )
-        raise ValueError(_message(name, shape, kind, got, hint)) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(_message(name, shape, kind, _description(value), hint)) from error
 
     # Compare rank and fixed sizes.
     wanted = list(shape)
@@ -104,6 +106,61 @@ def check_array(
             + (hint or "Pass finite numbers.")
         )
     return array.astype(array.dtype if dtype is None else dtype)
+
+
+def _description(value: Any) -> str:
+    """What came that no array can be made of."""
+    if isinstance(value, int):
+        return f"{value}, which no integer of JAX holds"
+    if not isinstance(value, list | tuple):
+        return type(value).__name__
+    try:
+        kinds = {type(item).__name__ for item in np.array(value, object).reshape(-1)}
+    except ValueError:
+        return "rows of different lengths"
+    lists = kinds & {"list", "tuple"}
+    odd = kinds - {"int", "float", "bool"} - lists
+    return "rows of different lengths" if lists or not odd else f"a list that holds {min(odd)}"
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns a bool; 0 and 1 are ones too.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Returns a path.
+
+    Raises:
+        ValueError: it is no text and no path.
+    """
+    if isinstance(value, str | os.PathLike):
+        with contextlib.suppress(TypeError):
+            return Path(value)
+    raise ValueError(f"`{name}` must be a path, got {type(value).__name__}. Pass its name as text.")
+
+
+def check_several(name: str, value: Any, what: str) -> list[Any]:
+    """Returns the items of what is to be a list of things, which are checked by themselves.
+
+    Raises:
+        ValueError: there is nothing to go through.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | type):
+        return list(value)
+    raise ValueError(f"`{name}` must be a list of {what}, got {type(value).__name__}. Pass […].")
+
+
+def _short(value: Any) -> str:
+    """A value in a message: of an array its shape."""
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"{value.dtype}{list(shape)}"
 
 
 def check_is_mesh(mesh: Any, name: str = "mesh") -> None:
@@ -278,6 +335,23 @@ def check_normals(
     return normals.astype(vertices.dtype), own
 
 
+def check_fragments(name: str, fragments: Any) -> Fragments:
+    """Returns fragments of points in any shape `[...]`.
+
+    Raises:
+        ValueError: a kind, shape or dtype is wrong.
+    """
+    if not isinstance(fragments, Fragments):
+        raise ValueError(
+            f"`{name}` must be Fragments, got {type(fragments).__name__}. "
+            "Pass what rasterize_hard(screen) returned."
+        )
+    face = check_array(f"{name}.face", fragments.face, ("...",), kind="int")
+    where = check_array(f"{name}.barycentrics", fragments.barycentrics, (*face.shape, 3))
+    depth = check_array(f"{name}.depth", fragments.depth, face.shape)
+    return Fragments(face, where, depth)
+
+
 def check_drawn(
     image: Any, fragments: Any, screen: Any, function: str
 ) -> tuple[jax.Array, ScreenMesh]:
@@ -298,6 +372,8 @@ def check_drawn(
             f"{type(fragments).__name__} and {type(screen).__name__}. "
             "Pass what rasterize_hard(screen) returned, and screen."
         )
+    check_flag("screen.perspective", screen.perspective)
+    fragments = check_fragments("fragments", fragments)
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     image = check_array("image", image, ("...",))
@@ -332,6 +408,8 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
         ValueError: it is not a pair of positive integers.
     """
     try:
+        if isinstance(image_size, bytes | set | dict):
+            raise TypeError
         height, width = (int(size) for size in image_size)
         whole = all(int(size) == size for size in image_size)
     except (TypeError, ValueError, OverflowError) as error:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrender._checks import check_path
 from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, optional
 from jaxrender._formats.saving import replacing
 from jaxrender._types import Image
@@ -48,7 +49,7 @@ def save_depth(path: str | Path, depth: Any, *, scale: float = 1000.0) -> None:
         >>> image = jr.render(mesh, jr.frame(mesh), image_size=(16, 16))
         >>> save_depth("depth.npy", image)  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     suffix = _suffix(path)
     _check_scale(scale)
     name = "depth"
@@ -97,7 +98,7 @@ def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
     Example:
         >>> depth = load_depth("depth.png")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     suffix = _suffix(path)
     _check_scale(scale)
     if not path.is_file():

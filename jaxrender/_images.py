@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_choice
+from jaxrender._checks import check_choice, check_flag, check_path
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
 from jaxrender._formats.pictures import decode_picture
@@ -60,7 +60,10 @@ def load_image(
         ImportError: pillow is not installed.
     """
     check_choice("colors", colors, ENCODINGS)
-    pixels = recode_pixels(read_pixels(Path(path), upright=upright), "display", colors)
+    check_flag("upright", upright)
+    pixels = recode_pixels(
+        read_pixels(check_path("path", path), upright=upright), "display", colors
+    )
     return jnp.asarray(pixels, jnp.result_type(float))
 
 
@@ -84,7 +87,7 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
         OSError: the file cannot be written.
         ImportError: imageio is not installed.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix.lower() not in PICTURES:
         raise ValueError(_unknown(path, PICTURES, "Write animations with `save_animation`."))
     values = _display_values("image", image, encoding)
@@ -127,7 +130,7 @@ def save_animation(
         OSError: the file cannot be written.
         ImportError: pillow (GIF) or imageio-ffmpeg (MP4) is not installed.
     """
-    path = Path(path)
+    path = check_path("path", path)
     extension = path.suffix.lower()
     if extension not in ANIMATIONS:
         raise ValueError(_unknown(path, ANIMATIONS, "Write pictures with `save_image`."))

@@ -16,6 +16,7 @@ from jaxrender._checks import (
     check_choice,
     check_depth_range,
     check_faces,
+    check_flag,
     check_image_size,
     is_concrete,
     warn_out_of_range,
@@ -94,6 +95,7 @@ def rasterize_hard(
             f"`screen` must be a ScreenMesh, got {type(screen).__name__}. "
             "Pass ScreenMesh(project(mesh.vertices, camera), mesh.faces)."
         )
+    check_flag("screen.perspective", screen.perspective)
     vertices = check_array(
         "screen.vertices",
         screen.vertices,

@@ -23,6 +23,7 @@ from jaxrender._checks import (
     check_choice,
     check_depth_range,
     check_faces,
+    check_flag,
     check_image_size,
     check_is_mesh,
     check_normals,
@@ -160,7 +161,14 @@ def render(
 
     # Check everything at the door, where values are known.
     vertices, faces, camera, view, options = _check_scene(
-        mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
+        mesh,
+        camera,
+        image_size,
+        near,
+        far,
+        anti_aliasing,
+        cull,
+        Hard() if rasterizer is None else rasterizer,
     )
     check_choice("shading", shading, SHADINGS)
     normals = check_normals("mesh", mesh, vertices, faces)
@@ -184,7 +192,7 @@ def render(
         view,
         object_of_face,
         shading=shading,
-        two_sided=bool(two_sided),
+        two_sided=check_flag("two_sided", two_sided),
         **options,
     )
     return watched.leave(image, image.alpha)
@@ -247,7 +255,7 @@ def silhouette(
         far,
         anti_aliasing,
         cull,
-        rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
+        Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS) if rasterizer is None else rasterizer,
     )
     outline = outline_of(mesh, vertices, faces)
     if labels is not None and isinstance(rasterizer, Soft) and is_masked(outline):
@@ -341,6 +349,7 @@ def _check_rasterizer(
             f"`rasterizer` must be Hard(…) or Soft(…), got {type(rasterizer).__name__}. "
             'Pass for example Hard(visibility_gradient="nmr") or Soft(sigma=1e-4).'
         )
+    check_flag("rasterizer.interpolation_gradient", rasterizer.interpolation_gradient)
     eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
     rasterizer = dataclasses.replace(rasterizer, eps=eps)
     gradient = _check_visibility_gradient(rasterizer, dtype)

@@ -21,6 +21,7 @@ from jaxrender._checks import (
     check_depth_range,
     check_elementwise,
     check_faces,
+    check_flag,
     check_image_size,
     check_positive,
     is_concrete,
@@ -154,6 +155,8 @@ def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DT
         check_choice(f"{prefix}distribution", soft.distribution, tuple(DISTRIBUTIONS))
     else:
         check_elementwise(f"{prefix}distribution", soft.distribution)
+    for name in ("squared", "faithful"):
+        check_flag(f"{prefix}{name}", getattr(soft, name))
     if soft.faithful and (
         (soft.distribution, soft.squared) != ("logistic", True)
         or soft.aggregate_alpha not in AGGREGATES_ALPHA
@@ -626,6 +629,7 @@ def rasterize_soft(
         )
     check_choice("cull", cull, CULLS)
     image_size = check_image_size(image_size)
+    check_flag("screen.perspective", screen.perspective)
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3), finite=True)
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     dtype = vertices.dtype
@@ -644,7 +648,7 @@ def rasterize_soft(
             squared=squared,
             aggregate_rgb=aggregate_rgb,
             aggregate_alpha=aggregate_alpha,
-            faithful=bool(faithful),
+            faithful=faithful,
         ),
         far=far,
         dtype=dtype,

@@ -22,7 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._camera_files import read_blender, read_colmap, read_nerf
-from jaxrender._checks import check_array, check_choice, check_image_size
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_image_size,
+    check_is_mesh,
+    check_path,
+)
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._depth_files import load_depth, save_depth
 from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, ply, stl, store
@@ -278,7 +284,7 @@ def load_mesh(
         >>> mesh.texture.image.shape  # doctest: +SKIP
         (1024, 1024, 3)
     """
-    path = Path(path)
+    path = check_path("path", path)
     check_choice("texture", texture, TEXTURES)
     check_choice("colors", colors, ENCODINGS)
     extension = _extension(path)
@@ -390,12 +396,13 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         >>> from jaxrender.shapes import teapot
         >>> save_mesh("teapot.obj", teapot())  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     extension = _extension(path)
     write = FORMATS[extension].write
     if write is None:
         written = (suffix for suffix, form in FORMATS.items() if form.write)
         raise ValueError(f"{path}: {extension} is read alone. Write {', '.join(written)}.")
+    check_is_mesh(mesh)
     raw = raw_mesh(mesh, materials=FORMATS[extension].materials)
     for what, stored, field in (
         ("texture images", bool(raw.images), "pictures"),
@@ -551,7 +558,7 @@ def load(path: str | Path, *, kinds: Sequence[type] = ()) -> dict[str, Any]:
 
 
 def _store_path(path: str | Path) -> Path:
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix.lower() not in store.SUFFIXES:
         raise ValueError(
             f"{path}: unknown format {path.suffix!r}, known are {', '.join(store.SUFFIXES)}. Mesh "

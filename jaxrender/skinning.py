@@ -26,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrender import _body
-from jaxrender._checks import check_array, same_float
+from jaxrender._checks import check_array, check_path, same_float
 from jaxrender._formats import smpl
 from jaxrender._types import static, struct
 from jaxrender.rotations import from_axis_angle
@@ -209,7 +209,7 @@ def load_smpl(path: str | Path) -> BodyModel:
         >>> skin(model, jnp.zeros((24, 3))).shape  # doctest: +SKIP
         (6890, 3)
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no body model {path}. Download SMPL from https://smpl.is.tue.mpg.de (its licence "

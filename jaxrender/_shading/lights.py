@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, is_concrete, same_float
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_flag,
+    check_several,
+    is_concrete,
+    same_float,
+)
 from jaxrender._shading.reflection import REFLECTIONS
 from jaxrender._textures import Texture, channels
 from jaxrender._types import Lights
@@ -77,8 +84,9 @@ def make_lights(
     directions, direction_colors = _pairs("directional", directional)
     positions, position_colors = _pairs("point", point)
     cones: dict[str, Any] = {}
-    if len(spot):
-        placed, colors, cones = _spots(spot, len(positions))
+    spots = check_several("spot", spot, "(position, colour, direction, cutoff)")
+    if spots:
+        placed, colors, cones = _spots(spots, len(positions))
         positions, placed = same_float(positions, placed)
         positions = jnp.concatenate([positions, placed])
         position_colors = jnp.concatenate(same_float(position_colors, colors))
@@ -87,16 +95,16 @@ def make_lights(
         attenuation = jnp.broadcast_to(attenuation, positions.shape)
     return check_lights(
         Lights(
-            ambient=_color("ambient", ambient),
+            ambient=check_color("ambient", ambient),
             directions=directions,
             direction_colors=direction_colors,
             positions=positions,
             position_colors=position_colors,
-            specular=_color("specular", specular),
+            specular=check_color("specular", specular),
             shininess=check_array("shininess", shininess, (), finite=True),
             reflection=reflection,
             attenuations=attenuation,
-            like_opengl=bool(like_opengl),
+            like_opengl=check_flag("like_opengl", like_opengl),
             **cones,
         )
     )
@@ -118,7 +126,7 @@ def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax
         position, color, way, cutoff, exponent = (*spot, 0.0)[:5]
         row = [
             check_array("spot position", position, (3,), finite=True),
-            _color("spot colour", color),
+            check_color("spot colour", color),
             check_array("spot direction", way, (3,), finite=True),
             check_array("spot cutoff", cutoff, (), finite=True),
             check_array("spot exponent", exponent, (), finite=True),
@@ -181,8 +189,10 @@ def check_lights(lights: Any) -> Lights:
     hint = "Build lights with make_lights."
     if not isinstance(lights, Lights):
         raise ValueError(f"`lights` must be Lights or None, got {type(lights).__name__}. {hint}")
-    directions = check_array("lights.directions", lights.directions, ("D", 3), hint=hint)
-    positions = check_array("lights.positions", lights.positions, ("P", 3), hint=hint)
+    directions, positions = (
+        check_array(f"lights.{name}", getattr(lights, name), (size, 3), finite=True, hint=hint)
+        for name, size in (("directions", "D"), ("positions", "P"))
+    )
     shapes = {
         "ambient": (3,),
         "direction_colors": directions.shape,
@@ -191,7 +201,7 @@ def check_lights(lights: Any) -> Lights:
         "shininess": (),
     }
     checked = {
-        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
+        name: check_array(f"lights.{name}", getattr(lights, name), shape, finite=True, hint=hint)
         for name, shape in shapes.items()
     }
     shininess = checked["shininess"]
@@ -204,7 +214,11 @@ def check_lights(lights: Any) -> Lights:
     if isinstance(lights.reflection, str) or not callable(lights.reflection):
         check_choice("lights.reflection", lights.reflection, tuple(REFLECTIONS))
     numbers = dict(zip(checked, same_float(*checked.values()), strict=True))
-    return Lights(**numbers, reflection=lights.reflection, like_opengl=bool(lights.like_opengl))
+    return Lights(
+        **numbers,
+        reflection=lights.reflection,
+        like_opengl=check_flag("lights.like_opengl", lights.like_opengl),
+    )
 
 
 def _checked_extras(
@@ -225,7 +239,7 @@ def _checked_extras(
         "position_speculars": (count, 3),
     }
     found = {
-        name: check_array(f"lights.{name}", getattr(lights, name), shape, hint=hint)
+        name: check_array(f"lights.{name}", getattr(lights, name), shape, finite=True, hint=hint)
         for name, shape in shapes.items()
         if getattr(lights, name) is not None
     }
@@ -245,9 +259,9 @@ def _checked_extras(
     return found
 
 
-def _color(name: str, color: ArrayLike) -> jax.Array:
+def check_color(name: str, color: ArrayLike) -> jax.Array:
     """A colour `[3]`, of rgb or of one number."""
-    if np.ndim(color) == 0:
+    if not isinstance(color, list | tuple) and np.ndim(color) == 0:
         return jnp.broadcast_to(check_array(name, color, (), finite=True), (3,))
     return check_array(name, color, (3,), finite=True, hint="Pass rgb, or one number for grey.")
 
@@ -264,4 +278,4 @@ def _pairs(name: str, pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[jax
             "Pass for example [((0, 1, 0), 0.5)]."
         ) from None
     vectors = [check_array(f"{name} vector", vector, (3,), finite=True) for vector in vectors]
-    return jnp.stack(vectors), jnp.stack([_color(f"{name} colour", color) for color in colors])
+    return jnp.stack(vectors), jnp.stack([check_color(f"{name} colour", color) for color in colors])
