@@ -134,6 +134,27 @@ def check_flag(name: str, value: Any) -> bool:
     raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
 
 
+def check_whole(
+    name: str, value: Any, *, least: int, most: int, example: int, floats: bool = True
+) -> int:
+    """Returns an int of a range; with `floats` 2.0 is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        whole = int(value) == value and not isinstance(value, bool)
+        whole = whole and (floats or isinstance(value, int | np.integer))
+        if whole and least <= value <= most:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"`{name}` must be a whole number from {least} to {most}, got {_short(value)}. Pass for "
+        f"example {example}."
+    )
+
+
 def check_path(name: str, value: Any) -> Path:
     """Returns a path.
 

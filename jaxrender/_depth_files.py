@@ -5,6 +5,7 @@ Shape legend: `H, W` image.
 
 from __future__ import annotations
 
+import io
 import math
 import numbers
 import warnings
@@ -18,7 +19,7 @@ import numpy as np
 
 from jaxrender._checks import check_path
 from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, optional
-from jaxrender._formats.saving import replacing
+from jaxrender._formats.saving import replacing, write_files
 from jaxrender._types import Image
 
 DEPTHS = (".npy", ".exr", ".tif", ".tiff", ".png")
@@ -67,16 +68,18 @@ def save_depth(path: str | Path, depth: Any, *, scale: float = 1000.0) -> None:
     # Round to whole numbers before the file is touched, so that a warning may be an error.
     counts = _counted(path, values, scale) if suffix == ".png" else None
     single = np.ascontiguousarray(values, np.float32)
-    writers: dict[str, Callable[[Path], Any]] = {
-        ".npy": lambda part: np.save(part, values, allow_pickle=False),
-        ".exr": lambda part: _write_exr(part, single),
-        ".tif": lambda part: (
-            _pillow().fromarray(single).save(part, compression="tiff_adobe_deflate")
-        ),
-        ".png": lambda part: _pillow().fromarray(counts).save(part),
-    }
-    with replacing(path) as (part,):
-        writers[suffix](part)
+    if suffix == ".exr":
+        with replacing(path) as (part,):
+            _write_exr(part, single)
+        return
+    file = io.BytesIO()
+    if suffix == ".npy":
+        np.save(file, values, allow_pickle=False)
+    elif suffix == ".tif":
+        _pillow().fromarray(single).save(file, "TIFF", compression="tiff_adobe_deflate")
+    else:
+        _pillow().fromarray(counts).save(file, "PNG")
+    write_files({path: file.getvalue()})
 
 
 def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:

@@ -29,6 +29,7 @@ from jaxrender._checks import (
     check_image_size,
     check_is_mesh,
     check_positive,
+    check_whole,
 )
 from jaxrender._shading import check_color, make_lights
 from jaxrender._types import Camera, Lights, Mesh, is_padding
@@ -160,8 +161,7 @@ def turntable(
         >>> jax.vmap(draw)(cameras).shape  # doctest: +SKIP
         (8, 16, 16, 3)
     """
-    if not isinstance(frames, int | np.integer) or frames < 1:
-        raise ValueError(f"`frames` must be a whole number from 1, got {frames!r}. Pass 36.")
+    frames = check_whole("frames", frames, least=1, most=2**20, example=36, floats=False)
     subject, (first, *others), settings = _checked(
         mesh, azimuth, elevation, distance, at, fov, parallel, image_size, up, right_handed
     )

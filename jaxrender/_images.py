@@ -8,6 +8,7 @@ are clipped and rounded.
 from __future__ import annotations
 
 import contextlib
+import io
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
 from jaxrender._formats.pictures import decode_picture
 from jaxrender._formats.raw import MissingPackageError, optional
-from jaxrender._formats.saving import replacing
+from jaxrender._formats.saving import replacing, write_files
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, warn_of_clipping
 from jaxrender._types import Image
 
@@ -96,8 +97,9 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
     if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
     imageio = _imageio()
-    with replacing(path) as (part,):
-        imageio.imwrite(part, pixels, plugin="pillow")
+    # Pillow does not look whether all of a JPEG could be written, so have its bytes.
+    suffix = path.suffix.lower()
+    write_files({path: imageio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow")})
 
 
 def save_animation(
@@ -156,8 +158,11 @@ def save_animation(
                 f"{list(picture.shape[:2])} in frame {index}."
             )
     warn_of_clipping(path, found, CLIP_HINT)
-    with replacing(path) as (part,):
-        (_write_gif if extension == ".gif" else _write_mp4)(part, pictures, fps)
+    if extension == ".gif":
+        write_files({path: _gif(pictures, fps)})
+    else:
+        with replacing(path) as (part,):
+            _write_mp4(part, pictures, fps)
 
 
 def png(name: Path | str, values: np.ndarray) -> bytes:
@@ -241,7 +246,7 @@ def _rgb_pixels(index: int, values: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _write_gif(path: Path, pictures: list[np.ndarray], fps: float) -> None:
+def _gif(pictures: list[np.ndarray], fps: float) -> bytes:
     image = optional("PIL.Image", package="pillow", purpose="Writing a GIF")
 
     # Choose one palette for all frames.
@@ -256,9 +261,10 @@ def _write_gif(path: Path, pictures: list[np.ndarray], fps: float) -> None:
     # Round the times at which frames end, not their lengths, so that errors do not add up.
     ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
     durations = [int(hundredths) * 10 for hundredths in np.diff(ends)]
-    frames[0].save(
-        path, save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=1
-    )
+    file = io.BytesIO()
+    options = {"duration": durations, "loop": 0, "disposal": 1}
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], **options)
+    return file.getvalue()
 
 
 def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:

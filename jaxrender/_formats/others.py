@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, optional
-from jaxrender._formats.saving import replacing
+from jaxrender._formats.saving import write_files
 from jaxrender._pixels import eight_bit
 
 
@@ -21,11 +21,9 @@ def write_trimesh(path: Path, raw: RawMesh) -> None:
     mesh = _trimesh().Trimesh(
         raw.vertices, raw.faces, vertex_normals=normals, **colors, process=False
     )
-    options = (
-        {"vertex_normal": True} if path.suffix.lower() == ".ply" and normals is not None else {}
-    )
-    with replacing(path) as (part,):
-        mesh.export(part, **options)
+    suffix = path.suffix.lower()
+    options = {"vertex_normal": True} if suffix == ".ply" and normals is not None else {}
+    write_files({path: mesh.export(file_type=suffix[1:], **options)})
 
 
 def _trimesh() -> Any:
