@@ -7,6 +7,7 @@ is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
 from jaxrender import (
+    debug,
     distributions,
     fitting,
     io,
@@ -38,6 +39,7 @@ from jaxrender._edges import Antialias, antialias, edge_gradient, number_edges
 from jaxrender._framing import camera_lights, depth_range, frame, turntable
 from jaxrender._interpolate import interpolate
 from jaxrender._join import join_meshes
+from jaxrender._known_faults import warn_of_jax
 from jaxrender._lens import distort, undistort, undistorted_camera
 from jaxrender._material import Material
 from jaxrender._nmr import NMR, nmr_gradient
@@ -69,6 +71,8 @@ from jaxrender.io import load_mesh, normalize, save_mesh
 
 __version__ = "0.1.0"
 
+warn_of_jax()
+
 __all__ = [
     "NMR",
     "NO_FACE",
@@ -97,6 +101,7 @@ __all__ = [
     "cache",
     "camera_lights",
     "camera_position",
+    "debug",
     "depth_range",
     "distort",
     "distributions",

@@ -17,6 +17,7 @@ from jaxrender._checks import (
     check_faces,
     check_is_mesh,
     check_normals,
+    check_several,
 )
 from jaxrender._material import (
     MAPS,
@@ -59,6 +60,7 @@ def pad_meshes(meshes: Iterable[Mesh]) -> list[Mesh]:
         >>> cube.vertices.shape, cube.faces.shape
         ((42, 3), (80, 3))
     """
+    meshes = check_several("meshes", meshes, "meshes")
     checked = [checked_mesh(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
     if not checked:
         raise ValueError("`meshes` must hold at least one mesh, got none.")

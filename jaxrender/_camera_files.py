@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jaxrender._checks import check_image_size
+from jaxrender._checks import check_flag, check_image_size, check_path
 from jaxrender._formats.blender import read_blender_cameras
 from jaxrender._formats.colmap import read_model
 from jaxrender._formats.nerf import read_transforms
@@ -44,7 +44,7 @@ def read_colmap(folder: str | Path) -> dict[str, Camera]:
     References:
         Schönberger and Frahm, Structure-from-Motion Revisited, CVPR 2016.
     """
-    return read_model(Path(folder))
+    return read_model(check_path("folder", folder))
 
 
 def read_nerf(path: str | Path, *, image_size: tuple[int, int] | None = None) -> dict[str, Camera]:
@@ -117,12 +117,13 @@ def read_blender(path: str | Path, *, y_up: bool = False) -> dict[str, Camera]:
         >>> cameras = read_blender("cameras.json", y_up=True)  # doctest: +SKIP
         >>> camera = cameras["Camera"]  # doctest: +SKIP
     """
+    check_flag("y_up", y_up)
     return _read(path, lambda file: read_blender_cameras(file, y_up=y_up))
 
 
 def _read(path: str | Path, reader: Any) -> dict[str, Camera]:
     """What a reader makes of a file; what is wrong with that is said with its name."""
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"no file of cameras {path}")
     try:

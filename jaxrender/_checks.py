@@ -7,10 +7,13 @@ result that a bad value has there.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +23,7 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from jaxrender._types import Fragments, Mesh, ScreenMesh
+from jaxrender._watching import is_watched, watch
 
 
 def is_concrete(*values: Any) -> bool:
@@ -55,12 +59,11 @@ def check_array(
         ValueError: rank, size, dtype or value is not as asked for.
     """
     try:
+        if value is None:
+            raise TypeError
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        got = (
-            "rows of different lengths" if isinstance(value, list | tuple) else type(value).__name__
-        )
-        raise ValueError(_message(name, shape, kind, got, hint)) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(_message(name, shape, kind, _description(value), hint)) from error
 
     # Compare rank and fixed sizes.
     wanted = list(shape)
@@ -93,7 +96,9 @@ def check_array(
     elif not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(_message(name, shape, kind, got, hint))
 
-    if finite and is_concrete(array) and not _look_once(array, _all_finite):
+    if finite and is_watched("finite") and not is_concrete(array):
+        _watch_finite(name, array)
+    elif finite and is_concrete(array) and not _look_once(array, _all_finite):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         where = f" (first at index {tuple(int(i) for i in bad[0])})" if array.ndim else ""
         raise ValueError(
@@ -101,6 +106,82 @@ def check_array(
             + (hint or "Pass finite numbers.")
         )
     return array.astype(array.dtype if dtype is None else dtype)
+
+
+def _description(value: Any) -> str:
+    """What came that no array can be made of."""
+    if isinstance(value, int):
+        return f"{value}, which no integer of JAX holds"
+    if not isinstance(value, list | tuple):
+        return type(value).__name__
+    try:
+        kinds = {type(item).__name__ for item in np.array(value, object).reshape(-1)}
+    except ValueError:
+        return "rows of different lengths"
+    lists = kinds & {"list", "tuple"}
+    odd = kinds - {"int", "float", "bool"} - lists
+    return "rows of different lengths" if lists or not odd else f"a list that holds {min(odd)}"
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Returns a bool; 0 and 1 are ones too.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
+
+
+def check_whole(
+    name: str, value: Any, *, least: int, most: int, example: int, floats: bool = True
+) -> int:
+    """Returns an int of a range; with `floats` 2.0 is one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        whole = int(value) == value and not isinstance(value, bool)
+        whole = whole and (floats or isinstance(value, int | np.integer))
+        if whole and least <= value <= most:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f"`{name}` must be a whole number from {least} to {most}, got {_short(value)}. Pass for "
+        f"example {example}."
+    )
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Returns a path.
+
+    Raises:
+        ValueError: it is no text and no path.
+    """
+    if isinstance(value, str | os.PathLike):
+        with contextlib.suppress(TypeError):
+            return Path(value)
+    raise ValueError(f"`{name}` must be a path, got {type(value).__name__}. Pass its name as text.")
+
+
+def check_several(name: str, value: Any, what: str) -> list[Any]:
+    """Returns the items of what is to be a list of things, which are checked by themselves.
+
+    Raises:
+        ValueError: there is nothing to go through.
+    """
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | type):
+        return list(value)
+    raise ValueError(f"`{name}` must be a list of {what}, got {type(value).__name__}. Pass […].")
+
+
+def _short(value: Any) -> str:
+    """A value in a message: of an array its shape."""
+    shape = getattr(value, "shape", None)
+    return repr(value) if shape is None else f"{value.dtype}{list(shape)}"
 
 
 def check_is_mesh(mesh: Any, name: str = "mesh") -> None:
@@ -127,6 +208,17 @@ def _look_once(array: jax.Array, test: Callable[[np.ndarray], Any]) -> bool:
     found = bool(test(np.asarray(array)))
     _FOUND[key] = weakref.ref(array, lambda _: _FOUND.pop(key, None)), found
     return found
+
+
+def _watch_finite(name: str, array: jax.Array) -> None:
+    """Fails where an array that is traced holds what is not finite."""
+    good = jnp.isfinite(array)
+    message = f"`{name}` must be finite, got {{count}} NaN or infinite values"
+    where: dict[str, Any] = {}
+    if good.ndim and good.size:
+        message += " (first at index {where})"
+        where["where"] = jnp.stack(jnp.unravel_index(good.argmin(), good.shape))
+    watch(good, message, count=(~good).sum(), **where)
 
 
 def _all_finite(values: np.ndarray) -> bool:
@@ -217,6 +309,14 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
                 f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), "
                 f"got indices from {low} to {high}. Pass 0-based indices into the vertices."
             )
+    elif array.size and is_watched("index"):
+        watch(
+            (array >= 0) & (array < vertex_count),
+            f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), got indices "
+            "from {low} to {high}. Pass 0-based indices into the vertices.",
+            low=array.min(),
+            high=array.max(),
+        )
     return array.astype(jnp.int32)
 
 
@@ -256,6 +356,23 @@ def check_normals(
     return normals.astype(vertices.dtype), own
 
 
+def check_fragments(name: str, fragments: Any) -> Fragments:
+    """Returns fragments of points in any shape `[...]`.
+
+    Raises:
+        ValueError: a kind, shape or dtype is wrong.
+    """
+    if not isinstance(fragments, Fragments):
+        raise ValueError(
+            f"`{name}` must be Fragments, got {type(fragments).__name__}. "
+            "Pass what rasterize_hard(screen) returned."
+        )
+    face = check_array(f"{name}.face", fragments.face, ("...",), kind="int")
+    where = check_array(f"{name}.barycentrics", fragments.barycentrics, (*face.shape, 3))
+    depth = check_array(f"{name}.depth", fragments.depth, face.shape)
+    return Fragments(face, where, depth)
+
+
 def check_drawn(
     image: Any, fragments: Any, screen: Any, function: str
 ) -> tuple[jax.Array, ScreenMesh]:
@@ -276,6 +393,8 @@ def check_drawn(
             f"{type(fragments).__name__} and {type(screen).__name__}. "
             "Pass what rasterize_hard(screen) returned, and screen."
         )
+    check_flag("screen.perspective", screen.perspective)
+    fragments = check_fragments("fragments", fragments)
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     image = check_array("image", image, ("...",))
@@ -310,6 +429,8 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
         ValueError: it is not a pair of positive integers.
     """
     try:
+        if isinstance(image_size, bytes | set | dict):
+            raise TypeError
         height, width = (int(size) for size in image_size)
         whole = all(int(size) == size for size in image_size)
     except (TypeError, ValueError, OverflowError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Cull = Literal["none", "back", "front"]
 Shading = Literal["flat", "gouraud", "phong", "none"]
@@ -55,3 +55,16 @@ DISTANCES = get_args(Distance)
 AGGREGATES_RGB = (*get_args(ColorAggregation), None)
 AGGREGATES_ALPHA = get_args(SoftRasAlpha)
 REDUCTIONS = get_args(Reduction)
+
+
+def as_number(name: str, value: Any) -> float:
+    """Returns a number of Python.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        kind = type(value).__name__
+        raise ValueError(f"`{name}` must be a number, got {kind}. Pass for example 2.0.") from None

@@ -5,6 +5,7 @@ Shape legend: `H, W` image.
 
 from __future__ import annotations
 
+import io
 import math
 import numbers
 import warnings
@@ -16,7 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._formats.raw import MissingPackageError, optional
+from jaxrender._checks import check_path
+from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, optional
+from jaxrender._formats.saving import replacing, write_files
 from jaxrender._types import Image
 
 DEPTHS = (".npy", ".exr", ".tif", ".tiff", ".png")
@@ -47,7 +50,7 @@ def save_depth(path: str | Path, depth: Any, *, scale: float = 1000.0) -> None:
         >>> image = jr.render(mesh, jr.frame(mesh), image_size=(16, 16))
         >>> save_depth("depth.npy", image)  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     suffix = _suffix(path)
     _check_scale(scale)
     name = "depth"
@@ -65,14 +68,18 @@ def save_depth(path: str | Path, depth: Any, *, scale: float = 1000.0) -> None:
     # Round to whole numbers before the file is touched, so that a warning may be an error.
     counts = _counted(path, values, scale) if suffix == ".png" else None
     single = np.ascontiguousarray(values, np.float32)
-    writers: dict[str, Callable[[], Any]] = {
-        ".npy": lambda: np.save(path, values, allow_pickle=False),
-        ".exr": lambda: _write_exr(path, single),
-        ".tif": lambda: _pillow().fromarray(single).save(path, compression="tiff_adobe_deflate"),
-        ".png": lambda: _pillow().fromarray(counts).save(path),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writers[suffix]()
+    if suffix == ".exr":
+        with replacing(path) as (part,):
+            _write_exr(part, single)
+        return
+    file = io.BytesIO()
+    if suffix == ".npy":
+        np.save(file, values, allow_pickle=False)
+    elif suffix == ".tif":
+        _pillow().fromarray(single).save(file, "TIFF", compression="tiff_adobe_deflate")
+    else:
+        _pillow().fromarray(counts).save(file, "PNG")
+    write_files({path: file.getvalue()})
 
 
 def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
@@ -94,7 +101,7 @@ def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
     Example:
         >>> depth = load_depth("depth.png")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     suffix = _suffix(path)
     _check_scale(scale)
     if not path.is_file():
@@ -119,7 +126,10 @@ def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
             "`load_image`."
         )
     whole = values.dtype.kind in "iu"
-    return jnp.asarray(values / scale if whole else values, jnp.result_type(float))
+    try:
+        return floats(values / scale if whole else values)
+    except BeyondError as error:
+        raise ValueError(f"cannot read the depth {path}: {error}") from error
 
 
 def _suffix(path: Path) -> str:

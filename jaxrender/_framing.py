@@ -25,11 +25,13 @@ from jaxrender._checks import (
     check_array,
     check_choice,
     check_faces,
+    check_flag,
     check_image_size,
     check_is_mesh,
     check_positive,
+    check_whole,
 )
-from jaxrender._shading import make_lights
+from jaxrender._shading import check_color, make_lights
 from jaxrender._types import Camera, Lights, Mesh, is_padding
 
 UpAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
@@ -159,8 +161,7 @@ def turntable(
         >>> jax.vmap(draw)(cameras).shape  # doctest: +SKIP
         (8, 16, 16, 3)
     """
-    if not isinstance(frames, int | np.integer) or frames < 1:
-        raise ValueError(f"`frames` must be a whole number from 1, got {frames!r}. Pass 36.")
+    frames = check_whole("frames", frames, least=1, most=2**20, example=36, floats=False)
     subject, (first, *others), settings = _checked(
         mesh, azimuth, elevation, distance, at, fov, parallel, image_size, up, right_handed
     )
@@ -209,6 +210,7 @@ def camera_lights(
     camera = check_camera(camera)
     towards = jnp.asarray([KEY, FILL], camera.rotation.dtype)
     towards = jnp.matmul(towards, camera.rotation, precision="highest")
+    key, fill = check_color("key", key), check_color("fill", fill)
     lights = [(towards[0], key), (towards[1], fill)]
     return make_lights(ambient, lights, specular=specular, shininess=shininess)
 
@@ -298,13 +300,17 @@ def _checked(
         lens,
     ]
     height, width = check_image_size(image_size)
-    settings = {"narrow": min(1.0, width / height), "parallel": bool(parallel)}
-    settings |= {"up": check_choice("up", up, UP_AXES), "right_handed": bool(right_handed)}
+    settings = {"narrow": min(1.0, width / height), "parallel": check_flag("parallel", parallel)}
+    settings |= {
+        "up": check_choice("up", up, UP_AXES),
+        "right_handed": check_flag("right_handed", right_handed),
+    }
     return mesh, angles, settings
 
 
-def _bare(mesh: Mesh) -> Mesh:
+def _bare(mesh: Any) -> Mesh:
     """The mesh without its texture, checked."""
+    check_is_mesh(mesh)
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     if not vertices.shape[0]:

@@ -8,6 +8,7 @@ are clipped and rounded.
 from __future__ import annotations
 
 import contextlib
+import io
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -18,11 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_choice
+from jaxrender._checks import check_choice, check_flag, check_path
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._color import recode_pixels
 from jaxrender._formats.pictures import decode_picture
 from jaxrender._formats.raw import MissingPackageError, optional
+from jaxrender._formats.saving import replacing, write_files
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, warn_of_clipping
 from jaxrender._types import Image
 
@@ -59,7 +61,10 @@ def load_image(
         ImportError: pillow is not installed.
     """
     check_choice("colors", colors, ENCODINGS)
-    pixels = recode_pixels(read_pixels(Path(path), upright=upright), "display", colors)
+    check_flag("upright", upright)
+    pixels = recode_pixels(
+        read_pixels(check_path("path", path), upright=upright), "display", colors
+    )
     return jnp.asarray(pixels, jnp.result_type(float))
 
 
@@ -83,7 +88,7 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
         OSError: the file cannot be written.
         ImportError: imageio is not installed.
     """
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix.lower() not in PICTURES:
         raise ValueError(_unknown(path, PICTURES, "Write animations with `save_animation`."))
     values = _display_values("image", image, encoding)
@@ -92,8 +97,9 @@ def save_image(path: str | Path, image: Any, *, encoding: Encoding | None = None
     if pixels.ndim == 3 and pixels.shape[-1] == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
         raise ValueError(f"{path}: JPEG has no alpha. Pass rgb, or write a PNG.")
     imageio = _imageio()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imageio.imwrite(path, pixels, plugin="pillow")
+    # Pillow does not look whether all of a JPEG could be written, so have its bytes.
+    suffix = path.suffix.lower()
+    write_files({path: imageio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow")})
 
 
 def save_animation(
@@ -126,7 +132,7 @@ def save_animation(
         OSError: the file cannot be written.
         ImportError: pillow (GIF) or imageio-ffmpeg (MP4) is not installed.
     """
-    path = Path(path)
+    path = check_path("path", path)
     extension = path.suffix.lower()
     if extension not in ANIMATIONS:
         raise ValueError(_unknown(path, ANIMATIONS, "Write pictures with `save_image`."))
@@ -152,13 +158,16 @@ def save_animation(
                 f"{list(picture.shape[:2])} in frame {index}."
             )
     warn_of_clipping(path, found, CLIP_HINT)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (_write_gif if extension == ".gif" else _write_mp4)(path, pictures, fps)
+    if extension == ".gif":
+        write_files({path: _gif(pictures, fps)})
+    else:
+        with replacing(path) as (part,):
+            _write_mp4(part, pictures, fps)
 
 
-def png(path: Path, values: np.ndarray) -> bytes:
-    """A picture of display values as the bytes of a PNG, in 8 bits; `path` is named if it clips."""
-    warn_of_clipping(f"{path}: a picture", [clipped(values)], CLIP_HINT)
+def png(name: Path | str, values: np.ndarray) -> bytes:
+    """A picture of display values as the bytes of a PNG, in 8 bits; `name` is named if it clips."""
+    warn_of_clipping(name, [clipped(values)], CLIP_HINT)
     return _imageio().imwrite("<bytes>", _eight_bit(values), extension=".png", plugin="pillow")
 
 
@@ -237,7 +246,7 @@ def _rgb_pixels(index: int, values: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _write_gif(path: Path, pictures: list[np.ndarray], fps: float) -> None:
+def _gif(pictures: list[np.ndarray], fps: float) -> bytes:
     image = optional("PIL.Image", package="pillow", purpose="Writing a GIF")
 
     # Choose one palette for all frames.
@@ -252,9 +261,10 @@ def _write_gif(path: Path, pictures: list[np.ndarray], fps: float) -> None:
     # Round the times at which frames end, not their lengths, so that errors do not add up.
     ends = np.rint(np.arange(len(frames) + 1) * 100 / fps)
     durations = [int(hundredths) * 10 for hundredths in np.diff(ends)]
-    frames[0].save(
-        path, save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=1
-    )
+    file = io.BytesIO()
+    options = {"duration": durations, "loop": 0, "disposal": 1}
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], **options)
+    return file.getvalue()
 
 
 def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:
@@ -284,4 +294,4 @@ def _write_mp4(path: Path, pictures: list[np.ndarray], fps: float) -> None:
         if process.returncode:
             log.seek(0)
             reason = log.read().decode(errors="replace").strip()
-            raise OSError(f"cannot write {path}: {reason}")
+            raise OSError(reason)

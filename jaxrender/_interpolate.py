@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces
+from jaxrender._checks import check_array, check_faces, check_flag, check_fragments
 from jaxrender._types import Fragments, ScreenMesh
 from jaxrender.ops import deterministic
 
@@ -75,11 +75,9 @@ def interpolate(
         >>> x.tolist(), change[0, 0].tolist()
         ([[-0.5, 0.5], [-0.5, 0.5]], [1.0, 0.0])
     """
-    if not isinstance(fragments, Fragments):
-        raise ValueError(
-            f"`fragments` must be Fragments, got {type(fragments).__name__}. "
-            "Pass what rasterize_hard(screen) returned."
-        )
+    fragments = check_fragments("fragments", fragments)
+    if screen is not None:
+        check_flag("screen.perspective", getattr(screen, "perspective", True))
     values = check_array("attributes", attributes, ("...",))
     if values.ndim not in (1, 2):
         raise ValueError(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._batch import checked_mesh, with_normals
+from jaxrender._checks import check_several
 from jaxrender._color import recode
 from jaxrender._material import MAPS, NUMBERS, Material, alike_materials, with_alpha
 from jaxrender._textures import (
@@ -57,6 +58,7 @@ def join_meshes(meshes: Iterable[Mesh]) -> tuple[Mesh, jax.Array]:
         >>> both.vertices.shape, object_of_face[10:14].tolist()
         ((20, 3), [0, 0, 1, 1])
     """
+    meshes = check_several("meshes", meshes, "meshes")
     checked = [checked_mesh(f"meshes[{index}]", mesh) for index, mesh in enumerate(meshes)]
     if not checked:
         raise ValueError("`meshes` must hold at least one mesh, got none.")

@@ -328,14 +328,15 @@ def _check_picture(
             "Use jax.vmap for several."
         )
     _check_shape("image", (picture.shape[0], picture.shape[1]), owner, size)
-    beside = jnp.asarray(fill)
+    whole = np.issubdtype(picture.dtype, np.integer)
+    exact = whole and isinstance(fill, int | np.integer | np.ndarray | jax.Array)
+    beside = jnp.asarray(fill) if exact else check_array("fill", fill, ("...",))
     if beside.shape not in ((), picture.shape[2:]):
         raise ValueError(
             f"`fill` must be a number or as many as the picture has channels, "
             f"{list(picture.shape[2:])}, got {list(beside.shape)}."
         )
     typed = beside.astype(picture.dtype)
-    whole = np.issubdtype(picture.dtype, np.integer)
     if whole and is_concrete(beside) and (np.asarray(typed) != np.asarray(beside)).any():
         raise ValueError(f"`fill` must be a value of {picture.dtype.name}, got {fill}.")
     return picture, typed

@@ -5,6 +5,8 @@ Shapes: `V` vertices, `F` faces, `H, W` image.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 from jax.typing import ArrayLike
@@ -14,12 +16,14 @@ from jaxrender._checks import (
     check_choice,
     check_depth_range,
     check_faces,
+    check_flag,
     check_image_size,
     is_concrete,
     warn_out_of_range,
 )
 from jaxrender._choices import CULLS, Cull
-from jaxrender._types import Fragments, ScreenMesh
+from jaxrender._types import Fragments, Hard, ScreenMesh
+from jaxrender._watching import Story, Watched
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.view import View
 
@@ -91,6 +95,7 @@ def rasterize_hard(
             f"`screen` must be a ScreenMesh, got {type(screen).__name__}. "
             "Pass ScreenMesh(project(mesh.vertices, camera), mesh.faces)."
         )
+    check_flag("screen.perspective", screen.perspective)
     vertices = check_array(
         "screen.vertices",
         screen.vertices,
@@ -104,7 +109,11 @@ def rasterize_hard(
     if is_concrete(vertices, faces, near, far):
         warn_out_of_range(np.asarray(vertices)[:, 2], faces, near, far, stacklevel=2)
     view = View(near, far, image_size, cull, screen.perspective)
-    return draw_hard(ScreenMesh(vertices, faces, screen.perspective), view)
+    screen = ScreenMesh(vertices, faces, screen.perspective)
+    watched = Watched("rasterize_hard", lambda: Story(screen, None, view, Hard()))
+    held = watched.enter("screen.vertices", vertices)
+    fragments = draw_hard(dataclasses.replace(screen, vertices=held), view)
+    return watched.leave(fragments, fragments.face + 1)
 
 
 def draw_hard(screen: ScreenMesh, view: View) -> Fragments:

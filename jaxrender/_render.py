@@ -23,6 +23,7 @@ from jaxrender._checks import (
     check_choice,
     check_depth_range,
     check_faces,
+    check_flag,
     check_image_size,
     check_is_mesh,
     check_normals,
@@ -66,6 +67,7 @@ from jaxrender._types import (
     Soft,
     VisibilityGradient,
 )
+from jaxrender._watching import Story, Watched
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.pytrees import is_named
 from jaxrender.ops.view import View
@@ -159,7 +161,14 @@ def render(
 
     # Check everything at the door, where values are known.
     vertices, faces, camera, view, options = _check_scene(
-        mesh, camera, image_size, near, far, anti_aliasing, cull, rasterizer or Hard()
+        mesh,
+        camera,
+        image_size,
+        near,
+        far,
+        anti_aliasing,
+        cull,
+        Hard() if rasterizer is None else rasterizer,
     )
     check_choice("shading", shading, SHADINGS)
     normals = check_normals("mesh", mesh, vertices, faces)
@@ -169,17 +178,24 @@ def render(
         check_lit(texture)
     mesh = Mesh(vertices, faces, texture, *normals, material)
     background = check_background(background, drawn_channels(mesh), view.image_size, vertices.dtype)
-    return _render(
-        mesh,
-        camera,
-        None if lights is None else check_lights(lights),
-        background,
+    lights = None if lights is None else check_lights(lights)
+    watched = Watched("render", lambda: Story(mesh, camera, view, **options))
+    parts = {
+        name: watched.enter(f"mesh.{name}", getattr(mesh, name))
+        for name in ("vertices", "texture", "material")
+    }
+    image = _render(
+        dataclasses.replace(mesh, **parts),
+        watched.enter("camera", camera),
+        watched.enter("lights", lights),
+        watched.enter("background", background),
         view,
         object_of_face,
         shading=shading,
-        two_sided=bool(two_sided),
+        two_sided=check_flag("two_sided", two_sided),
         **options,
     )
+    return watched.leave(image, image.alpha)
 
 
 def silhouette(
@@ -239,7 +255,7 @@ def silhouette(
         far,
         anti_aliasing,
         cull,
-        rasterizer or Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS),
+        Hard(visibility_gradient="nmr", eps=SILHOUETTE_EPS) if rasterizer is None else rasterizer,
     )
     outline = outline_of(mesh, vertices, faces)
     if labels is not None and isinstance(rasterizer, Soft) and is_masked(outline):
@@ -247,7 +263,16 @@ def silhouette(
             "`objects` must be None for Soft(…) where surfaces have holes (`alpha_cutoff`). Draw "
             "them with Hard(…), or the scene without holes."
         )
-    return _silhouette(outline, camera, view, labels, **options)
+    watched = Watched("silhouette", lambda: Story(outline, camera, view, **options))
+    held = watched.enter("mesh.vertices", outline.vertices)
+    alpha = _silhouette(
+        dataclasses.replace(outline, vertices=held),
+        watched.enter("camera", camera),
+        view,
+        labels,
+        **options,
+    )
+    return watched.leave(alpha, alpha)
 
 
 def _labels(scene: Any, objects: Any) -> jax.Array:
@@ -324,6 +349,7 @@ def _check_rasterizer(
             f"`rasterizer` must be Hard(…) or Soft(…), got {type(rasterizer).__name__}. "
             'Pass for example Hard(visibility_gradient="nmr") or Soft(sigma=1e-4).'
         )
+    check_flag("rasterizer.interpolation_gradient", rasterizer.interpolation_gradient)
     eps = check_positive("rasterizer.eps", rasterizer.eps, dtype)
     rasterizer = dataclasses.replace(rasterizer, eps=eps)
     gradient = _check_visibility_gradient(rasterizer, dtype)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._batch import checked_mesh, with_normals
-from jaxrender._checks import check_array, is_concrete
+from jaxrender._checks import check_array, check_several, is_concrete
 from jaxrender._join import join_meshes
 from jaxrender._material import MAPS, NUMBERS, Material, alike_materials
 from jaxrender._shading import check_lights
@@ -267,7 +267,8 @@ def make_scene(objects: Iterable[Object | Mesh], lights: Lights | None = None) -
         >>> jax.vmap(draw)(moved).shape
         (2, 32, 32, 3)
     """
-    things = [_checked(f"objects[{index}]", thing) for index, thing in enumerate(objects)]
+    given = check_several("objects", objects, "meshes and Objects")
+    things = [_checked(f"objects[{index}]", thing) for index, thing in enumerate(given)]
     pieces = [piece for thing in things for piece in thing.pieces]
     if not pieces:
         raise ValueError(

@@ -21,6 +21,7 @@ from jaxrender._checks import (
     check_depth_range,
     check_elementwise,
     check_faces,
+    check_flag,
     check_image_size,
     check_positive,
     is_concrete,
@@ -42,6 +43,7 @@ from jaxrender._shader import surface_of
 from jaxrender._shading import Lighting, lit_at
 from jaxrender._textures import Texture, channels, check_texture, encoding_of, sample_texture
 from jaxrender._types import Image, Mesh, ScreenMesh, Soft, is_padding
+from jaxrender._watching import Story, Watched
 from jaxrender.distributions import DISTRIBUTIONS, logistic
 from jaxrender.ops.clip import ClippedTriangles, clip_faces, unclipped_faces
 from jaxrender.ops.hard import hard_fragments
@@ -153,6 +155,8 @@ def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DT
         check_choice(f"{prefix}distribution", soft.distribution, tuple(DISTRIBUTIONS))
     else:
         check_elementwise(f"{prefix}distribution", soft.distribution)
+    for name in ("squared", "faithful"):
+        check_flag(f"{prefix}{name}", getattr(soft, name))
     if soft.faithful and (
         (soft.distribution, soft.squared) != ("logistic", True)
         or soft.aggregate_alpha not in AGGREGATES_ALPHA
@@ -625,6 +629,7 @@ def rasterize_soft(
         )
     check_choice("cull", cull, CULLS)
     image_size = check_image_size(image_size)
+    check_flag("screen.perspective", screen.perspective)
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3), finite=True)
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     dtype = vertices.dtype
@@ -643,7 +648,7 @@ def rasterize_soft(
             squared=squared,
             aggregate_rgb=aggregate_rgb,
             aggregate_alpha=aggregate_alpha,
-            faithful=bool(faithful),
+            faithful=faithful,
         ),
         far=far,
         dtype=dtype,
@@ -651,5 +656,11 @@ def rasterize_soft(
     background = check_background(background, channels(texture), image_size, dtype)
     screen = ScreenMesh(vertices, faces, screen.perspective)
     view = View(near, far, image_size, cull, screen.perspective)
+    watched = Watched("rasterize_soft", lambda: Story(screen, None, view, soft))
+    held = watched.enter("screen.vertices", vertices)
+    texture = watched.enter("texture", texture)
+    background = watched.enter("background", background)
     with jax.named_scope("rasterize"):
-        return draw_soft(screen, texture, None, background, soft, view)[0]
+        drawn = dataclasses.replace(screen, vertices=held)
+        image, _ = draw_soft(drawn, texture, None, background, soft, view)
+    return watched.leave(image, image.alpha)

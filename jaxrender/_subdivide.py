@@ -6,18 +6,20 @@ Shape legend: `V` vertices, `F` faces.
 from __future__ import annotations
 
 import jax
-import numpy as np
 
 from jaxrender._checks import (
     check_array,
     check_is_mesh,
     check_known_faces,
     check_normals,
+    check_whole,
 )
 from jaxrender._material import check_material
 from jaxrender._textures import check_texture
 from jaxrender._textures.quarters import quarter, with_middles
 from jaxrender._types import Mesh
+
+MOST_TIMES = 15  # more, and a single face becomes more than indices of 32 bits can count
 
 
 def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
@@ -60,8 +62,7 @@ def subdivide(mesh: Mesh, times: int = 1) -> Mesh:
         ((98, 3), (192, 3))
     """
     check_is_mesh(mesh)
-    if not isinstance(times, int | np.integer) or isinstance(times, bool) or times < 0:
-        raise ValueError(f"`times` must be a whole number from 0, got {times!r}. Pass 1 or 2.")
+    times = check_whole("times", times, least=0, most=MOST_TIMES, example=1, floats=False)
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_known_faces("mesh.faces", mesh.faces, vertices.shape[0])
     # Keep what is known of the texture known.

@@ -246,7 +246,8 @@ def orient_faces(mesh: Mesh) -> Mesh:
     plain = Mesh(jnp.asarray(vertices), jnp.asarray(faces))
     texture = check_texture(mesh.texture, plain)
     material = check_material(mesh.material, dataclasses.replace(plain, texture=texture))
-    plain = dataclasses.replace(mesh, texture=texture, material=material)
+    normals, own = check_normals("mesh", mesh, jnp.asarray(vertices), jnp.asarray(faces))
+    plain = Mesh(mesh.vertices, mesh.faces, texture, normals, own, material)
     return _turned(plain, faces, turned_faces(vertices, faces))
 
 

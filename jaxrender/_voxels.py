@@ -116,7 +116,7 @@ def _check_resolution(resolution: Any) -> int:
         )
     try:
         whole = int(resolution) == resolution
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or resolution < 1:
         raise ValueError(

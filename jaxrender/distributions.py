@@ -33,6 +33,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erf, erfc, gammainc
 
+from jaxrender._choices import as_number
+
 __all__ = [
     "DISTRIBUTIONS",
     "Cdf",
@@ -231,9 +233,10 @@ def gamma(p: float) -> Cdf:
         True
     """
     low, high = GAMMA_SHAPES
+    p = as_number("p", p)
     if not low <= p <= high:
         raise ValueError(f"`p` must be from {low:g} to {high:g}, got {p!r}. Pass for example 0.5.")
-    return exponential if p == 1 else _gamma(float(p))
+    return exponential if p == 1 else _gamma(p)
 
 
 @functools.cache

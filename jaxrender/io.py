@@ -22,13 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._camera_files import read_blender, read_colmap, read_nerf
-from jaxrender._checks import check_array, check_choice, check_image_size
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_image_size,
+    check_is_mesh,
+    check_path,
+)
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._depth_files import load_depth, save_depth
 from jaxrender._formats import FORMATS, Reading, Writing, store
 from jaxrender._formats.convert import (
     blank_texture,
-    floats,
     material_of,
     normals_of,
     raw_mesh,
@@ -36,7 +41,13 @@ from jaxrender._formats.convert import (
     uv_texture,
     warn_of_rounding,
 )
-from jaxrender._formats.raw import MissingPackageError, RawMesh, keeping_to
+from jaxrender._formats.raw import (
+    BeyondError,
+    MissingPackageError,
+    RawMesh,
+    floats,
+    keeping_to,
+)
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import MAPS, Material
@@ -205,7 +216,7 @@ def load_mesh(
         >>> mesh.texture.image.shape  # doctest: +SKIP
         (1024, 1024, 3)
     """
-    path = Path(path)
+    path = check_path("path", path)
     check_choice("texture", texture, TEXTURES)
     check_choice("colors", colors, ENCODINGS)
     extension = _extension(path)
@@ -233,19 +244,10 @@ def load_mesh(
         middle = (places.min(axis=0) + places.max(axis=0)) / 2
         raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
     warn_of_rounding(path, raw, jnp.result_type(float))
-    mesh = Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32))
-    kind = None if texture == "none" else _texture(path, raw, texture, image_size)
-    for note in raw.notes:
-        warnings.warn(note, stacklevel=2)
-    material = None if texture == "none" else material_of(raw)
-    normals, own = normals_of(raw)
-    mesh = dataclasses.replace(
-        mesh,
-        texture=kind,
-        material=material,
-        normals=None if normals is None else floats(normals),
-        normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
-    )
+    try:
+        mesh = _drawable(path, raw, texture, image_size)
+    except BeyondError as error:
+        raise ValueError(f"cannot read the mesh {path}: {error}") from error
     if texture == "cubes":
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":
@@ -256,6 +258,26 @@ def load_mesh(
         return mesh
     own = np.zeros(len(raw.faces), np.int32) if raw.face_object is None else raw.face_object
     return mesh, jnp.asarray(own, jnp.int32), tuple(raw.objects or [""])
+
+
+def _drawable(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Mesh:
+    """The mesh that a file holds; its notes are warned of."""
+    kind = material = None
+    if texture != "none":
+        kind = _texture(path, raw, texture, image_size)
+        material = material_of(raw)
+    normals, own = normals_of(raw)
+    mesh = Mesh(
+        floats(raw.vertices),
+        jnp.asarray(raw.faces, jnp.int32),
+        kind,
+        None if normals is None else floats(normals),
+        None if own is None else jnp.asarray(own, jnp.int32),
+        material,
+    )
+    for note in raw.notes:
+        warnings.warn(note, stacklevel=3)
+    return mesh
 
 
 def _texture(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int] | None) -> Any:
@@ -307,12 +329,13 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
         >>> from jaxrender.shapes import teapot
         >>> save_mesh("teapot.obj", teapot())  # doctest: +SKIP
     """
-    path = Path(path)
+    path = check_path("path", path)
     extension = _extension(path)
     write = FORMATS[extension].write
     if write is None:
         written = (suffix for suffix, form in FORMATS.items() if form.write)
         raise ValueError(f"{path}: {extension} is read alone. Write {', '.join(written)}.")
+    check_is_mesh(mesh)
     raw = raw_mesh(mesh, materials=FORMATS[extension].materials)
     for what, stored, field in (
         ("texture images", bool(raw.images), "pictures"),
@@ -343,8 +366,7 @@ def save_mesh(path: str | Path, mesh: Mesh) -> None:
     lost = [] if mesh.material is None else _not_stored(mesh.material, raw)
     if lost:
         warnings.warn(f"{path}: does not store {', '.join(lost)} of the material", stacklevel=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, raw, Writing(save_image, png))
+    write(path, raw, Writing(png))
 
 
 def _not_stored(material: Material, raw: RawMesh) -> list[str]:
@@ -469,7 +491,7 @@ def load(path: str | Path, *, kinds: Sequence[type] = ()) -> dict[str, Any]:
 
 
 def _store_path(path: str | Path) -> Path:
-    path = Path(path)
+    path = check_path("path", path)
     if path.suffix.lower() not in store.SUFFIXES:
         raise ValueError(
             f"{path}: unknown format {path.suffix!r}, known are {', '.join(store.SUFFIXES)}. Mesh "

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, check_faces, is_concrete
+from jaxrender._checks import check_array, check_choice, check_faces, check_several, is_concrete
 from jaxrender._choices import REDUCTIONS, Reduction
 from jaxrender._shading import NO_AREA
 from jaxrender._types import struct
@@ -174,7 +174,7 @@ def pad_topologies(topologies: Iterable[MeshTopology]) -> list[MeshTopology]:
         >>> pad_topologies([triangle, square])[0].edges.tolist()
         [[0, 1], [0, 2], [1, 2], [0, 0], [0, 0]]
     """
-    topologies = list(topologies)
+    topologies = check_several("topologies", topologies, "topologies")
     if not topologies:
         raise ValueError("`topologies` must hold at least one topology, got none.")
     for index, topology in enumerate(topologies):

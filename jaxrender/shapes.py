@@ -7,14 +7,20 @@ made by NumPy on the host, so the arguments are plain numbers.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrender import _teapot
+from jaxrender._checks import check_whole
 from jaxrender._topology import quarter_faces
 from jaxrender._types import Mesh
+
+# What indices of 32 bits can count.
+MOST_SUBDIVISIONS, MOST_SEGMENTS, MOST_TESSELLATION = 13, 2**15 - 1, 2**12
 
 __all__ = [
     "cube",
@@ -69,7 +75,9 @@ def icosphere(subdivisions: int = 3, radius: float = 1.0) -> Mesh:
         >>> icosphere(3).faces.shape
         (1280, 3)
     """
-    subdivisions = _whole("subdivisions", subdivisions, least=0)
+    subdivisions = check_whole(
+        "subdivisions", subdivisions, least=0, most=MOST_SUBDIVISIONS, example=3
+    )
     radius = _positive("radius", radius)
 
     # Place the icosahedron's corners on three golden rectangles.
@@ -192,7 +200,7 @@ def teapot(tessellation: int = 10) -> Mesh:
         Newell, The Utilization of Procedure Models in Digital Image Synthesis, 1975.
         Crow, The Origins of the Teapot, IEEE CG&A 7(1), 1987.
     """
-    segments = _whole("tessellation", tessellation, least=2)
+    segments = _whole("tessellation", tessellation, least=2, most=MOST_TESSELLATION)
 
     # Turn the published z up into y up.
     points = _teapot.evaluate(_teapot.patches(), segments)[..., [0, 2, 1]] * np.array([1, 1, -1])
@@ -222,17 +230,14 @@ def _split(quads: np.ndarray) -> np.ndarray:
     return quads[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3)
 
 
-def _positive(name: str, value: float) -> float:
-    number = float(value)
+def _positive(name: str, value: Any) -> float:
+    number = math.nan
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"`{name}` must be a positive number, got {value!r}. Pass for example 1.")
     return number
 
 
-def _whole(name: str, value: int, *, least: int) -> int:
-    if int(value) != value or value < least:
-        raise ValueError(
-            f"`{name}` must be a whole number from {least}, got {value!r}. "
-            f"Pass for example {max(least, 8)}."
-        )
-    return int(value)
+def _whole(name: str, value: Any, *, least: int, most: int = MOST_SEGMENTS) -> int:
+    return check_whole(name, value, least=least, most=most, example=max(least, 8))

@@ -26,7 +26,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxrender import _body
-from jaxrender._checks import check_array, same_float
+from jaxrender._checks import check_array, check_path, check_whole, same_float
 from jaxrender._formats import smpl
 from jaxrender._types import static, struct
 from jaxrender.rotations import from_axis_angle
@@ -209,7 +209,7 @@ def load_smpl(path: str | Path) -> BodyModel:
         >>> skin(model, jnp.zeros((24, 3))).shape  # doctest: +SKIP
         (6890, 3)
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(
             f"no body model {path}. Download SMPL from https://smpl.is.tue.mpg.de (its licence "
@@ -255,12 +255,8 @@ def procedural_body(resolution: int = 54) -> BodyModel:
         >>> procedural_body().faces.shape
         (4900, 3)
     """
-    if int(resolution) != resolution or not 16 <= resolution <= 128:
-        raise ValueError(
-            f"`resolution` must be a whole number from 16 to 128, got {resolution!r}. "
-            "Pass for example 54."
-        )
-    return _model(_body.make_body(int(resolution)))
+    resolution = check_whole("resolution", resolution, least=16, most=128, example=54)
+    return _model(_body.make_body(resolution))
 
 
 def _model(arrays: dict[str, np.ndarray]) -> BodyModel:

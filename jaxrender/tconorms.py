@@ -41,10 +41,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+
+from jaxrender._choices import as_number
 
 __all__ = [
     "TCONORMS",
@@ -104,7 +106,12 @@ class TConorm:
 def _same_for_same_p(family: Callable[[float], TConorm]) -> Callable[[float], TConorm]:
     """Caches by the value of p. By itself `functools.cache` holds 2 and 2.0 apart."""
     cached = functools.cache(family)
-    return functools.wraps(family)(lambda p: cached(float(p)))
+
+    @functools.wraps(family)
+    def of_number(p: Any) -> TConorm:
+        return cached(as_number("p", p))
+
+    return of_number
 
 
 @_same_for_same_p

@@ -18,7 +18,8 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # The rooms, from the ground up: each may import only from floors below its own. Rooms of one
 # floor do not know each other.
 FLOORS = [
-    {"ops", "_cache", "_choices", "_pixels", "_progress"},
+    {"ops", "_cache", "_choices", "_known_faults", "_pixels", "_progress"},
+    {"_watching"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
     {"rotations", "_distortion", "_vectors"},
@@ -31,7 +32,7 @@ FLOORS = [
     {"_join"},
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
-    {"losses", "_formats", "_manifolds", "mujoco"},
+    {"losses", "_formats", "_manifolds", "mujoco", "debug"},
     {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
@@ -139,6 +140,22 @@ def test_import_needs_only_jax_and_numpy():
     needed = {"jaxrender", "jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
     ours = _python("import sys, jax; print(*{name.split('.')[0] for name in sys.modules})")
     assert set(loaded.split()) - set(ours.split()) - sys.stdlib_module_names <= needed
+
+
+@pytest.mark.slow
+def test_import_starts_no_backend():
+    """And says nothing with this jax; with one that is known to be wrong, one thing."""
+    code = "import sys, warnings, jax; jax.__version__ = sys.argv[1] or jax.__version__\n"
+    code += "with warnings.catch_warnings(record=True) as told: import jaxrender\n"
+    code += "from jax._src import xla_bridge; print(len(xla_bridge._backends), *map(str, told))"
+    command = [sys.executable, "-W", "always", "-c", code]
+    quiet, wrong = (
+        subprocess.run([*command, version], capture_output=True, text=True, check=True).stdout
+        for version in ("", "0.10.2")
+    )
+    assert quiet.split() == ["0"]
+    assert wrong.startswith("0 ")
+    assert wrong.count("jax 0.10.2 gives wrong results") == 1
 
 
 @pytest.mark.slow

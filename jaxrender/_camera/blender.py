@@ -12,6 +12,7 @@ from jaxrender._camera.models import Orthographic, Pinhole
 from jaxrender._checks import (
     check_array,
     check_choice,
+    check_flag,
     check_image_size,
     check_positive,
     check_rotation,
@@ -106,7 +107,7 @@ def from_blender(
         raise ValueError(f"`matrix_world` must have three axes, got one of length 0. {hint}")
     check_rotation("matrix_world", axes, proper=True)
     rotation = axes * jnp.asarray([[1], [1], [-1]], dtype)
-    if y_up:
+    if check_flag("y_up", y_up):
         rotation = jnp.stack([rotation[:, 0], rotation[:, 2], -rotation[:, 1]], axis=1)
         eye = jnp.stack([world[0, 3], world[2, 3], -world[1, 3]])
     else:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._camera.models import perspective
-from jaxrender._checks import check_array, is_concrete, same_float
+from jaxrender._camera.projecting import check_camera
+from jaxrender._checks import check_array, check_flag, is_concrete, same_float
 from jaxrender._types import Camera, Projection
 from jaxrender._vectors import NO_LENGTH, unit
 
@@ -110,7 +111,7 @@ def look(
         >>> camera = jr.look((0.0, 0.0, 3.0), direction=(0.0, 0.0, -1.0))
     """
     if direction is None:
-        direction = (0.0, 0.0, -1.0 if right_handed else 1.0)
+        direction = (0.0, 0.0, -1.0 if check_flag("right_handed", right_handed) else 1.0)
     eye, direction, up = (
         check_array(name, value, (3,), finite=True, hint="Pass one vector (x, y, z).")
         for name, value in (("eye", eye), ("direction", direction), ("up", up))
@@ -149,13 +150,13 @@ def points_from_angles(
         [0.0, 0.0, 2.0]
     """
     d, e, a = same_float(
-        check_array("distance", distance, ("...",)),
-        check_array("elevation", elevation, ("...",)),
-        check_array("azimuth", azimuth, ("...",)),
+        check_array("distance", distance, ("...",), finite=True),
+        check_array("elevation", elevation, ("...",), finite=True),
+        check_array("azimuth", azimuth, ("...",), finite=True),
     )
     d, e, a = jnp.broadcast_arrays(d, jnp.deg2rad(e), jnp.deg2rad(a))
     ground = d * jnp.cos(e)
-    front = ground if right_handed else -ground
+    front = ground if check_flag("right_handed", right_handed) else -ground
     return jnp.stack([ground * jnp.sin(a), d * jnp.sin(e), front * jnp.cos(a)], axis=-1)
 
 
@@ -175,6 +176,7 @@ def camera_position(camera: Camera) -> jax.Array:
         >>> jr.camera_position(jr.look_at((0.0, 0.0, 3.0))).tolist()
         [0.0, 0.0, 3.0]
     """
+    camera = check_camera(camera)
     # Add 0, so that no coordinate is -0.
     return 0 - (camera.rotation * camera.translation[:, None]).sum(0)
 
@@ -196,6 +198,7 @@ def viewpoint(camera: Camera) -> jax.Array:
         >>> jr.viewpoint(jr.look_at((0.0, 0.0, 3.0))).tolist()
         [0.0, 0.0, 3.0, 1.0]
     """
+    camera = check_camera(camera)
     if camera.projection.parallel:
         point, w = -camera.rotation[2], 0
     else:
@@ -229,7 +232,9 @@ def _oriented(
     right = unit(sideways)
     upward = jnp.cross(forward, right)
 
-    rotation = jnp.stack([-right if right_handed else right, upward, forward])
+    rotation = jnp.stack(
+        [-right if check_flag("right_handed", right_handed) else right, upward, forward]
+    )
     return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
 
 

@@ -28,8 +28,7 @@ class Reading(NamedTuple):
 class Writing(NamedTuple):
     """How pictures are written."""
 
-    save_image: Callable[..., None]  # to a file beside the mesh's
-    png: Callable[..., bytes]  # for a picture within it
+    png: Callable[..., bytes]  # the bytes of a file, by what errors call it and the picture
 
 
 class Format(NamedTuple):
@@ -47,7 +46,9 @@ class Format(NamedTuple):
 
 _GLTF = Format(
     lambda path, how: gltf.read_gltf(path, how.read_pixels, how.encoding, **how.motion),
-    lambda path, raw, how: gltf_writer.write_gltf(path, raw, lambda image: how.png(path, image)),
+    lambda path, raw, how: gltf_writer.write_gltf(
+        path, raw, lambda image: how.png(f"{path}: a picture", image)
+    ),
     pictures=True,
     tint=True,
     vertex_colors=True,
@@ -58,7 +59,7 @@ _GLTF = Format(
 FORMATS = {
     ".obj": Format(
         lambda path, how: obj.read_obj(path, how.read_pixels, how.encoding),
-        lambda path, raw, how: obj_writer.write_obj(path, raw, how.save_image),
+        lambda path, raw, how: obj_writer.write_obj(path, raw, how.png),
         pictures=True,
         vertex_colors=True,
         face_colors=True,

@@ -16,7 +16,7 @@ import numpy as np
 from jaxrender._checks import check_array, check_faces, check_normals
 from jaxrender._choices import Encoding
 from jaxrender._color import recode
-from jaxrender._formats.raw import RawMesh, Surface, first_not_finite
+from jaxrender._formats.raw import RawMesh, Surface, first_not_finite, floats
 from jaxrender._material import MAPS, NUMBERS, Material, check_material, without_alpha
 from jaxrender._textures import (
     FaceCubes,
@@ -33,11 +33,6 @@ from jaxrender._types import Mesh
 
 MOST_LOSS = 0.01  # of an edge that rounding may take without a word
 SAMPLED = 10_000  # faces whose edges are measured
-
-
-def floats(values: Any) -> jax.Array:
-    """An array of JAX's default float type."""
-    return jnp.asarray(values, jnp.result_type(float))
 
 
 def texture_of(raw: RawMesh) -> Any:

@@ -19,6 +19,7 @@ from jaxrender._formats.colors import recoded
 from jaxrender._formats.gltf_file import File
 from jaxrender._formats.gltf_material_writer import BASE, NUMBERS, Encode, write_materials
 from jaxrender._formats.raw import RawMesh
+from jaxrender._formats.saving import write_files
 
 ATTRIBUTE, INDEX = 34962, 34963  # what a view of the buffer is for
 MOST_COLORS = 256  # of faces, beyond which they become a picture
@@ -59,7 +60,7 @@ def write_gltf(path: Path, raw: RawMesh, encode: Encode) -> None:
     file.item("meshes", primitives=primitives)
     file.item("nodes", mesh=0)
     file.item("scenes", nodes=[0])
-    path.write_bytes(file.glb() if path.suffix.lower() == ".glb" else file.text())
+    write_files({path: file.glb() if path.suffix.lower() == ".glb" else file.text()})
 
 
 def _with_palette(path: Path, name: str, raw: RawMesh) -> RawMesh:

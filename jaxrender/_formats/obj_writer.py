@@ -10,18 +10,19 @@ import numpy as np
 
 from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, digits
+from jaxrender._formats.saving import write_files
 
 
-def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray], None]) -> None:
+def write_obj(path: Path, raw: RawMesh, encode: Callable[[Path, np.ndarray], bytes]) -> None:
     """Writes an OBJ file, and beside it the MTL file and PNG images that it needs.
 
     Vertex colours and images are written display-encoded, `Kd` linear.
     """
     lines = []
-    materials, names = _materials(path, raw, write_image)
+    files, materials, names = _materials(path, raw, encode)
     if materials:
         library = path.with_suffix(".mtl")
-        library.write_text("\n".join(materials) + "\n", encoding="utf-8")
+        files[library] = ("\n".join(materials) + "\n").encode()
         lines.append(f"mtllib {library.name}")
 
     # Write the vertices, with their colours where they have some, texture coordinates, normals.
@@ -49,13 +50,14 @@ def write_obj(path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray]
             current = names[face]
             lines.append(f"usemtl {current}")
         lines.append(" ".join(["f", *(sign.join(map(str, corner)) for corner in triangle)]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_files(files | {path: ("\n".join(lines) + "\n").encode()})
 
 
 def _materials(
-    path: Path, raw: RawMesh, write_image: Callable[[Path, np.ndarray], None]
-) -> tuple[list[str], list[str]]:
-    """The lines of the MTL file, and the name of each face's material."""
+    path: Path, raw: RawMesh, encode: Callable[[Path, np.ndarray], bytes]
+) -> tuple[dict[Path, bytes], list[str], list[str]]:
+    """The pictures, the lines of the MTL file, and the name of each face's material."""
+    files: dict[Path, bytes] = {}
     lines: list[str] = []
     names = [""] * len(raw.faces)
     if raw.images and (raw.wrap not in ("repeat", "clamp") or raw.filter != "linear"):
@@ -66,7 +68,7 @@ def _materials(
         warnings.warn(message, stacklevel=3)
     for index, image in enumerate(raw.images):
         file = path.with_name(f"{path.stem}_{index}.png")
-        write_image(file, recode(image, raw.encoding, "display"))
+        files[file] = encode(file, recode(image, raw.encoding, "display"))
         clamps = raw.wrap == "clamp" and raw.samplers is None
         clamp = "-clamp on " if clamps else ""
         lines += [f"newmtl image_{index}", "Kd 1 1 1", f"map_Kd {clamp}{file.name}"]
@@ -81,4 +83,4 @@ def _materials(
             words = " ".join(number % value for value in colors[index].tolist())
             lines += [f"newmtl color_{index}", f"Kd {words}"]
         names = [name or f"color_{index}" for name, index in zip(names, ids.flat, strict=True)]
-    return lines, names if lines else []
+    return files, lines, names if lines else []

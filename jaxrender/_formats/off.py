@@ -21,6 +21,7 @@ from jaxrender._color import recode
 from jaxrender._formats.colors import in_unit, settle
 from jaxrender._formats.polygons import cut
 from jaxrender._formats.raw import RawMesh, digits, first_not_finite
+from jaxrender._formats.saving import write_files
 from jaxrender._formats.text import Lines, Notes, Rows, read_bytes
 from jaxrender._pixels import eight_bit
 
@@ -178,7 +179,7 @@ def write_off(path: Path, raw: RawMesh) -> None:
     if raw.face_colors is not None:
         faces = _beside(faces, raw.face_colors, raw.encoding, "")
     counts = f"{len(vertices)} {len(faces)} 0"
-    path.write_text("\n".join([header, counts, *vertices, *faces]) + "\n", encoding="utf-8")
+    write_files({path: ("\n".join([header, counts, *vertices, *faces]) + "\n").encode()})
 
 
 def _beside(lines: list[str], colors: np.ndarray, encoding: Encoding, alpha: str) -> list[str]:

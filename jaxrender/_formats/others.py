@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxrender._color import recode
 from jaxrender._formats.raw import RawMesh, optional
+from jaxrender._formats.saving import write_files
 from jaxrender._pixels import eight_bit
 
 
@@ -20,10 +21,9 @@ def write_trimesh(path: Path, raw: RawMesh) -> None:
     mesh = _trimesh().Trimesh(
         raw.vertices, raw.faces, vertex_normals=normals, **colors, process=False
     )
-    if path.suffix.lower() == ".ply" and normals is not None:
-        mesh.export(path, vertex_normal=True)
-    else:
-        mesh.export(path)
+    suffix = path.suffix.lower()
+    options = {"vertex_normal": True} if suffix == ".ply" and normals is not None else {}
+    write_files({path: mesh.export(file_type=suffix[1:], **options)})
 
 
 def _trimesh() -> Any:

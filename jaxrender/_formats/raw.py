@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._choices import Encoding, Filter, Wrap
@@ -146,6 +148,31 @@ def first_not_finite(values: np.ndarray) -> int | None:
     return None if finite.all() else int(np.flatnonzero(~finite.all(axis=1))[0])
 
 
+class BeyondError(ValueError):
+    """A file holds a number that JAX's default float type does not."""
+
+
+def floats(values: Any) -> jax.Array:
+    """An array of JAX's default float type.
+
+    Raises:
+        BeyondError: a finite number would become infinite.
+    """
+    dtype = jnp.result_type(float)
+    values = np.asarray(values)
+    if values.dtype == np.float64 and dtype != np.float64:
+        with np.errstate(over="ignore"):
+            rounded = values.astype(dtype)
+        beyond = np.isinf(rounded) & np.isfinite(values)
+        if beyond.any():
+            raise BeyondError(
+                f"it holds {values[beyond][0]:g}, which is beyond {dtype.name}. Scale the numbers, "
+                "or enable x64 in jax"
+            )
+        values = rounded
+    return jnp.asarray(values, dtype)
+
+
 def unit_colors(values: np.ndarray) -> np.ndarray:
     """Colours as floats: whole numbers are fractions of the largest of their type."""
     if np.issubdtype(values.dtype, np.integer):
@@ -254,7 +281,8 @@ def relative(path: Path, name: str) -> Path | None:
             if candidate.is_file():
                 return _allowed(candidate)
     for candidate in candidates:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, OutsideError):
+            _allowed(candidate.parent)
             for other in candidate.parent.iterdir():
                 if other.name.lower() == candidate.name.lower() and other.is_file():
                     return _allowed(other)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import is_concrete
+from jaxrender._formats.saving import replacing, write_files
 from jaxrender._types import Camera, Mesh, Projection, ScreenMesh
 from jaxrender.ops.pytrees import structs_of
 
@@ -55,12 +56,10 @@ def write_store(path: Path, things: Mapping[str, Any]) -> None:
             text = json.dumps(head, allow_nan=False)
         except ValueError as error:
             raise ValueError(f"{path}: JSON has no NaN and no infinity. Write .npz.") from error
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_files({path: text.encode()})
         return
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(path) as (part,), zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(ENTRY, json.dumps(head))
         for name, values in arrays.items():
             entry = io.BytesIO()

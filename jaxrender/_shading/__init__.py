@@ -5,7 +5,7 @@ applies it to what the hard rasteriser sees; `normals.py` and `lights.py` are wh
 """
 
 from jaxrender._shading.lighting import Lighting, is_like_opengl, lighting_of, lit_at
-from jaxrender._shading.lights import check_lights, check_lit, make_lights
+from jaxrender._shading.lights import check_color, check_lights, check_lit, make_lights
 from jaxrender._shading.normals import NO_AREA, corner_normals, face_normals, vertex_normals
 from jaxrender._shading.shade import SHADINGS, shade
 
@@ -13,6 +13,7 @@ __all__ = [
     "NO_AREA",
     "SHADINGS",
     "Lighting",
+    "check_color",
     "check_lights",
     "check_lit",
     "corner_normals",

@@ -14,7 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, is_concrete, same_float
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_flag,
+    check_several,
+    is_concrete,
+    same_float,
+)
 from jaxrender._material import Material
 from jaxrender._shading.reflection import REFLECTIONS, reflecting_number
 from jaxrender._textures import Texture, channels
@@ -79,8 +86,9 @@ def make_lights(
     directions, direction_colors = _pairs("directional", directional)
     positions, position_colors = _pairs("point", point)
     cones: dict[str, Any] = {}
-    if len(spot):
-        placed, colors, cones = _spots(spot, len(positions))
+    spots = check_several("spot", spot, "(position, colour, direction, cutoff)")
+    if spots:
+        placed, colors, cones = _spots(spots, len(positions))
         positions, placed = same_float(positions, placed)
         positions = jnp.concatenate([positions, placed])
         position_colors = jnp.concatenate(same_float(position_colors, colors))
@@ -89,16 +97,16 @@ def make_lights(
         attenuation = jnp.broadcast_to(attenuation, positions.shape)
     return check_lights(
         Lights(
-            ambient=_color("ambient", ambient),
+            ambient=check_color("ambient", ambient),
             directions=directions,
             direction_colors=direction_colors,
             positions=positions,
             position_colors=position_colors,
-            specular=_color("specular", specular),
+            specular=check_color("specular", specular),
             shininess=check_array("shininess", shininess, (), finite=True),
             reflection=reflection,
             attenuations=attenuation,
-            like_opengl=bool(like_opengl),
+            like_opengl=check_flag("like_opengl", like_opengl),
             **cones,
         )
     )
@@ -120,7 +128,7 @@ def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax
         position, color, way, cutoff, exponent = (*spot, 0.0)[:5]
         row = [
             check_array("spot position", position, (3,), finite=True),
-            _color("spot colour", color),
+            check_color("spot colour", color),
             check_array("spot direction", way, (3,), finite=True),
             check_array("spot cutoff", cutoff, (), finite=True),
             check_array("spot exponent", exponent, (), finite=True),
@@ -203,12 +211,13 @@ def check_lights(lights: Any) -> Lights:
             continue
         sizes = LIGHT_SHAPES.get(field.name, ("...",))  # of a class of the user's own, any
         shape = [counts.get(size, size) for size in sizes]
-        array = check_array(f"lights.{field.name}", value, shape, hint=hint)
+        array = check_array(f"lights.{field.name}", value, shape, finite=True, hint=hint)
         if field.name in ("directions", "positions"):
             counts[sizes[0]] = len(array)
         arrays[field.name] = array
     arrays = dict(zip(arrays, same_float(*arrays.values()), strict=True))
-    lights = dataclasses.replace(lights, **arrays, like_opengl=bool(lights.like_opengl))
+    like_opengl = check_flag("lights.like_opengl", lights.like_opengl)
+    lights = dataclasses.replace(lights, **arrays, like_opengl=like_opengl)
 
     # Check what their values say.
     if is_concrete(lights.shininess) and not np.asarray(lights.shininess) >= 0:
@@ -245,9 +254,9 @@ def _check_cones(lights: Lights, hint: str) -> None:
                 )
 
 
-def _color(name: str, color: ArrayLike) -> jax.Array:
+def check_color(name: str, color: ArrayLike) -> jax.Array:
     """A colour `[3]`, of rgb or of one number."""
-    if np.ndim(color) == 0:
+    if not isinstance(color, list | tuple) and np.ndim(color) == 0:
         return jnp.broadcast_to(check_array(name, color, (), finite=True), (3,))
     return check_array(name, color, (3,), finite=True, hint="Pass rgb, or one number for grey.")
 
@@ -264,4 +273,4 @@ def _pairs(name: str, pairs: Sequence[tuple[ArrayLike, ArrayLike]]) -> tuple[jax
             "Pass for example [((0, 1, 0), 0.5)]."
         ) from None
     vectors = [check_array(f"{name} vector", vector, (3,), finite=True) for vector in vectors]
-    return jnp.stack(vectors), jnp.stack([_color(f"{name} colour", color) for color in colors])
+    return jnp.stack(vectors), jnp.stack([check_color(f"{name} colour", color) for color in colors])

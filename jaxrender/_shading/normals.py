@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces
+from jaxrender._checks import check_array, check_faces, check_flag
 from jaxrender._surface import outward_signs
 from jaxrender._types import Mesh
 from jaxrender._vectors import NO_LENGTH, unit
@@ -76,7 +76,7 @@ def vertex_normals(vertices: ArrayLike, faces: ArrayLike, *, orient: bool = Fals
         >>> jr.vertex_normals([[0, 0, 0], [2, 0, 0], [0, 2, 0]], [[0, 1, 2]])[1].tolist()
         [0.0, 0.0, 1.0]
     """
-    signs = outward_signs(vertices, faces) if orient else None
+    signs = outward_signs(vertices, faces) if check_flag("orient", orient) else None
     vertices = check_array("vertices", vertices, ("V", 3))
     faces = check_faces("faces", faces, vertices.shape[0])
     areas = _area_vectors(vertices, faces)

@@ -9,7 +9,15 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_choice, check_faces, check_normals
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_faces,
+    check_flag,
+    check_fragments,
+    check_is_mesh,
+    check_normals,
+)
 from jaxrender._choices import SHADINGS, Shading
 from jaxrender._material import check_material, surface_texture
 from jaxrender._shading.lighting import (
@@ -105,8 +113,10 @@ def shade(
     """
     # Check everything at the door.
     check_choice("shading", shading, SHADINGS)
-    face = check_array("fragments.face", fragments.face, ("...",), kind="int")
-    barycentrics = check_array("fragments.barycentrics", fragments.barycentrics, (*face.shape, 3))
+    check_flag("two_sided", two_sided)
+    check_is_mesh(mesh)
+    fragments = check_fragments("fragments", fragments)
+    face, barycentrics = fragments.face, fragments.barycentrics
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
     normals = check_normals("mesh", mesh, vertices, faces)

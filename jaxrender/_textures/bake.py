@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_faces
+from jaxrender._checks import check_array, check_choice, check_faces, check_whole
 from jaxrender._choices import WRAPS, Wrap
 from jaxrender._textures.kinds import FaceCubes, FaceTexels
 from jaxrender._textures.sample import as_texture, check_texture, encoding_of
@@ -113,9 +113,7 @@ def bake_texels(mesh: Mesh, resolution: int = 4) -> Mesh:
 
 
 def _check_side(name: str, side: int) -> int:
-    if int(side) != side or side < 1:
-        raise ValueError(f"`{name}` must be a whole number from 1, got {side!r}.")
-    return int(side)
+    return check_whole(name, side, least=1, most=2**12, example=4)
 
 
 def _colors_at(mesh: Mesh, weights: np.ndarray, wrap: str, bilinear: bool) -> jax.Array:

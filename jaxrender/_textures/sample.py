@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from jaxrender._checks import check_choice
+from jaxrender._checks import check_array, check_choice
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._textures.base import Texture, White, columns_of
 from jaxrender._textures.program import TextureProgram, program_of
@@ -40,6 +40,9 @@ def sample_texture(
     Returns:
         `[..., C]` colours; 0 where there is no face.
 
+    Raises:
+        ValueError: a kind, shape or dtype is not as above.
+
     Example:
         >>> import jaxrender as jr, jax.numpy as jnp
         >>> texture = jr.VertexColors(jnp.eye(3))
@@ -47,7 +50,12 @@ def sample_texture(
         >>> jr.sample_texture(texture, jnp.array([[0, 1, 2]]), *where).tolist()
         [[0.5, 0.25, 0.25], [0.0, 0.0, 0.0]]
     """
+    if texture is not None and not isinstance(texture, Texture):
+        check_texture(texture, Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32)))
     kind = as_texture(texture)
+    faces = check_array("faces", faces, ("F", 3), kind="int")
+    face = check_array("face", face, ("...",), kind="int")
+    barycentrics = check_array("barycentrics", barycentrics, (*face.shape, 3))
     if faces.shape[0] == 0:
         return jnp.zeros((*face.shape, kind.channels()), barycentrics.dtype)
     points = _points(kind, faces, face, barycentrics)
