@@ -101,9 +101,9 @@ def rectangle(width: float, height: float, segments: int = 1) -> tuple[np.ndarra
     return np.stack([x * width, -y * height, 0 * x], -1), np.asarray(flat.faces)
 
 
-def box(size: Point) -> tuple[np.ndarray, np.ndarray]:
-    """A box of these sides."""
-    cube = shapes.cube()
+def box(size: Point, *, divided: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A box of these sides, whose faces may be divided in four."""
+    cube = jr.subdivide(shapes.cube()) if divided else shapes.cube()
     return np.asarray(cube.vertices, float) * np.asarray(size), np.asarray(cube.faces)
 
 
@@ -198,9 +198,9 @@ def blades() -> Scene:
 
 def room() -> Scene:
     """A room of smooth colours with a block in it: vertices of both move one by one."""
-    block, faces = arrays(jr.subdivide(jr.Mesh(*map(jnp.asarray, box((0.7, 0.6, 0.7))))))
+    block, faces = box((0.7, 0.6, 0.7), divided=True)
     block = turned(block, (0.35, 0.6, 0.15), (0.15, -0.3, -0.5))
-    walls, sides = arrays(jr.subdivide(jr.Mesh(*map(jnp.asarray, box((2.3, 2.1, 7.0))))))
+    walls, sides = box((2.3, 2.1, 7.0), divided=True)
     walls = turned(walls, (0.07, 0.11, 0.05), (0.0, 0.0, 1.9))  # the camera stands in it
     behind = len(block) + np.argsort(walls[:, 2])[:9:2]
     corners = [*range(0, len(block), 6), *behind]

@@ -47,7 +47,9 @@ def test_tables():
     }
     told = gradients.tables({"a cube": result})
     assert told.count("| a cube |") == 4
-    for cell in (".988 / 1.23", "| -12.3 |", "-.500 / 123", "| 25% |", "| 0.1% |"):
+    result["errors"]["x"] = 0.06
+    assert "| a cube | – | –" in gradients.tables({"a cube": result})
+    for cell in (".988 / 1.23", "| -12.35 |", "-.500 / 123", "| 25% |", "| 0.1% |"):
         assert cell in told
 
 
