@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from jaxrender._checks import check_array, check_drawn, is_concrete
 from jaxrender._types import NO_FACE, Fragments, ScreenMesh, struct
-from jaxrender.ops.edges import Options, blend_pixels, find_edges, move_pixels
+from jaxrender.ops.edges import Options, blend_pixels, find_edges, move_pixels, places_of
 from jaxrender.ops.sharding import match_varying_axes
 
 
@@ -105,23 +105,30 @@ def antialias(
         return smooth.astype(picture.dtype).reshape(jnp.shape(image))
 
 
-def edge_gradient(image: jax.Array, fragments: Fragments, screen: ScreenMesh) -> jax.Array:
+def edge_gradient(
+    image: jax.Array, fragments: Fragments, screen: ScreenMesh, *, faceted: bool = False
+) -> jax.Array:
     r"""Gives a sharp picture the derivative that its edges have.
 
     Returns the picture as it is. Between two neighbours that see different faces lies a place `s`
-    where the one's colour ends and the other's begins. Moved by `ds` towards the second, it shows
-    that much more of the first, which is shared out to both pixels:
+    where the one's colour `C₁` ends and the other's, `C₂`, begins. Moved by `ds` towards the
+    second, it shows that much more of the first, which is shared out to both pixels:
 
-        dI₁ += (I₁ - I₂) / 2 ds        dI₂ += (I₁ - I₂) / 2 ds
+        dI₁ += (C₁ - C₂) / 2 ds        dI₂ += (C₁ - C₂) / 2 ds
+
+    The colours at the edge are those of the pixels, gone on with from the pixel before, or behind,
+    if that sees the same face: `C₁ = I₁ + s (I₁ - I₀)` and `C₂ = I₂ - (1 - s) (I₃ - I₂)`.
 
     The place is where the nearer face's edge crosses the line through both pixel centres, or, where
     both faces go on under the other pixel, where they cut each other. Steep edges count between
     neighbours of a row, flat ones between those of a column. Where both faces share the edge and
-    look the same way the picture is continuous, and nothing is added.
+    look the same way the picture is taken for continuous, and nothing is added; or, if it is
+    `faceted`, what their colours at the edge differ by, where both sides are known so far: where
+    each face fills two pixels. `render` says so by what it draws: where each face has texels of
+    its own, or light falls on it as a plane.
 
-    It is the derivative of what an edge of a pixel's length does, with the colours at the pixel
-    centres; so it is as exact as they are near to the edge. Faces smaller than a pixel that lie
-    between two centres are not seen. Like the picture, it knows nothing beyond one pixel:
+    It is the derivative of what an edge of a pixel's length does. Faces smaller than a pixel that
+    lie between two centres are not seen. Like the picture, it knows nothing beyond one pixel:
     `nmr_gradient` and `rasterize_soft` reach further.
 
     Gradient: as said, to `screen.vertices`, and that of the picture itself. It is linear in the
@@ -133,6 +140,7 @@ def edge_gradient(image: jax.Array, fragments: Fragments, screen: ScreenMesh) ->
             Apply it before anti-aliased samples are averaged.
         fragments: what `rasterize_hard` made of `screen`.
         screen: the mesh in screen space: `vertices` `[V, 3]`, `faces` `[F, 3]`.
+        faceted: whether colours may jump where faces meet that look the same way; static.
 
     Returns:
         The image.
@@ -159,7 +167,8 @@ def edge_gradient(image: jax.Array, fragments: Fragments, screen: ScreenMesh) ->
     with jax.named_scope("edges"):
         args = picture, screen.vertices, screen.faces, fragments.face, fragments.depth
         args = match_varying_axes(args, args)
-        return _with_edges(*args, screen.perspective).reshape(jnp.shape(image))
+        options = Options(bool(screen.perspective), silhouettes=False, faceted=bool(faceted))
+        return _with_edges(*args, options).reshape(jnp.shape(image))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
@@ -169,12 +178,12 @@ def _with_edges(
     faces: jax.Array,
     face: jax.Array,
     depth: jax.Array,
-    perspective: bool,
+    options: Options,
 ) -> jax.Array:
     return picture
 
 
-def _with_edges_jvp(perspective, primals, tangents):
+def _with_edges_jvp(options, primals, tangents):
     picture, vertices, faces, face, depth = primals
     d_picture, d_vertices = tangents[:2]
     if isinstance(d_picture, SymbolicZero):
@@ -183,9 +192,10 @@ def _with_edges_jvp(perspective, primals, tangents):
         return picture, d_picture
     dtype = jnp.promote_types(picture.dtype, vertices.dtype)
     given = vertices.astype(dtype), faces, face
-    found = find_edges(*given, depth, None, perspective=perspective)
-    moved, options = d_vertices.astype(dtype), Options(perspective, silhouettes=False)
-    change = move_pixels(picture.astype(dtype), *given, *found, moved, options)
+    how = {"perspective": options.perspective, "faceted": options.faceted}
+    code, place = find_edges(*given, depth, None, **how)
+    place, moved = places_of(*given, code, place, options), d_vertices.astype(dtype)
+    change = move_pixels(picture.astype(dtype), *given, code, place, moved, options)
     return picture, d_picture + change.astype(picture.dtype)
 
 

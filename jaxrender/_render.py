@@ -443,7 +443,8 @@ def _render(
     behind = jnp.broadcast_to(background, colors.shape).astype(colors.dtype)
     alpha = 1 - empty.astype(colors.dtype)
     picture = jnp.concatenate([jnp.where(empty, behind, colors), alpha], axis=-1)
-    picture = _pool(_with_gradient(picture, fragments, screen, rasterizer), anti_aliasing)
+    picture = _with_gradient(picture, fragments, screen, rasterizer, _is_faceted(mesh, shading))
+    picture = _pool(picture, anti_aliasing)
     return Image(
         rgb=picture[..., :-1],
         alpha=picture[..., -1],
@@ -536,13 +537,30 @@ def _lighting(
     return lighting_of(mesh, lights, eye=eye, shading=shading, two_sided=two_sided)
 
 
+def _is_faceted(mesh: Mesh, shading: Shading) -> bool:
+    """Whether colours may jump where faces meet that look the same way."""
+    material = mesh.material
+    return (
+        (mesh.texture is not None and mesh.texture.faceted)
+        or (material is not None and material.group is not None)
+        or shading == "flat"
+        or (shading != "none" and mesh.normal_faces is not None)
+    )
+
+
 def _with_gradient(
-    picture: jax.Array, fragments: Fragments, screen: ScreenMesh, rasterizer: Hard
+    picture: jax.Array,
+    fragments: Fragments,
+    screen: ScreenMesh,
+    rasterizer: Hard,
+    faceted: bool = False,
 ) -> jax.Array:
     """The picture, with the gradient of visibility asked for."""
     gradient: Any = rasterizer.visibility_gradient
     if gradient is None:
         return picture
+    if gradient is edge_gradient:
+        gradient = functools.partial(edge_gradient, faceted=faceted)
     seen = gradient(picture, fragments, screen)
     if getattr(seen, "shape", None) != picture.shape:
         raise ValueError(

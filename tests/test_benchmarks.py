@@ -18,7 +18,18 @@ import pytest
 
 import jaxrender as jr
 from benchmarks import __main__ as main
-from benchmarks import ahead, compare, loading, plot, quieter, roofline, scenes, soft, stages
+from benchmarks import (
+    ahead,
+    compare,
+    gradients,
+    loading,
+    plot,
+    quieter,
+    roofline,
+    scenes,
+    soft,
+    stages,
+)
 from benchmarks.harness import Result
 
 REPO = Path(__file__).resolve().parent.parent
@@ -32,7 +43,7 @@ CONTESTS = {
 
 
 @pytest.mark.parametrize(
-    "module", [main, ahead, compare, loading, quieter], ids=lambda m: m.__name__
+    "module", [main, ahead, compare, gradients, loading, quieter], ids=lambda m: m.__name__
 )
 def test_help_speaks_no_python(module, capsys):
     with pytest.raises(SystemExit):

@@ -285,6 +285,28 @@ class TestGradient:
         np.testing.assert_allclose(by_whole, by_part, atol=0.08 * size)
 
     @pytest.mark.slow
+    def test_faces_that_meet(self, x64):
+        """Whose colours jump from 1.009 to 0.185 between them, and have slopes besides."""
+        x, y = np.array([-1.5, 0.03, 1.5] * 2), np.repeat([-1.5, 1.5], 3)
+        vertices = jnp.asarray(np.stack([x, y, 0 * x + 2], -1))
+        faces = jnp.array([[0, 1, 4], [0, 4, 3], [1, 2, 5], [1, 5, 4]])
+        middle = np.outer([0, 1, 0, 0, 1, 0], [1.0, 0, 0])
+        column = jnp.linspace(-1, 1, 41)[None, 1::2] + jnp.zeros((8, 1))
+
+        def mean(right, faceted):
+            screen = jr.ScreenMesh(vertices + right * middle, faces)
+            fragments = seen(screen, column.shape)
+            picture = jnp.where(fragments.face < 2, 1 + 0.3 * column, 0.2 - 0.5 * column)
+            return jr.edge_gradient(picture, fragments, screen, faceted=faceted).mean()
+
+        @jit
+        def slopes(right):
+            return [jax.grad(mean)(right, faceted) for faceted in (True, False)]
+
+        found = slopes(0.0)
+        np.testing.assert_allclose(found, [(1.009 - 0.185) * 2 / 4, 0], atol=1e-12)
+
+    @pytest.mark.slow
     def test_midway(self):
         """An edge that lies just between two centres moves the one on its other side."""
         vertices = jnp.asarray(square(0.5))
@@ -362,8 +384,8 @@ class TestKernels:
         ball = jr.shapes.icosphere(2)
         screen = jr.project(ball.vertices, jr.look_at((0.3, 0.4, 2.2)))
         args = screen, ball.faces, jnp.asarray(jr.number_edges(ball.faces))
-        for silhouettes in (True, False):
-            options = ops_edges.Options(True, silhouettes)
+        for silhouettes, faceted in ((True, False), (False, False), (False, True)):
+            options = ops_edges.Options(True, silhouettes, faceted)
             one, other = self.both(*args, options, (260, 257))
             assert (one[0][0] != other[0][0]).mean() < 1e-4
             scale = np.abs(other[1][0]).max()

@@ -74,6 +74,7 @@ class Texture:
             field.
         color_fields: the fields whose last axis is the channels; of the class. With these a
             material can add alpha to it, and take it away.
+        faceted: whether colours may jump where two faces meet; of the class.
         has_footprint: whether `taps` of a picture is to get, behind the varyings, what these change
             to the next pixel along x, and then along y, to choose among sizes of what it reads; of
             the class.
@@ -109,6 +110,7 @@ class Texture:
 
     encoding: Encoding = "display"
     color_fields: ClassVar[tuple[str, ...]] = ()
+    faceted: ClassVar[bool] = False
 
     @property
     def has_footprint(self) -> bool:

@@ -120,6 +120,7 @@ class FaceTexels(Texture):
     """
 
     color_fields: ClassVar = ("texels",)
+    faceted: ClassVar = True
     texels: jax.Array  # [F, R, R, C]
     encoding: Encoding = static(default="display")
 
@@ -194,6 +195,7 @@ class FaceCubes(Texture):
     """
 
     color_fields: ClassVar = ("cubes",)
+    faceted: ClassVar = True
     cubes: jax.Array  # [F, T, T, T, C]
     encoding: Encoding = static(default="display")
 

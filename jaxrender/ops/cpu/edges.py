@@ -203,12 +203,15 @@ def is_smooth(scene: Any, first: int, second: int, place: Any, like: Any) -> boo
 
 
 @numba.njit(error_model="numpy")
-def code_of(scene: Any, silhouettes: Any, pair: Any, depths: Any, place: Any, like: Any) -> Any:
-    """The code of the edge between two pixels, and of an outline the place.
+def code_of(
+    scene: Any, silhouettes: Any, crease: bool, pair: Any, depths: Any, place: Any, like: Any
+) -> Any:
+    """The code of the edge between two pixels, and its place.
 
     Args:
         scene: of `corner_of`.
         silhouettes: address of a number for each face, a bit for each edge that is one; or 0.
+        crease: whether an edge that both share counts.
         pair: what faces they see.
         depths: and how deep.
         place: of the first, x and y, and the axis along which the other lies.
@@ -223,7 +226,9 @@ def code_of(scene: Any, silhouettes: Any, pair: Any, depths: Any, place: Any, li
         allowed_second = load(silhouettes, second, np.int32(0)) if second >= 0 else 0
         if (allowed_first | allowed_second) == 0:
             return NO_EDGE, 0.5
-    elif (first >= 0) & (second >= 0) and is_smooth(scene, first, second, place, like):
+    elif not crease and (
+        (first >= 0) & (second >= 0) and is_smooth(scene, first, second, place, like)
+    ):
         return NO_EDGE, 0.5
 
     # Look at both faces from both centres.
@@ -256,11 +261,12 @@ def code_of(scene: Any, silhouettes: Any, pair: Any, depths: Any, place: Any, li
         along = (qa - qb) if axis == 1 else (pa - pb)
         within = abs(here + along * 0.5) <= (0.5 + ROUNDING) * abs(along)
         cut = (steep != (axis == 1)) & within & (along != 0.0)
-        return CUT if cut else NO_EDGE, 0.5
+        return (CUT, min(max(-here / along, 0.0), 1.0)) if cut else (NO_EDGE, 0.5)
 
     # Leave out edges that they share, if they look the same way.
     allowed = allowed_first if over else allowed_second
-    if (silhouettes == 0) & (first >= 0) & (second >= 0) & (a_here[3] * b_here[3] > 0.0):
+    both = (first >= 0) & (second >= 0)
+    if (silhouettes == 0) & both & (not crease) & (a_here[3] * b_here[3] > 0.0):
         shared = shared_corners((a0, a1, a2), (b0, b1, b2))
         if not over:
             shared = shared_corners((b0, b1, b2), (a0, a1, a2))
@@ -342,7 +348,7 @@ def find_part(job: int, part: int, like: Any) -> None:
     scene, face_count = scene_of(job, view, like), length(argument(job, 1), 1)
     height, width = length(argument(job, 2), 1), length(argument(job, 2), 2)
     pixels, last = height * width, np.int64(face_count - 1)
-    silhouettes = 0
+    silhouettes, faceted = 0, option(job, 2) != 0
     if option(job, 1) != 0:
         silhouettes = get(job, MARKS) + 16 * face_count * view
     face_at, depth_at = view_of(argument(job, 2), view, none), view_of(argument(job, 3), view, like)
@@ -354,17 +360,21 @@ def find_part(job: int, part: int, like: Any) -> None:
             first = load(face_at, pixel, none)
             for axis in range(2):
                 code, where, step = NO_EDGE, 0.5, width if axis == 1 else 1
-                inside = row < height - 1 if axis == 1 else column < width - 1
-                if inside:
+                at, last_at = (row, height - 1) if axis == 1 else (column, width - 1)
+                if at < last_at:
                     second = load(face_at, pixel + step, none)
                     if second != first:
                         pair = min(np.int64(first), last), min(np.int64(second), last)
                         depths = load(depth_at, pixel, like), load(depth_at, pixel + step, like)
                         place = typed(column, 0.0), y, axis
-                        code, where = code_of(scene, silhouettes, pair, depths, place, like)
+                        crease = faceted and (
+                            (at > 0) & (at < last_at - 1)
+                            and (load(face_at, pixel - step, none) == first)
+                            & (load(face_at, pixel + 2 * step, none) == second)
+                        )
+                        code, where = code_of(scene, silhouettes, crease, pair, depths, place, like)
                 store(codes, axis * pixels + pixel, np.int32(code))
-                if silhouettes != 0:
-                    store(places, axis * pixels + pixel, typed(where, like))
+                store(places, axis * pixels + pixel, typed(where, like))
 
 
 @numba.njit(error_model="numpy")
@@ -379,7 +389,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The codes of all views."""
-    face, most = argument(job, 2), option(job, 2)
+    face, most = argument(job, 2), option(job, 3)
     views, height, face_count = length(face, 0), length(face, 1), length(argument(job, 1), 1)
 
     # See which edges are silhouettes, then go through the pixels.

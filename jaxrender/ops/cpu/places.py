@@ -149,17 +149,30 @@ def do_part(job: int, part: int, like: Any) -> None:
                 if code == NO_EDGE:
                     continue
 
-                # Find what moves with the place: one of both pixels, or each a half.
-                of_first, of_second = 0.5, 0.5
+                # Find what moves with the place: one of both pixels, or each a half; and how far
+                # each one's colours go on to the edge as they come from the pixel before.
+                of_first, of_second, to_first, to_second = 0.5, 0.5, 0.0, 0.0
+                where = typed(load(places, axis * pixels + pixel, like), 0.0)
                 if silhouettes:
-                    where = load(places, axis * pixels + pixel, like) >= typed(0.5, like)
-                    of_first, of_second = (0.0, 1.0) if where else (1.0, 0.0)
+                    of_first, of_second = (0.0, 1.0) if where >= 0.5 else (1.0, 0.0)
+                else:
+                    at, end = (row, height - 2) if axis == 1 else (column, width - 2)
+                    own, theirs = load(face_at, pixel, none), load(face_at, pixel + step, none)
+                    if at > 0 and load(face_at, pixel - step, none) == own:
+                        to_first = where
+                    if at < end and load(face_at, pixel + 2 * step, none) == theirs:
+                        to_second = 1.0 - where
                 pull = 0.0
                 for i in range(channels * pixel, channels * (pixel + 1)):
                     j = i + channels * step
-                    colors = load(picture, i, like) - load(picture, j, like)
+                    of_i, of_j = load(picture, i, like), load(picture, j, like)
+                    colors = typed(of_i - of_j, 0.0)
+                    if to_first != 0.0:
+                        colors += to_first * (of_i - load(picture, i - channels * step, like))
+                    if to_second != 0.0:
+                        colors += to_second * (load(picture, j + channels * step, like) - of_j)
                     one, other = load(pulled, i, like), load(pulled, j, like)
-                    pull += typed(colors, 0.0) * (of_first * one + of_second * other)
+                    pull += colors * (of_first * one + of_second * other)
                 if pull == 0.0:
                     continue
                 place = typed(column, 0.0), typed(row, 0.0), axis
@@ -180,7 +193,7 @@ def start(job: int, like: Any) -> None:
     face = argument(job, 2)
     views, height, width = length(face, 0), length(face, 1), length(face, 2)
     parts = parts_of_picture(views, height, width, length(argument(job, 0), 1))
-    run_sums(job, views, parts, option(job, 2), like)
+    run_sums(job, views, parts, option(job, 3), like)
 
 
 def entry(dtype: Any, name: str) -> Any:

@@ -59,6 +59,7 @@ class Options(NamedTuple):
 
     perspective: bool  # whether 1/z (True) or z (False) is linear on screen
     silhouettes: bool  # whether only silhouette edges count, or all, and cuts
+    faceted: bool = False  # whether edges count too where faces meet that look the same way
 
 
 def find_edges(
@@ -69,6 +70,7 @@ def find_edges(
     edges: jax.Array | None,
     *,
     perspective: bool,
+    faceted: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """The edges between pixels. Not differentiable.
 
@@ -80,13 +82,15 @@ def find_edges(
         edges: `[F, 3]` int32 which edges are the same: only silhouette edges count, and no cuts.
             None: all edges but those between faces that look the same way.
         perspective: whether 1/z (True) or z (False) is linear on screen.
+        faceted: without `edges`, whether those between faces that look the same way count as well,
+            where the pixels before and behind the two see the same faces as they.
 
     Returns:
         Codes `[2, H, W]` int32: `NO_EDGE`; `1 + k`, edge `k` of the first pixel's face, which lies
         opposite to its corner `k`; `4 + k`, that of the second's; or `CUT`.
-        Places `[2, H, W]` of silhouettes, 1/2 where there is none; else nothing.
+        Places `[2, H, W]`, 1/2 where there is no edge.
     """
-    options = Options(bool(perspective), edges is not None)
+    options = Options(bool(perspective), edges is not None, bool(faceted))
     edges = jnp.zeros((0, 3), jnp.int32) if edges is None else edges.astype(jnp.int32)
     given = vertices, faces.astype(jnp.int32), face.astype(jnp.int32), depth, edges
     return _finder(options)(*jax.lax.stop_gradient(given))
@@ -125,7 +129,7 @@ def _blend_pixels_jvp(perspective, primals, tangents):
     result = blend_pixels(*primals, perspective)
     moved = jnp.zeros_like(picture)
     if not isinstance(tangents[0], SymbolicZero):
-        place = _places_of(*given, perspective)
+        place = places_of(*given, Options(perspective, silhouettes=True))
         moved += _BLEND([given[3], place], [tangents[0]], None)[0]
     if not isinstance(tangents[1], SymbolicZero):
         options = Options(perspective, silhouettes=True)
@@ -137,22 +141,21 @@ blend_pixels.defjvp(_blend_pixels_jvp, symbolic_zeros=True)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
-def _places_of(
+def places_of(
     vertices: jax.Array,
     faces: jax.Array,
     face: jax.Array,
     code: jax.Array,
     place: jax.Array,
-    perspective: bool,
+    options: Options,
 ) -> jax.Array:
-    """The places of silhouettes, as they were found, to be differentiated by the vertices."""
+    """The places of edges, as they were found, to be differentiated by the vertices."""
     return place
 
 
-@_places_of.defjvp
-def _places_of_jvp(perspective, primals, tangents):
-    options = Options(perspective, silhouettes=True)
-    return _places_of(*primals, perspective), _motion(primals[:4], tangents[0], options)
+@places_of.defjvp
+def _places_of_jvp(options, primals, tangents):
+    return places_of(*primals, options), _motion(primals[:4], tangents[0], options)
 
 
 def move_pixels(
@@ -168,7 +171,8 @@ def move_pixels(
     """How a picture changes at edges, where vertices move by `moved` `[V, 3]`.
 
     Of two neighbours with colours `I₁` and `I₂` one pixel, or both, get `(I₁ - I₂) ds`: where only
-    silhouettes count, the one on whose side of the middle the place lies, else each a half.
+    silhouettes count, the one on whose side of the middle the place lies, else each a half, and
+    colours are those at the edge, see `_steps_at_edges`.
     """
     return _MOVE_PIXELS([vertices, faces, face, code, place, picture], [moved], options)[0]
 
@@ -180,6 +184,25 @@ def _steps(picture: jax.Array) -> jax.Array:
     """How much the first of two neighbours has more than the second `[2, H, W, C]`."""
     right = jnp.pad(picture[:, :-1] - picture[:, 1:], ((0, 0), (0, 1), (0, 0)))
     return jnp.stack([right, jnp.pad(picture[:-1] - picture[1:], ((0, 1), (0, 0), (0, 0)))])
+
+
+def _steps_at_edges(picture: jax.Array, face: jax.Array, place: jax.Array) -> jax.Array:
+    """`_steps`, of colours that go on to the edge as from the pixel before, of the same face."""
+    same = (_second(face) == face[None])[..., None]
+    rise = jnp.where(same, _second(picture) - picture[None], 0)  # from each pixel to the next
+    before = jnp.stack([_shifted(rise[0], 1, -1), _shifted(rise[1], 0, -1)])
+    behind = jnp.stack([_shifted(rise[0], 1, 1), _shifted(rise[1], 0, 1)])
+    place = place[..., None]
+    return _steps(picture) + place * before + (1 - place) * behind
+
+
+def _shifted(values: jax.Array, axis: int, step: int) -> jax.Array:
+    """What the next along an axis has, or the one before; 0 at the border."""
+    axes = [(0, 0)] * values.ndim
+    axes[axis] = (int(step < 0), int(step > 0))
+    start = int(step > 0)
+    padded, size = jnp.pad(values, axes), values.shape[axis]
+    return jax.lax.slice_in_dim(padded, start, start + size, axis=axis)
 
 
 def _at_second(values: jax.Array) -> jax.Array:
@@ -207,9 +230,11 @@ def _pull_blend(given: Any, cotangents: Any, shapes: Any, options: None) -> Sequ
 
 def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
     *given, place, picture = given
-    change = _motion(given, linear[0], options)[..., None] * _steps(picture)
+    motion = _motion(given, linear[0], options)[..., None]
     if not options.silhouettes:
+        change = motion * _steps_at_edges(picture, given[2], place)
         return [(change.sum(0) + _at_second(change)) / 2]
+    change = motion * _steps(picture)
     of_second = (place >= 0.5)[..., None]
     of_first = jnp.where(of_second, 0, change).sum(0)
     return [of_first + _at_second(jnp.where(of_second, change, 0))]
@@ -228,10 +253,13 @@ def _pull_pixels(given: Any, cotangents: Any, shapes: Any, options: Options) -> 
 
     def single(*arrays: jax.Array) -> jax.Array:
         *given, place, picture, pulled = arrays
-        step, second = _steps(picture), _second(pulled)
-        share = (pulled[None] + second) / 2
+        second = _second(pulled)
         if options.silhouettes:
+            step = _steps(picture)
             share = jnp.where((place >= 0.5)[..., None], second, pulled[None])
+        else:
+            step = _steps_at_edges(picture, given[2], place)
+            share = (pulled[None] + second) / 2
         of_place = (share * step).sum(-1)
 
         def add(total: jax.Array, levers: list[_Lever]) -> jax.Array:
@@ -425,8 +453,7 @@ def _find(*arrays: jax.Array, options: Options, schedule: bool) -> Sequence[jax.
     """The codes and places of all views; arrays `[B or 1, …]`."""
     vertices, faces, face, depth, edges = arrays
     views, shape, dtype = batch_size(*arrays), (2, *face.shape[1:]), vertices.dtype
-    places = shape if options.silhouettes else (0, 0, 0)
-    results = ((views, *shape), jnp.dtype("int32")), ((views, *places), dtype)
+    results = ((views, *shape), jnp.dtype("int32")), ((views, *shape), dtype)
     if not (schedule and cpu.can_take(vertices.dtype)):
         return _find_plainly(*arrays, results=results, options=options)
     face, depth = (jnp.broadcast_to(array, (views, *array.shape[1:])) for array in (face, depth))
@@ -436,13 +463,11 @@ def _find(*arrays: jax.Array, options: Options, schedule: bool) -> Sequence[jax.
 
 def _find_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same in plain JAX."""
-    options = Options(*(bool(option) for option in options[:2]))
+    options = Options(*(bool(option) for option in options[:3]))
 
     def single(*arrays: Any) -> tuple[jax.Array, jax.Array]:
-        code = find_codes(*arrays, options=options)
-        if not options.silhouettes:
-            return code, jnp.zeros((0, 0, 0), arrays[0].dtype)
-        return code, _places(*arrays[:3], code=code)
+        code, place = find_codes(*arrays, options=options)
+        return code, jnp.where(code == CUT, place, _places(*arrays[:3], code=code))
 
     return list(over_batch(single, arrays))
 
@@ -470,7 +495,7 @@ def _blend_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence
 def _pull_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same as JAX transposes it."""
     shapes = ((results[0][0][1:], results[0][1]),)
-    of = Options(*(bool(option) for option in options[:2]))
+    of = Options(*(bool(option) for option in options[:3]))
     return _MOVE_PIXELS.plainly_backward(*arrays, count=6, shapes=shapes, options=of)
 
 

@@ -45,18 +45,22 @@ def find_codes(
     edges: jax.Array,
     *,
     options: Any,
-) -> jax.Array:
-    """`find_edges`, of one example; the edges are empty where all count."""
+) -> tuple[jax.Array, jax.Array]:
+    """Codes, see `find_edges`, of one example, and the places of cuts, 1/2 where there is none.
+
+    The edges are empty where all count.
+    """
     counts = None
     table = _corner_table(vertices, faces, face.shape, options.perspective)
     if options.silhouettes:
         counts = _silhouette_edges(vertices, faces, edges, face.shape, options.perspective)
-    codes = []
+    codes, places = [], []
     for axis, _ in enumerate(_NEIGHBOURS):
-        code = _codes_along(axis, table, face, depth, counts)
+        code, place = _codes_along(axis, table, face, depth, counts, options.faceted)
         rest = [(0, int(axis == 1)), (0, int(axis == 0))]
         codes.append(jnp.pad(code, rest, constant_values=NO_EDGE))
-    return jnp.stack(codes)
+        places.append(jnp.pad(place, rest, constant_values=0.5))
+    return jnp.stack(codes), jnp.stack(places)
 
 
 class _Face(NamedTuple):
@@ -83,15 +87,21 @@ class _Pairs(NamedTuple):
 
     axis: int  # 0 in rows, 1 in columns
     differ: jax.Array  # whether the two see different faces
+    crease: jax.Array  # whether an edge that both share counts
     faces: tuple[_Face, _Face]
     first_is_over: jax.Array  # whether the edge between them is that of the first's face
     cut: jax.Array  # whether both faces go on under the other pixel
 
 
 def _codes_along(
-    axis: int, table: jax.Array, face: jax.Array, depth: jax.Array, counts: jax.Array | None
-) -> jax.Array:
-    """The codes of the pairs along x, or of those along y."""
+    axis: int,
+    table: jax.Array,
+    face: jax.Array,
+    depth: jax.Array,
+    counts: jax.Array | None,
+    faceted: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """The codes of the pairs along x, or of those along y, and the places of cuts."""
     first, second = _NEIGHBOURS[axis]
     row, column = (jnp.arange(size, dtype=table.dtype) for size in face.shape)
     seen = face >= 0
@@ -105,9 +115,23 @@ def _codes_along(
     nearer = depth[first] < depth[second]
     over = jnp.where(goes_on != comes, comes, nearer)
     over = jnp.where(theirs.seen, jnp.where(ours.seen, over, False), True)
-    pairs = _Pairs(axis, face[first] != face[second], (ours, theirs), over, goes_on & comes)
+    differ, crease = face[first] != face[second], jnp.zeros(over.shape, bool)
+    if faceted:
+        crease = _both_go_on(face, axis)
+    pairs = _Pairs(axis, differ, crease, (ours, theirs), over, goes_on & comes)
     code = _outline_codes(pairs, counts)
-    return code if counts is not None else jnp.where(_is_cut(pairs), CUT, code)
+    if counts is not None:
+        return code, jnp.full(code.shape, 0.5, table.dtype)
+    cut, place = _find_cuts(pairs)
+    return jnp.where(cut, CUT, code), place
+
+
+def _both_go_on(face: jax.Array, axis: int) -> jax.Array:
+    """Whether the pixels before and behind a pair see the same faces as the two."""
+    lines = face if axis == 0 else face.T
+    same = jnp.pad(lines[:, 1:] == lines[:, :-1], ((0, 0), (1, 1)))
+    known = same[:, :-2] & same[:, 2:]
+    return known if axis == 0 else known.T
 
 
 def placed_vertices(
@@ -209,6 +233,7 @@ def _outline_codes(pairs: _Pairs, counts: jax.Array | None) -> jax.Array:
         allowed = [rows[..., k] & allowed[k] for k in range(3)]
     else:
         same_way = over.seen & under.seen & (over.determinant * under.determinant > 0)
+        same_way &= ~pairs.crease
         apart = [~_is_corner(corner, under) for corner in over.corners]
         allowed = [
             allowed[k] & (~same_way | apart[(k + 1) % 3] | apart[(k + 2) % 3]) for k in range(3)
@@ -242,8 +267,8 @@ def _crosses(line: Vector, a: Vector, b: Vector, axis: int) -> jax.Array:
     return between & meets & ((here <= 0) != (there <= 0))
 
 
-def _is_cut(pairs: _Pairs) -> jax.Array:
-    """Whether the two faces have the same depth somewhere on the way between the centres."""
+def _find_cuts(pairs: _Pairs) -> tuple[jax.Array, jax.Array]:
+    """Whether two faces have the same depth somewhere on the way between the centres, and where."""
     cut = pairs.differ & pairs.cut
     ours, theirs = (
         depth_plane(face.lines, face.determinant, face.depths, cut) for face in pairs.faces
@@ -253,7 +278,9 @@ def _is_cut(pairs: _Pairs) -> jax.Array:
     steep = tilt[0] >= tilt[1] if pairs.axis == 0 else tilt[0] < tilt[1]
     along = jnp.abs(line[pairs.axis])
     within = jnp.abs(line[2] + line[pairs.axis] / 2) <= (0.5 + ROUNDING) * along
-    return cut & steep & within & (along > 0)
+    cut &= steep & within & (along > 0)
+    place = -line[2] / jnp.where(cut, line[pairs.axis], 1)
+    return cut, jnp.where(cut, jnp.clip(place, 0, 1), 0.5)
 
 
 def _silhouette_edges(
