@@ -23,9 +23,8 @@ SIZE = (160, 160)  # of one picture; a row has four
 
 def row(*pictures: jax.Array) -> jax.Array:
     """Pictures `[H, W, 3]` or `[H, W]` side by side."""
-    return jnp.concatenate(
-        [p if p.ndim == 3 else jnp.repeat(p[..., None], 3, axis=-1) for p in pictures], axis=1
-    )
+    colored = [p if p.ndim == 3 else jnp.repeat(p[..., None], 3, axis=-1) for p in pictures]
+    return jnp.clip(jnp.concatenate(colored, axis=1), 0, 1)  # what is mirrored may be brighter
 
 
 TEAPOT = jr.normalize(jr.shapes.teapot(8))
@@ -46,41 +45,38 @@ def around(mesh: jr.Mesh) -> jax.Array:
 
 def textures() -> jax.Array:
     """Textures: colours of vertices, of faces, cubes of each face (NMR's), and pictures by UV."""
-    faces = len(BALL.faces)
+    coarse = jr.shapes.icosphere(2)
+    faces = len(coarse.faces)
     random = np.random.default_rng(0)
     uv = around(BALL)
-    checks = np.where(
-        (np.indices((16, 32)).sum(0) % 2)[..., None], [0.9, 0.7, 0.3], [0.2, 0.3, 0.6]
-    )
+    odd = (np.indices((16, 32)).sum(0) % 2)[..., None]
+    checks = np.where(odd, [0.9, 0.7, 0.3], [0.2, 0.3, 0.6])
     kinds = [
-        jr.VertexColors(0.5 + 0.5 * BALL.vertices),
-        jr.FaceTexels(jnp.asarray(random.uniform(0.2, 1, (faces, 1, 1, 3)), jnp.float32)),
-        jr.FaceCubes(jnp.asarray(random.uniform(0.2, 1, (faces, 2, 2, 2, 3)), jnp.float32)),
-        jr.UVTexture(
-            jnp.asarray(checks, jnp.float32),
-            uv,
-            jnp.arange(len(uv), dtype=jnp.int32).reshape(-1, 3),
-            filter="nearest",
+        (BALL, jr.VertexColors(0.5 + 0.5 * BALL.vertices)),
+        (coarse, jr.FaceTexels(jnp.asarray(random.uniform(0.2, 1, (faces, 1, 1, 3))))),
+        (coarse, jr.FaceCubes(jnp.asarray(random.uniform(0.2, 1, (faces, 4, 4, 4, 3))))),
+        (
+            BALL,
+            jr.UVTexture(
+                jnp.asarray(checks),
+                uv,
+                jnp.arange(len(uv), dtype=jnp.int32).reshape(-1, 3),
+                filter="nearest",
+            ),
         ),
     ]
-    return row(
-        *(
-            jr.render(
-                dataclasses.replace(BALL, texture=kind),
-                ROUND,
-                LIGHTS,
-                image_size=SIZE,
-                anti_aliasing=2,
-            ).rgb
-            for kind in kinds
-        )
-    )
+    pictures = []
+    for mesh, kind in kinds:
+        painted = dataclasses.replace(mesh, texture=kind)
+        image = jr.render(painted, ROUND, LIGHTS, image_size=SIZE, anti_aliasing=2)
+        pictures.append(image.rgb)
+    return row(*pictures)
 
 
 def lights() -> jax.Array:
     """Light: from one side, two colours, a lamp nearby, and one that is mirrored by the surface."""
     kinds = [
-        jr.make_lights(0.1, [((1.0, 0.5, 0.5), 0.9)]),
+        jr.make_lights(0.1, [((0.8, 0.4, 0.4), 0.85)]),
         jr.make_lights(0.05, [((1, 0, 0.5), (0.9, 0.3, 0.1)), ((-1, 0, 0.5), (0.1, 0.3, 0.9))]),
         jr.make_lights(0.1, [], [((0.8, 1.2, 1.5), 1.0)], attenuation=(0.4, 0.0, 0.4)),
         jr.make_lights(0.15, [((0.6, 0.8, 1.0), 0.5)], specular=0.8, shininess=40.0),
@@ -126,7 +122,7 @@ def antialias() -> jax.Array:
         (jr.Hard(), 1),
         (jr.Hard("antialias"), 1),
         (jr.Hard(), 4),
-        (jr.Soft(sigma=2e-4), 1),
+        (jr.Soft(sigma=2e-4, gamma=1e-2), 1),
     ]
     small = [
         jr.render(cube, camera, image_size=(20, 20), rasterizer=way, anti_aliasing=samples).rgb
@@ -156,7 +152,7 @@ def depth_and_normals() -> jax.Array:
 def scenes() -> jax.Array:
     """Scenes: many objects, each with a pose, a material and an id; at the right the ids."""
     ball = jr.shapes.icosphere(3, radius=0.5)
-    ring = jr.shapes.torus()
+    ring = jr.shapes.torus(0.4, 0.16)
     objects = [jr.Object(jr.shapes.plane(6.0), pose=jnp.eye(4).at[1, 3].set(-0.5))]
     colors = [[0.9, 0.3, 0.2, 1], [0.95, 0.75, 0.2, 1], [0.3, 0.6, 0.3, 1], [0.2, 0.4, 0.8, 1]]
     for number, color in enumerate(colors):
@@ -200,26 +196,23 @@ def lenses() -> jax.Array:
 
 
 def gradients() -> jax.Array:
-    """What edges are told, by NMR, "edge", "antialias" and soft: red pulls right, blue left."""
+    """Change of pixels as a ball moves right, red is more: none, "edge", "antialias", soft."""
     ball = jr.shapes.icosphere(3)
-    camera = jr.look_at((0.0, 0.0, 3.2), projection=jr.orthographic(1.6))
-    ways = [jr.Hard("nmr"), jr.Hard("edge"), jr.Hard("antialias"), jr.Soft(sigma=1e-3)]
+    camera = jr.look_at((0.0, 0.0, 3.2), projection=jr.orthographic(2.8))
+    red, blue = jnp.array([0.85, 0.15, 0.1]), jnp.array([0.1, 0.3, 0.85])
 
-    def pull(way: jr.Hard | jr.Soft) -> jax.Array:
-        def covered(vertices: jax.Array) -> jax.Array:
-            mesh = ball.with_vertices(vertices)
-            return jr.silhouette(mesh, camera, image_size=(64, 64), rasterizer=way).sum()
+    def change(way: jr.Hard | jr.Soft) -> jax.Array:
+        def outline(shift: jax.Array) -> jax.Array:
+            moved = ball.with_vertices(ball.vertices + shift * jnp.array([1.0, 0.0, 0.0]))
+            return jr.silhouette(moved, camera, image_size=(40, 40), rasterizer=way)
 
-        sideways = jax.grad(covered)(ball.vertices)[:, 0]
-        strength = (sideways / jnp.abs(sideways).max())[:, None]
-        red, blue = jnp.array([0.9, 0.2, 0.1]), jnp.array([0.1, 0.3, 0.9])
-        colors = 0.85 - jnp.abs(strength) * (0.85 - jnp.where(strength > 0, red, blue))
-        painted = dataclasses.replace(ball, texture=jr.VertexColors(colors))
-        return jr.render(
-            painted, camera, image_size=SIZE, shading="none", anti_aliasing=2, background=1.0
-        ).rgb
+        _, slope = jax.jvp(outline, (0.0,), (1.0,))
+        strength = (slope / jnp.maximum(jnp.abs(slope).max(), 1e-9))[..., None]
+        picture = 0.9 - jnp.abs(strength) * (0.9 - jnp.where(strength > 0, red, blue))
+        return picture.repeat(4, axis=0).repeat(4, axis=1)
 
-    return row(*map(pull, ways))
+    ways = [jr.Hard(), jr.Hard("edge"), jr.Hard("antialias"), jr.Soft(sigma=3e-3)]
+    return row(*map(change, ways))
 
 
 PICTURES: list[Callable[[], jax.Array]] = [

@@ -3,7 +3,7 @@
     python docs/snippets.py out/snippets
 
 Each page becomes a Python file, whose lines have the numbers that they have on the page, so that
-what a checker says of line 12 is on line 12. All that is not code is left out. Of pages that are run
+what a checker says of line 12 is on line 12. All else is left out. Of pages that are run
 these are the cells; of others the blocks that are marked as `python`.
 """
 
@@ -23,7 +23,7 @@ HIDDEN = re.compile(r":tags: \[.*\]")
 
 
 def code_of(text: str) -> str:
-    """The code cells of a page that is run, or else all its Python blocks; other lines are empty."""
+    """The cells of a page that is run, or else its Python blocks; other lines are empty."""
     opening = "```{code-cell}" if "file_format: mystnb" in text else "```python"
     lines, inside = [], False
     for line in text.splitlines():
