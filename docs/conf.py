@@ -102,7 +102,9 @@ def miss_no_name(app: Any, env: Any) -> None:
 
 def name_outside_files(app: Any, page: str, source: list[str]) -> None:
     """Names what links lead to beside this folder, as they do in a checkout, and not in a site."""
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)#]+)[^)]*\)", r"\1 (`\2`)", source[0])
+    up = "../" * (page.count("/") + 1)
+    outside = re.compile(rf"\[([^\]]+)\]\({re.escape(up)}([^)#]+)[^)]*\)")
+    source[0] = outside.sub(r"\1 (`\2`)", source[0])
 
 
 def setup(app: Any) -> None:
