@@ -2,8 +2,10 @@
 # make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
 # make test-long   runs those, compiled as users have it
-# make lint   checks style and types
+# make lint   checks style and types, those of the code in README and docs too
 # make docs   builds the documentation in out/docs, running all that its pages show
+# make gallery   draws the pictures of docs/gallery.md
+# make notebooks   writes the pages of docs/notebooks as .ipynb, for Jupyter, in out/notebooks
 # make bench  times the rasterisers
 #
 # Each builds what it needs in .venv first, and again only when pyproject.toml has changed.
@@ -18,7 +20,7 @@ bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo quick test test-long lint docs bench clean
+.PHONY: help demo quick test test-long lint docs gallery notebooks bench clean
 .SILENT:
 
 help:
@@ -41,10 +43,21 @@ lint: $(made)-lint
 	$(bin)/ruff check
 	$(bin)/ruff format --check
 	$(bin)/pyright --pythonpath $(bin)/python
+	$(bin)/python docs/snippets.py out/snippets
 
 docs: $(made)-docs
 	$(bin)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs out/docs
 	echo 'The documentation is in out/docs/index.html'
+
+gallery: $(made)
+	$(bin)/python docs/gallery.py
+
+notebooks: $(made)-docs
+	mkdir -p out/notebooks
+	for page in docs/notebooks/*.md; do \
+		case $$page in */index.md) continue;; esac; \
+		$(bin)/mystnb-to-jupyter --overwrite $$page out/notebooks/$$(basename $$page .md).ipynb; \
+	done
 
 bench: $(made)
 	$(bin)/python -m benchmarks --peers

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "docs"))  # where the pages find `drawing`
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA says where a machine compiles slowly
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "docs")])
 
 import jaxrender  # noqa: E402
@@ -101,7 +102,9 @@ def miss_no_name(app: Any, env: Any) -> None:
 
 def name_outside_files(app: Any, page: str, source: list[str]) -> None:
     """Names what links lead to beside this folder, as they do in a checkout, and not in a site."""
-    source[0] = re.sub(r"\[([^\]]+)\]\(\.\./([^)#]+)[^)]*\)", r"\1 (`\2`)", source[0])
+    up = "../" * (page.count("/") + 1)
+    outside = re.compile(rf"\[([^\]]+)\]\({re.escape(up)}([^)#]+)[^)]*\)")
+    source[0] = outside.sub(r"\1 (`\2`)", source[0])
 
 
 def setup(app: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -201,7 +201,7 @@ def render(
 def silhouette(
     mesh: Mesh | Scene,
     camera: Camera,
-    objects: ArrayLike | None = None,
+    objects: ArrayLike | Sequence[int] | None = None,
     *,
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,

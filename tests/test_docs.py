@@ -250,3 +250,25 @@ def test_every_public_name_is_in_the_reference():
         assert re.search(rf"^\.\. {kind}:: jaxrender\.{name}$", told, re.M), (
             f"{name}: add to docs/api"
         )
+
+
+def test_gallery_shows_the_code_that_draws_it():
+    """`make gallery` was run after docs/gallery.py was changed."""
+    code = (DOCS / "gallery.py").read_text()
+    page = (DOCS / "gallery.md").read_text()
+    shown = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert len(shown) >= 8
+    for block in shown:
+        assert block in code
+    pictures = set(re.findall(r"\]\((gallery/\w+\.png)\)", page))
+    assert pictures == {f"gallery/{path.name}" for path in (DOCS / "gallery").iterdir()}
+    assert all((DOCS / name).stat().st_size < 150_000 for name in pictures)
+
+
+def test_notebooks_end_with_a_check_and_are_listed():
+    pages = [page for page in (DOCS / "notebooks").glob("*.md") if page.stem != "index"]
+    listing = (DOCS / "notebooks" / "index.md").read_text()
+    assert len(pages) == 6
+    for page in pages:
+        assert f"]({page.name})" in listing
+        assert re.search(r"^\s*assert ", page.read_text(), re.M), f"{page.name}: check the result"
