@@ -73,6 +73,7 @@ from jaxrender._types import (
     static,
     struct,
 )
+from jaxrender._viewer import Viewer, view
 from jaxrender._voxels import voxelize
 from jaxrender.io import load_mesh, normalize, save_mesh
 
@@ -102,6 +103,7 @@ __all__ = [
     "Texture",
     "UVTexture",
     "VertexColors",
+    "Viewer",
     "antialias",
     "camera_lights",
     "camera_position",
@@ -156,6 +158,7 @@ __all__ = [
     "undistort",
     "undistorted_camera",
     "vertex_normals",
+    "view",
     "viewpoint",
     "voxelize",
     "weld",

@@ -145,7 +145,7 @@ def _to_jax(tensor: torch.Tensor) -> jax.Array:
     tensor = tensor.resolve_conj().resolve_neg().contiguous()
     try:
         return jax.dlpack.from_dlpack(tensor)
-    except RuntimeError as error:
+    except (RuntimeError, BufferError, TypeError, ValueError) as error:
         raise _RefusedError(
             f"is on {tensor.device}, where JAX has no device. Pass tensor.cpu(), or install JAX "
             "for it, as jaxrender[cuda13] does."
