@@ -150,7 +150,9 @@ def antialias(color, rast, pos, tri):
             opposite = [vertex for vertex in shared[edge] if vertex != corners[k]]
 
             def turn(point, a=a, b=b):
-                return np.sign((b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0]))
+                return np.sign(
+                    (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
+                )
 
             outline = not opposite or turn(placed(opposite[0])) == turn(points[k])
             if down:

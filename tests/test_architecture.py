@@ -32,7 +32,8 @@ FLOORS = [
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
     {"losses", "_formats", "_manifolds", "mujoco"},
-    {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"} | {"_viewer", "torch"},
+    {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"}
+    | {"_viewer", "torch"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},

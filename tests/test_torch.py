@@ -166,7 +166,9 @@ def test_the_stages_have_the_gradient_of_jax():
     np.testing.assert_allclose(vertices.grad, wanted, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("rasterizer", [jr.Hard("antialias"), jr.Soft(sigma=1e-3, gamma=0.1)], ids=str)
+@pytest.mark.parametrize(
+    "rasterizer", [jr.Hard("antialias"), jr.Soft(sigma=1e-3, gamma=0.1)], ids=str
+)
 def test_gradcheck(x64, rasterizer):
     """In float64, against finite differences."""
     cube = jr.shapes.cube()

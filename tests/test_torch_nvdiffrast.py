@@ -47,7 +47,9 @@ def cube(scale=0.6, turn=0.5):
 
 
 def drawn(pos, tri, **options):
-    rast, db = dr.rasterize(CTX, torch.from_numpy(pos)[None], torch.from_numpy(tri), SIZE, **options)
+    rast, db = dr.rasterize(
+        CTX, torch.from_numpy(pos)[None], torch.from_numpy(tri), SIZE, **options
+    )
     return rast[0].numpy(), db[0].numpy()
 
 
@@ -195,9 +197,7 @@ def test_gradients(x64):
         assert torch.autograd.gradcheck(function, inputs, atol=1e-5, fast_mode=True)
 
     check(lambda p: [x[..., :2] for x in dr.rasterize(CTX, p, tri, size)], pos)
-    check(
-        lambda a, r, d: dr.interpolate(a, r, tri, d, "all"), attr, rast.detach(), db.detach()
-    )
+    check(lambda a, r, d: dr.interpolate(a, r, tri, d, "all"), attr, rast.detach(), db.detach())
     uv = torch.rand(1, 3, 3, 2, generator=rng, dtype=torch.float64)
     check(lambda t, u: dr.texture(t, u), tex, uv)
     cubes = torch.rand(1, 6, 3, 3, 1, generator=rng, dtype=torch.float64)

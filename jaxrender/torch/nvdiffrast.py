@@ -96,9 +96,7 @@ class RasterizeGLContext(RasterizeCudaContext):
         device: ignored.
     """
 
-    def __init__(
-        self, output_db: bool = True, mode: str = "automatic", device: Any = None
-    ) -> None:
+    def __init__(self, output_db: bool = True, mode: str = "automatic", device: Any = None) -> None:
         super().__init__(device)
 
     def set_context(self) -> None:
@@ -212,8 +210,10 @@ class DepthPeeler:
         Raises:
             RuntimeError: it is called outside of the `with` block.
         """
-        if self._scene is None or self.raster_ctx is None or (
-            self.raster_ctx.active_depth_peeler is not self
+        if (
+            self._scene is None
+            or self.raster_ctx is None
+            or (self.raster_ctx.active_depth_peeler is not self)
         ):
             raise RuntimeError("Call rasterize_next_layer() inside of `with DepthPeeler(…)`.")
         face, self._bound = self._scene.seen_behind(self._bound)
@@ -369,9 +369,7 @@ def _find_behind(screen: Any, tri: Any, bound: Any) -> tuple[jax.Array, jax.Arra
     return jax.vmap(triangles_behind, in_axes=axes)(screen, tri, bound)
 
 
-def _surface(
-    scene: _Scene, face: torch.Tensor, grad_db: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _surface(scene: _Scene, face: torch.Tensor, grad_db: bool) -> tuple[torch.Tensor, torch.Tensor]:
     if not isinstance(grad_db, bool):
         raise ValueError(f"`grad_db` must be True or False, got {grad_db!r}.")
     return _surface_points(scene.pos, scene.tri, face, grad_db=grad_db)
@@ -429,9 +427,11 @@ def interpolate(
         chosen = attr
     else:
         index = np.asarray(diff_attrs)
-        if index.ndim != 1 or index.dtype.kind not in "iu" or (
-            (index < 0) | (index >= attr.shape[-1])
-        ).any():
+        if (
+            index.ndim != 1
+            or index.dtype.kind not in "iu"
+            or ((index < 0) | (index >= attr.shape[-1])).any()
+        ):
             raise ValueError(
                 f"`diff_attrs` must be 'all' or numbers below {attr.shape[-1]}, got {diff_attrs!r}."
             )
