@@ -2,6 +2,7 @@
 # make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
 # make test-long   runs those, compiled as users have it
+# make test-torch   runs what needs PyTorch, make test-viewer what needs viser and a Chromium
 # make lint   checks style and types, those of the code in README and docs too
 # make docs   builds the documentation in out/docs, running all that its pages show
 # make gallery   draws the pictures of docs/gallery.md
@@ -13,14 +14,14 @@
 
 PYTHON ?= python3
 JAX ?=
-TESTS ?= not long and not thorough
+TESTS ?= not long and not thorough and not torch
 
 venv := .venv
 bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo quick test test-long lint docs gallery notebooks bench clean
+.PHONY: help demo quick test test-long test-torch test-viewer lint docs gallery notebooks bench clean
 .SILENT:
 
 help:
@@ -31,13 +32,20 @@ demo: $(made)
 	$(bin)/python -m jaxrender render teapot --size 256 --output out/teapot.gif
 
 quick: $(made)-test
-	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow and not long'
+	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow and not long and not torch'
 
 test: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m '$(TESTS)'
 
 test-long: $(made)-test
 	XLA_FLAGS="$$XLA_FLAGS" $(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
+
+test-torch: $(made)-torch
+	$(bin)/python -m pytest -m torch tests/test_torch*.py
+	$(bin)/python -m pytest --doctest-modules jaxrender/torch --override-ini addopts=
+
+test-viewer: $(made)-viewer
+	$(bin)/python -m pytest tests/test_viewer.py
 
 lint: $(made)-lint
 	$(bin)/ruff check
@@ -79,6 +87,6 @@ $(made): pyproject.toml
 	touch $@
 
 # What it takes to test, to check style and types, and to build the documentation.
-$(made)-test $(made)-lint $(made)-docs: $(made)-%: $(made)
+$(made)-test $(made)-torch $(made)-viewer $(made)-lint $(made)-docs: $(made)-%: $(made)
 	$(pip) install --group $*
 	touch $@

@@ -66,6 +66,7 @@ from jaxrender._types import (
     static,
     struct,
 )
+from jaxrender._viewer import Viewer, view
 from jaxrender._voxels import voxelize
 from jaxrender.io import load_mesh, normalize, save_mesh
 
@@ -97,6 +98,7 @@ __all__ = [
     "Texture",
     "UVTexture",
     "VertexColors",
+    "Viewer",
     "antialias",
     "cache",
     "camera_lights",
@@ -153,6 +155,7 @@ __all__ = [
     "undistort",
     "undistorted_camera",
     "vertex_normals",
+    "view",
     "viewpoint",
     "voxelize",
     "weld",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxrender import __version__, shapes
+from jaxrender._choices import SHADINGS
 from jaxrender._depth_files import DEPTHS
 from jaxrender._formats import FORMATS
 from jaxrender._framing import UP_AXES
@@ -38,6 +39,7 @@ COLORS = {
     "cyan": (0.0, 1.0, 1.0),
     "magenta": (1.0, 0.0, 1.0),
 }
+CREASE = "gouraud and phong keep edges sharper than this sharp"
 TURN = 36  # frames of a turntable, unless told
 STRENGTH = 0.65  # of a light, unless told
 ONLY_DEPTH = tuple(suffix for suffix in DEPTHS if suffix not in PICTURES)
@@ -50,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"jaxrender: error: {message}\n")
 
 
-def parser(info: Command, render: Command) -> argparse.ArgumentParser:
+def parser(info: Command, render: Command, view: Command) -> argparse.ArgumentParser:
     """The parser; what it parses has the command's function as `command`."""
     made = _Parser(prog="jaxrender", description="Renders triangle meshes.")
     made.add_argument("--version", action="version", version=f"jaxrender {__version__}")
@@ -75,7 +77,34 @@ def parser(info: Command, render: Command) -> argparse.ArgumentParser:
     _add_light_options(picture)
     _add_drawing_options(picture)
     picture.set_defaults(command=render)
+
+    page = commands.add_parser(
+        "view",
+        help="turn a mesh in a browser",
+        description="Shows a mesh in a browser, drawn by this library as it is turned there. "
+        "Ctrl-C ends it. Needs viser: pip install 'jaxrender[viewer]'.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    page.add_argument("mesh", metavar="MESH", help=mesh)
+    add = page.add_argument
+    add("--host", default="127.0.0.1", help="who may connect; 0.0.0.0 is everyone")
+    add("--port", type=_positive(int), default=8080, metavar="N", help="or the next that is free")
+    add("--size", type=_positive(int), default=384, metavar="N", help="rows of the picture")
+    _add_up_option(add)
+    add("--shading", choices=SHADINGS, default="phong", help="how light is spread over a face")
+    add("--crease", type=_number, default=40.0, metavar="DEGREES", help=CREASE)
+    page.set_defaults(command=view)
     return made
+
+
+def _add_up_option(add: Callable[..., Any]) -> None:
+    add(
+        "--up",
+        choices=UP_AXES,
+        default="y",
+        help="which of the mesh's axes is up; with z the front is the -y side, with -y, as in "
+        "OpenCV's world, the -z side (write --up=-y)",
+    )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -125,13 +154,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--fov", type=_fov, default=40.0, metavar="DEGREES", help="vertical field of view")
     add("--orthographic", action="store_true", default=False, help="parallel projection, fitted")
-    add(
-        "--up",
-        choices=UP_AXES,
-        default="y",
-        help="which of the mesh's axes is up; with z the front is the -y side, with -y, as in "
-        "OpenCV's world, the -z side (write --up=-y)",
-    )
+    _add_up_option(add)
 
 
 def _add_light_options(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +190,7 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--shading",
-        choices=("flat", "gouraud", "phong", "none"),
+        choices=SHADINGS,
         default="phong",
         help="how light is spread over a face",
     )
@@ -176,7 +199,7 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
         type=_number,
         default=40.0,
         metavar="DEGREES",
-        help="gouraud and phong keep edges sharper than this sharp",
+        help=CREASE,
     )
     add(
         "--background",

@@ -1,4 +1,4 @@
-"""The command line: `jaxrender render MESH -o PICTURE` and `jaxrender info MESH`.
+"""The command line: `jaxrender render MESH -o PICTURE`, `info MESH` and `view MESH`.
 
 Errors are one line on stderr; the exit code is 2 for a wrong option and 1 for anything else.
 """
@@ -28,6 +28,7 @@ from jaxrender._shading import make_lights
 from jaxrender._surface import split_creases
 from jaxrender._turntable import Style, View, draw_frame, show_depth, show_normals
 from jaxrender._types import Hard, Lights, Mesh, Soft
+from jaxrender._viewer import view
 
 __all__ = ["main"]
 
@@ -41,7 +42,7 @@ NEARLY_WHITE = 0.98
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    options = parser(_info, _render).parse_args(argv)
+    options = parser(_info, _render, _view).parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -101,7 +102,7 @@ def _render(options: argparse.Namespace) -> None:
                 stacklevel=2,
             )
     at = getattr(options, "at", None)
-    view = View(
+    around = View(
         elevation=options.elevation,
         fov=options.fov,
         distance=None if options.distance == "fit" else options.distance,
@@ -131,7 +132,7 @@ def _render(options: argparse.Namespace) -> None:
     frames = getattr(options, "frames", TURN if suffix in ANIMATIONS else 1)
     azimuths = options.azimuth + 360 / frames * np.arange(frames)
     pictures = [
-        np.asarray(draw_frame(mesh, view, azimuth, lights, background, rasterizer, style=style))
+        np.asarray(draw_frame(mesh, around, azimuth, lights, background, rasterizer, style=style))
         for azimuth in _progress(azimuths, options.quiet)
     ]
     if raw:
@@ -142,6 +143,15 @@ def _render(options: argparse.Namespace) -> None:
         # Let highlights be as bright as a picture can.
         pictures = [np.clip(picture, 0, 1) for picture in pictures]
     _write(options.output, pictures, options.fps, io.save_depth if raw else io.save_image)
+
+
+def _view(options: argparse.Namespace) -> None:
+    """Shows a mesh in a browser until Ctrl-C."""
+    mesh = split_creases(_load(options.mesh), options.crease)
+    names = ("shading", "size", "up", "host", "port")
+    viewer = view(mesh, **{name: getattr(options, name) for name in names})
+    print(f"{options.mesh} is shown at {viewer.url}; Ctrl-C ends it", flush=True)
+    viewer.wait()
 
 
 def _wants_raw(options: argparse.Namespace, suffix: str) -> bool:

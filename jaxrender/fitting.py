@@ -26,6 +26,7 @@ from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
 from jaxrender._progress import check_schedules, held_interrupts, progress_bar
+from jaxrender._viewer import Viewer, live_view
 
 __all__ = [
     "Bounded",
@@ -114,6 +115,7 @@ def fit(
     snapshot: Callable[[Any], Any] | None = None,
     snapshot_every: int = 10,
     progress: bool | str = True,
+    live: bool | Viewer = False,
     has_aux: bool = False,
 ) -> Fit:
     """Minimises a loss by gradient steps, and returns the best parameters it met.
@@ -151,6 +153,9 @@ def fit(
             end; what it returns (a picture, say) is brought into host memory and kept.
         snapshot_every: steps from one snapshot to the next.
         progress: whether to show a progress bar, or its title. Without tqdm there is none.
+        live: whether to show in a browser, each `snapshot_every` steps, what `snapshot` returns, or
+            without one the parameters: a `Mesh` or `Scene` to be turned there, or a picture (see
+            `jaxrender.view`, which needs viser). A `Viewer` of yours stays open afterwards.
         has_aux: whether the loss returns `(scalar, aux)`; the `aux` of every step is kept, so
             let it be small: the terms of the loss, for example.
 
@@ -229,7 +234,11 @@ def fit(
             snapshots=snapshots,
         )
 
-    with progress_bar(progress, steps) as show, held_interrupts() as interrupts:
+    with (
+        live_view(live) as watch,
+        progress_bar(progress, steps) as show,
+        held_interrupts() as interrupts,
+    ):
         scheduled = settings(0)
         state = begin(params, scheduled)
         for step in range(steps + 1):
@@ -254,8 +263,13 @@ def fit(
                 warnings.warn(_stillness(params, level), stacklevel=2)
 
             # Give the snapshot arrays of its own: the next step overwrites the state's.
-            if snapshot is not None and (ends or step % snapshot_every == 0):
-                snapshots[step] = jax.device_get(snapshot(jax.tree.map(jnp.copy, state.params)))
+            if (snapshot or watch) and (ends or step % snapshot_every == 0):
+                taken = jax.tree.map(jnp.copy, state.params)
+                taken = jax.device_get(taken if snapshot is None else snapshot(taken))
+                if snapshot is not None:
+                    snapshots[step] = taken
+                if watch is not None:
+                    watch(taken, f"step {step} of {steps}, loss {value:.4g}")
             if ends:
                 break
     found = so_far(len(losses) <= steps)

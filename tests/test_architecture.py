@@ -33,7 +33,8 @@ FLOORS = [
     {"_soft", "_diagnose", "_scene"},
     {"_render"},
     {"losses", "_formats", "_manifolds", "mujoco", "debug"},
-    {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"},
+    {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"}
+    | {"_viewer", "torch"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},
@@ -46,6 +47,8 @@ OUTSIDE = {"jax", "numpy"}
 # Kernels are written in numba: these modules are imported where one is about to run.
 KERNELS = PACKAGE / "ops" / "cpu"
 OF_KERNELS = {"numba", "llvmlite", "numpy"}
+# What the package itself does not import.
+OF_TORCH = {"torch"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -105,6 +108,7 @@ def test_only_jax_and_numpy_are_imported_at_the_top(path):
         top = name.split(".")[0]
         if not late and top != "jaxrender" and top not in sys.stdlib_module_names:
             known = OUTSIDE | OF_KERNELS if _is_kernel(path) else OUTSIDE
+            known = OUTSIDE | OF_TORCH if _room(path) == "torch" else known
             assert top in known, f"{path.name} imports {name} outside a function"
 
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import importlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import jax
 HERE = Path(__file__).parent
 
 
-@functools.cache
 def target_of(kernel: str, dtype: str) -> str:
     """The name under which XLA calls a kernel for a dtype, compiled and registered by then.
 
@@ -23,6 +23,16 @@ def target_of(kernel: str, dtype: str) -> str:
         kernel: the module of this package that has its `entry`.
         dtype: "float32" or "float64".
     """
+    # Let one thread in at a time: XLA refuses a name that another has just registered.
+    with _registering:
+        return _target_of(kernel, dtype)
+
+
+_registering = threading.RLock()
+
+
+@functools.cache
+def _target_of(kernel: str, dtype: str) -> str:
     import llvmlite.binding
     import numpy as np
 

@@ -56,7 +56,7 @@ def masked_fragments(
 
     def see_behind(state: tuple) -> tuple:
         behind, _, _ = state
-        reversed_depth, key, face, barycentrics = _faces_behind(
+        reversed_depth, key, face, barycentrics = faces_behind(
             constant, faces, constant_view, *behind
         )
         hole = is_hole(face, barycentrics)
@@ -90,4 +90,4 @@ def _draw_behind(
     return reversed_depth, key, face, barycentrics
 
 
-_faces_behind = fold_vmap(_draw_behind)
+faces_behind = fold_vmap(_draw_behind)
