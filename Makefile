@@ -1,16 +1,18 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
 # make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
-# make test-long   runs those, compiled as users have it
+# make test-long   runs those, compiled as users have it, and the hostile tests on more values
 # make lint   checks style and types
 # make docs   builds the documentation in out/docs, running all that its pages show
 # make bench  times the rasterisers
 #
 # Each builds what it needs in .venv first, and again only when pyproject.toml has changed.
-# PYTHON=python3.13 selects the interpreter, JAX=0.8.0 a version of jax.
+# PYTHON=python3.13 selects the interpreter, JAX=0.8.0 a version of jax, HOSTILE_CASES=1000 how many
+# values `make test-long` draws for each property of tests/hostile.
 
 PYTHON ?= python3
 JAX ?=
+HOSTILE_CASES ?= 20000
 TESTS ?= not long and not thorough
 
 venv := .venv
@@ -35,7 +37,8 @@ test: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m '$(TESTS)'
 
 test-long: $(made)-test
-	XLA_FLAGS="$$XLA_FLAGS" $(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
+	XLA_FLAGS="$$XLA_FLAGS" HOSTILE_CASES=$(HOSTILE_CASES) \
+		$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'long or hostile'
 
 lint: $(made)-lint
 	$(bin)/ruff check

@@ -216,8 +216,8 @@ def spoil(kind: str, corners: np.ndarray, scene: Values, rng: np.random.Generato
     elif kind == "before":  # one corner behind the camera, or two
         face[: rng.integers(1, 3)] += 2 * (scene["eye"] - scene["at"])
     elif kind == "near":  # corners on either side of the near plane
-        face[:] += forward * (scene["near"] * rng.choice([0.9, 1, 1.1], (3, 1)))
-        face[:] += (((scene["eye"] - face) @ forward)[:, None]) * forward
+        ahead = scene["near"] * rng.choice([0.9, 1, 1.1], 3)
+        face += (ahead - (face - scene["eye"]) @ forward)[:, None] * forward
     elif kind == "shared":
         face[:2] = other[1:]
     elif kind == "twice":

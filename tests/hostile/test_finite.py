@@ -1,4 +1,4 @@
-"""Whatever is drawn, pictures and all gradients are finite, colours and alpha within their range."""
+"""Whatever is drawn, pictures and all gradients are finite, and alpha lies in its range."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ def check_finite(variant: Variant, values) -> None:
         assert leaf.dtype == values["vertices"].dtype, jax.tree_util.keystr(path)
     # A pixel that four edges touch is blended four times by "antialias".
     few = 1.0 if variant.rasterizer == "antialias" else 1e-4
-    assert (image.alpha >= -few).all() and (image.alpha <= 1 + few).all()
+    assert (image.alpha >= -few).all()
+    assert (image.alpha <= 1 + few).all()
     assert (image.depth >= 0).all() or variant.parallel
     if variant.shading == "none":
-        assert (image.rgb >= -few).all() and (image.rgb <= 1 + few).all()
+        assert (image.rgb >= -few).all()
+        assert (image.rgb <= 1 + few).all()
 
 
 @pytest.mark.cases(10)
