@@ -179,7 +179,9 @@ def test_voxels(values):
 # --- fits -----------------------------------------------------------------------------------------
 
 
-@drawn(50)
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:.*gradient is exactly zero", "ignore:least_squares")
+@drawn(1000)
 @given(scenes(Variant(faces=2), mild=True), st.sampled_from([1e-3, 1.0, 1e6]))
 def test_fits_end_finite(values, rate):
     """Whatever the rate, a fit ends with finite parameters no worse than those it began with."""

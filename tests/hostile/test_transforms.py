@@ -71,7 +71,7 @@ TRANSFORMED = {
 ROADS = "vmap", "scan", "remat", "shard_map"
 
 
-@pytest.mark.cases(6)
+@pytest.mark.cases(3)
 @pytest.mark.parametrize(("road", "name"), [(road, name) for name in TRANSFORMED for road in ROADS])
 def test_gradients(road, name, x64):
     variant = TRANSFORMED[name]
@@ -88,7 +88,7 @@ def test_gradients(road, name, x64):
     check()
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_constants_closed_over(name, x64):
     """Values that are part of the program, under `jit`; a program for each, so there are few."""
