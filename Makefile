@@ -1,7 +1,7 @@
 # make demo   draws the Utah teapot: out/teapot.png and out/teapot.gif
 # make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
-# make test-long   runs those, compiled as users have it
+# make test-long   runs those, compiled as users have it, and the hostile tests on more values
 # make test-torch   runs what needs PyTorch, make test-viewer what needs viser and a Chromium
 # make lint   checks style and types, those of the code in README and docs too
 # make docs   builds the documentation in out/docs, running all that its pages show
@@ -10,10 +10,12 @@
 # make bench  times the rasterisers
 #
 # Each builds what it needs in .venv first, and again only when pyproject.toml has changed.
-# PYTHON=python3.13 selects the interpreter, JAX=0.8.0 a version of jax.
+# PYTHON=python3.13 selects the interpreter, JAX=0.8.0 a version of jax, HOSTILE_CASES=1000 how many
+# values `make test-long` draws for each property of tests/hostile.
 
 PYTHON ?= python3
 JAX ?=
+HOSTILE_CASES ?= 20000
 TESTS ?= not long and not thorough and not torch
 
 venv := .venv
@@ -38,7 +40,8 @@ test: $(made)-test
 	$(bin)/python -m pytest --numprocesses auto --dist worksteal -m '$(TESTS)'
 
 test-long: $(made)-test
-	XLA_FLAGS="$$XLA_FLAGS" $(bin)/python -m pytest --numprocesses auto --dist worksteal -m long
+	XLA_FLAGS="$$XLA_FLAGS" HOSTILE_CASES=$(HOSTILE_CASES) \
+		$(bin)/python -m pytest --numprocesses auto --dist worksteal -m 'long or hostile'
 
 test-torch: $(made)-torch
 	$(bin)/python -m pytest -m torch tests/test_torch*.py

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrender.ops.clip import box_in_front, cut_edges
-from jaxrender.ops.triangle import Corners
+from jaxrender.ops.triangle import FARTHEST, Corners
 
 
 @pytest.mark.slow
@@ -34,6 +35,22 @@ def test_cut_edges(perspective):
     inside = np.asarray(cut.interpolate(*map(jnp.asarray, on_screen)))[~crosses]
     np.testing.assert_allclose(inside, on_screen[0][~crosses], rtol=1e-6)
     assert np.isfinite(found).all()
+
+
+def test_a_cut_beyond_the_end_of_float32_is_finite():
+    """So are its derivatives: a corner at 1e17 pixels, a near plane at a millionth of its depth."""
+    near = jnp.float32(1e-6)
+
+    def cut(x_a, x_b, z_a, z_b):
+        return cut_edges(z_a, z_b, near).point(x_a, x_b, perspective=True)
+
+    for args in ((1e17, 3.0, 8.0, -1.0), (-1e17, 1e17, 1e30, -1e30), (0.5, 0.25, 2.0, -2.0)):
+        values = jnp.float32(args)
+        found, slopes = jax.value_and_grad(cut, (0, 1, 2, 3))(*values)
+        assert np.abs(found) <= FARTHEST
+        assert np.isfinite(slopes).all()
+        if abs(args[0]) > 1e16:
+            assert np.abs(found) == np.float32(FARTHEST)
 
 
 @pytest.mark.slow

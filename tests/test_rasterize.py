@@ -479,6 +479,17 @@ class TestClipping:
         assert np.isfinite(seen.barycentrics).all()
 
     @pytest.mark.slow
+    def test_a_corner_close_to_the_camera_plane(self):
+        """Its place on screen is so far away that areas must not be measured from there."""
+        corners = np.array([[-1.0, -2.0, 3.0], [2.0, 0.5, 2.0], [3e7, 5e7, 1e-7]], np.float32)
+        for faces in ([[0, 1, 2]], [[1, 2, 0]], [[2, 0, 1]]):
+            seen = draw(to_screen(corners, faces), image_size=(33, 50))
+            face, barycentrics, _, doubtful = cast_rays(corners, np.array(faces), (33, 50))
+            sure = (face == 0) & ~doubtful
+            assert sure.sum() > 100
+            np.testing.assert_allclose(seen.barycentrics[sure], barycentrics[sure], atol=1e-6)
+
+    @pytest.mark.slow
     def test_near_plane(self):
         corners = np.array([[0.0, -1.0, -0.2], [-3.0, -1.0, -9.0], [3.0, -1.0, -9.0]])
         camera = jr.look((0.0, 0.0, 0.0), projection=jr.perspective(90.0))

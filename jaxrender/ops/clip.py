@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from jaxrender.ops.deterministic import gather
 from jaxrender.ops.triangle import (
+    FARTHEST,
     MIN_AREA,
     Box,
     Candidates,
@@ -46,9 +47,17 @@ class EdgeCut(NamedTuple):
     depth: jax.Array
 
     def point(self, a: jax.Array, b: jax.Array, *, perspective: bool) -> jax.Array:
-        """The coordinate on screen, from those of the ends."""
+        """The coordinate on screen, from those of the ends; at most `FARTHEST`, as of vertices."""
         if not perspective:
             return self.interpolate(a, b)
+        # Take ends of 0 for a cut too far away, whose derivatives would overflow.
+        found = self._point(a, b)
+        reached = jnp.abs(found) <= FARTHEST
+        beyond = jnp.where(found > 0, FARTHEST, -FARTHEST).astype(found.dtype)
+        cut = self._point(jnp.where(reached, a, 0), jnp.where(reached, b, 0))
+        return jnp.where(reached, cut, beyond)
+
+    def _point(self, a: jax.Array, b: jax.Array) -> jax.Array:
         # The camera plane itself has no place on screen, but a cut lies in front of it.
         cut = (1 - self.t) * self.z_a * a + self.t * self.z_b * b
         return cut / jnp.where(self.crosses, self.depth, 1)

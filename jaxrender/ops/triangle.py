@@ -106,6 +106,28 @@ def signed_area(corners: Corners) -> jax.Array:
     return edge_function(x2, y2, x0, y0, x1 - x0, y1 - y0)
 
 
+def is_far_corner(corners: Corners) -> jax.Array:
+    """Which corner `[3, ...]` of triangles is the farthest from the camera, the first of equals."""
+    z0, z1, z2 = corners.z
+    is_first = (z0 >= z1) & (z0 >= z2)
+    is_second = ~is_first & (z1 >= z2)
+    return jnp.stack([is_first, is_second, ~is_first & ~is_second])
+
+
+def area_from_far_corner(corners: Corners) -> jax.Array:
+    """`signed_area`, by the two sides that meet in the farthest corner.
+
+    A corner close to the camera plane lies so far away on screen that the product of two sides
+    that meet there has no digit left of the area.
+    """
+    is_far = is_far_corner(corners)
+    turned = (
+        jnp.stack([jnp.where(is_far, jnp.roll(axis, -k, 0), 0).sum(0) for k in range(3)])
+        for axis in corners
+    )
+    return signed_area(Corners(*turned))
+
+
 def is_front(corners: Corners, area: jax.Array, *, perspective: bool) -> jax.Array:
     """Whether a triangle is counter-clockwise to the eye, wherever its corners lie."""
     if not perspective:
@@ -452,12 +474,9 @@ class BarycentricPlanes(NamedTuple):
 
 def set_up_barycentrics(corners: Corners, *, perspective: bool) -> BarycentricPlanes:
     """Sets triangles up that are drawn; differentiable."""
-    area = signed_area(corners)
+    is_far, area = is_far_corner(corners), area_from_far_corner(corners)
     scale = (jnp.sign(area) * inverse_area(area))[None] / (corners.z if perspective else 1)
-    (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = corners
-    is_first = (z0 >= z1) & (z0 >= z2)
-    is_second = ~is_first & (z1 >= z2)
-    is_far = jnp.stack([is_first, is_second, ~is_first & ~is_second])
+    (x0, x1, x2), (y0, y1, y2), _ = corners
     return BarycentricPlanes(
         x_far=jnp.where(is_far, corners.x, 0).sum(0),
         y_far=jnp.where(is_far, corners.y, 0).sum(0),

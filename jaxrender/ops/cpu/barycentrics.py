@@ -57,17 +57,20 @@ def set_up(plane: int, vertices: int, faces: int, face: Any, half: Any, perspect
     x1, y1 = min(max(across * x1, -most), most), min(max(down * y1, -most), most)
     x2, y2 = min(max(across * x2, -most), most), min(max(down * y2, -most), most)
 
-    area = (y2 - y0) * (x1 - x0) - (x2 - x0) * (y1 - y0)
+    # Measure the area from the far corner, see `triangle.area_from_far_corner`.
+    first = (z0 >= z1) & (z0 >= z2)
+    second = (not first) & (z1 >= z2)
+    third = not (first | second)
+    xf, xa, xb = (x0, x1, x2) if first else ((x1, x2, x0) if second else (x2, x0, x1))
+    yf, ya, yb = (y0, y1, y2) if first else ((y1, y2, y0) if second else (y2, y0, y1))
+    area = (yb - yf) * (xa - xf) - (xb - xf) * (ya - yf)
     scale = one / area if abs(area) > typed(MIN_AREA, one) else zero
     i0, i1, i2 = one, one, one
     if perspective:
         i0, i1, i2 = one / z0, one / z1, one / z2
     s0, s1, s2 = scale * i0, scale * i1, scale * i2
-    first = (z0 >= z1) & (z0 >= z2)
-    second = (not first) & (z1 >= z2)
-    third = not (first | second)
-    store(plane, 0, x0 if first else (x1 if second else x2))
-    store(plane, 1, y0 if first else (y1 if second else y2))
+    store(plane, 0, xf)
+    store(plane, 1, yf)
     store(plane, 2, (y1 - y2) * s0)
     store(plane, 3, (x2 - x1) * s0)
     store(plane, 4, i0 if first else zero)

@@ -86,8 +86,13 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
     g1, p1, q1 = load(plane, SUMS + 3, 0.0), load(plane, SUMS + 4, 0.0), load(plane, SUMS + 5, 0.0)
     g2, p2, q2 = load(plane, SUMS + 6, 0.0), load(plane, SUMS + 7, 0.0), load(plane, SUMS + 8, 0.0)
 
-    # From the planes to area, corners and depths.
-    area = (y2 - y0) * (x1 - x0) - (x2 - x0) * (y1 - y0)
+    # From the planes to area, measured from the far corner, corners and depths.
+    first = (z0 >= z1) & (z0 >= z2)
+    second = (not first) & (z1 >= z2)
+    third = not (first | second)
+    xf, xa, xb = (x0, x1, x2) if first else ((x1, x2, x0) if second else (x2, x0, x1))
+    yf, ya, yb = (y0, y1, y2) if first else ((y1, y2, y0) if second else (y2, y0, y1))
+    area = (yb - yf) * (xa - xf) - (xb - xf) * (ya - yf)
     scale = 1.0 / area if abs(area) > MIN_AREA else 0.0
     i0, i1, i2 = 1.0, 1.0, 1.0
     if perspective:
@@ -110,9 +115,6 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
     )
 
     # From the far corner.
-    first = (z0 >= z1) & (z0 >= z2)
-    second = (not first) & (z1 >= z2)
-    third = not (first | second)
     dx = -(load(plane, 2, 0.0) * g0 + load(plane, 5, 0.0) * g1 + load(plane, 8, 0.0) * g2)
     dy = -(load(plane, 3, 0.0) * g0 + load(plane, 6, 0.0) * g1 + load(plane, 9, 0.0) * g2)
     dx0, dy0 = dx0 + (dx if first else 0.0), dy0 + (dy if first else 0.0)

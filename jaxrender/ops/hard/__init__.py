@@ -39,9 +39,9 @@ from jaxrender.ops.linear import LinearMap
 from jaxrender.ops.triangle import (
     Candidates,
     Corners,
+    area_from_far_corner,
     is_drawn,
     set_up_barycentrics,
-    signed_area,
     to_pixels,
 )
 from jaxrender.ops.view import View
@@ -172,7 +172,7 @@ def look_up(
     # Set up every face; let those that no pixel can see be some harmless triangle, whose
     # gradient is zero and not NaN.
     corners = Corners(*deterministic.gather_each(to_pixels(vertices, (height, width)), faces.T))
-    drawn = is_drawn(Candidates(corners, perspective, area=signed_area(corners)))[None]
+    drawn = is_drawn(Candidates(corners, perspective, area=area_from_far_corner(corners)))[None]
     harmless = jnp.array([[0, 1, 0], [0, 0, 1], [1, 1, 1]], vertices.dtype)[..., None]
     corners = Corners(*map(functools.partial(jnp.where, drawn), corners, harmless))
     planes = set_up_barycentrics(corners, perspective=perspective)

@@ -1,0 +1,159 @@
+"""Pictures and gradients are the same by every road: as they are, under each of JAX's transforms.
+
+In float64, so that what is left of rounding is far below any mistake.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import HARD, SOFT, VARIANTS, drawn, loss, picture, scenes, split
+
+pytestmark = [pytest.mark.hostile, pytest.mark.slow]
+
+WEIGHTS = np.array([1.0, -0.5])  # of two losses of one scene
+DEVICES = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
+
+
+def assert_alike(got, wanted, where):
+    """Within rounding of the largest number, which small ones are what is left of."""
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
+    ):
+        assert a.shape == b.shape
+        if np.size(b):
+            name = where + jax.tree_util.keystr(path)
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max(), err_msg=name)
+
+
+@functools.cache
+def programs(variant):
+    """By name: functions of what moves, of two losses, and of the rest, each of two gradients."""
+
+    def slope(moving, weight, values):
+        return jax.grad(functools.partial(loss, variant))(moving, values, weight)
+
+    @jax.jit
+    def vmap(moving, weights, values):
+        return jax.vmap(slope, (None, 0, None))(moving, weights, values)
+
+    @jax.jit
+    def scan(moving, weights, values):
+        return jax.lax.scan(lambda _, w: (None, slope(moving, w, values)), None, weights)[1]
+
+    @jax.jit
+    def remat(moving, weights, values):
+        run = jax.checkpoint(functools.partial(loss, variant))
+        return jax.lax.map(lambda w: jax.grad(run)(moving, values, w), weights)
+
+    @jax.jit
+    def shard_map(moving, weights, values):
+        here, dealt = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("devices")
+        spread = jax.shard_map(
+            jax.vmap(slope, (None, 0, None)),
+            mesh=DEVICES,
+            in_specs=(here, dealt, here),
+            out_specs=dealt,
+        )
+        return spread(moving, weights, values)
+
+    return jax.jit(slope), {"vmap": vmap, "scan": scan, "remat": remat, "shard_map": shard_map}
+
+
+TRANSFORMED = {
+    name: VARIANTS[name] for name in (*list(HARD)[:8], "nmr without faces", *list(SOFT)[:8])
+}
+ROADS = "vmap", "scan", "remat", "shard_map"
+
+
+@pytest.mark.cases(3)
+@pytest.mark.parametrize(("road", "name"), [(road, name) for name in TRANSFORMED for road in ROADS])
+def test_gradients(road, name, x64):
+    variant = TRANSFORMED[name]
+    slope, roads = programs(variant)
+
+    @drawn(len(TRANSFORMED) * len(ROADS))
+    @given(scenes(variant, np.float64))
+    def check(values):
+        moving, rest = split(variant, values)
+        one_by_one = [slope(moving, weight, rest) for weight in WEIGHTS]
+        wanted = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
+        assert_alike(roads[road](moving, WEIGHTS, rest), wanted, road)
+
+    check()
+
+
+@pytest.mark.cases(1)
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_constants_closed_over(name, x64):
+    """Values that are part of the program, under `jit`; a program for each, so there are few."""
+    variant = TRANSFORMED[name]
+    slope, _ = programs(variant)
+
+    @drawn(100)
+    @given(scenes(variant, np.float64))
+    def check(values):
+        moving, rest = split(variant, values)
+        closed = jax.jit(
+            lambda weight: jax.grad(functools.partial(loss, variant))(moving, rest, weight)
+        )
+        assert_alike(closed(1.0), slope(moving, 1.0, rest), "closed over")
+
+    check()
+
+
+@pytest.mark.cases(3)
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_under_vmap_over_the_loss_alone(name, x64):
+    """`vmap` over targets, or the background, of gradients to vertices; `jacrev` of a picture."""
+    variant = SOFT[name]
+
+    def miss(vertices, target, background, values):
+        image = picture(variant, {**values, "vertices": vertices, "background": background})
+        return ((image.rgb - target) ** 2).sum() + (image.alpha * target[..., 0]).sum()
+
+    @functools.cache
+    def compiled():
+        slope = jax.grad(miss)
+        over_targets, over_backgrounds = (
+            jax.jit(jax.vmap(slope, axes))
+            for axes in ((None, 0, None, None), (None, None, 0, None))
+        )
+        corner = jax.jit(
+            jax.jacrev(lambda v, rest: picture(variant, {**rest, "vertices": v}).alpha[0, :2])
+        )
+        alone = jax.jit(
+            jax.grad(lambda v, rest, k: picture(variant, {**rest, "vertices": v}).alpha[0, k])
+        )
+        return jax.jit(slope), over_targets, over_backgrounds, corner, alone
+
+    @drawn(len(SOFT))
+    @given(scenes(variant, np.float64))
+    def check(values):
+        slope, over_targets, over_backgrounds, corner, alone = compiled()
+        rng = np.random.default_rng(1)
+        vertices, rest = values["vertices"], dict(values)
+        targets, backgrounds = (
+            rng.uniform(size=(2, *variant.image_size, 3)),
+            rng.uniform(size=(2, 3)),
+        )
+        wanted = [slope(vertices, target, backgrounds[0], rest) for target in targets]
+        assert_alike(
+            over_targets(vertices, targets, backgrounds[0], rest), np.stack(wanted), "targets"
+        )
+        wanted[1] = slope(vertices, targets[0], backgrounds[1], rest)
+        assert_alike(
+            over_backgrounds(vertices, targets[0], backgrounds, rest),
+            np.stack(wanted),
+            "backgrounds",
+        )
+        columns = min(2, variant.image_size[1])
+        rows = [alone(vertices, rest, k) for k in range(columns)]
+        assert_alike(corner(vertices, rest), np.stack(rows), "jacrev")
+
+    check()
