@@ -74,7 +74,7 @@ from jaxrender._types import (
     struct,
 )
 from jaxrender._voxels import voxelize
-from jaxrender.io import load_mesh, normalize, save_mesh
+from jaxrender.io import SceneFile, load_mesh, load_scene, normalize, save_mesh
 
 __version__ = "0.1.0"
 
@@ -97,6 +97,7 @@ __all__ = [
     "Pinhole",
     "Projection",
     "Scene",
+    "SceneFile",
     "ScreenMesh",
     "Soft",
     "Texture",
@@ -119,6 +120,7 @@ __all__ = [
     "io",
     "join_meshes",
     "load_mesh",
+    "load_scene",
     "look",
     "look_at",
     "losses",

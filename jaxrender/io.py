@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,9 +27,8 @@ from jaxrender._depth_files import load_depth, save_depth
 from jaxrender._formats import gltf, gltf_writer, obj, obj_writer, off, others, ply, stl, store
 from jaxrender._formats.convert import (
     blank_texture,
-    floats,
     material_of,
-    normals_of,
+    mesh_of,
     raw_mesh,
     texture_of,
     uv_texture,
@@ -41,17 +39,20 @@ from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import MAPS, Material
 from jaxrender._pixels import clipped, warn_of_clipping
+from jaxrender._scene_files import SceneFile, check_motion, load_scene
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
 
 __all__ = [
+    "SceneFile",
     "bake_cubes",
     "bake_texels",
     "load",
     "load_depth",
     "load_image",
     "load_mesh",
+    "load_scene",
     "normalize",
     "read_blender",
     "read_colmap",
@@ -279,13 +280,12 @@ def load_mesh(
     extension = _extension(path)
     if not path.is_file():
         raise FileNotFoundError(f"no mesh file {path}")
-    _check_motion(path, time, animation, scene)
+    motion = check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
     _check_weld(weld)
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    motion = {"time": time, "animations": _several(animation), "scene": scene}
     try:
         with keeping_to(path.parent if within_folder else None):
             raw = FORMATS[extension].read(path, colors, _Reading(texture != "none", motion))
@@ -300,19 +300,10 @@ def load_mesh(
         middle = (places.min(axis=0) + places.max(axis=0)) / 2
         raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
     warn_of_rounding(path, raw, jnp.result_type(float))
-    mesh = Mesh(floats(raw.vertices), jnp.asarray(raw.faces, jnp.int32))
     kind = None if texture == "none" else _texture(path, raw, texture, image_size)
     for note in raw.notes:
         warnings.warn(note, stacklevel=2)
-    material = None if texture == "none" else material_of(raw)
-    normals, own = normals_of(raw)
-    mesh = dataclasses.replace(
-        mesh,
-        texture=kind,
-        material=material,
-        normals=None if normals is None else floats(normals),
-        normal_faces=None if own is None else jnp.asarray(own, jnp.int32),
-    )
+    mesh = mesh_of(raw, kind, None if texture == "none" else material_of(raw))
     if texture == "cubes":
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":
@@ -543,32 +534,6 @@ def _store_path(path: str | Path) -> Path:
             "files are written by `save_mesh`, pictures by `save_image`."
         )
     return path
-
-
-def _several(animation: Any) -> tuple[Any, ...]:
-    """The animations that are asked for, one or several."""
-    if isinstance(animation, list | tuple):
-        return tuple(animation)
-    return () if animation is None else (animation,)
-
-
-def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
-    """Rejects a time, animation or scene that is none, or is asked of a format without."""
-    if time is not None and not (isinstance(time, numbers.Real) and math.isfinite(time)):
-        raise ValueError(f"`time` must be seconds, a finite number, got {time!r}. Pass 0.0.")
-    for name, value in (*(("animation", each) for each in _several(animation)), ("scene", scene)):
-        if not (isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)):
-            raise ValueError(f"`{name}` must be a number or a name, got {value!r}. Pass 0.")
-    asked = {
-        "time": time is not None,
-        "animation": animation is not None,
-        "scene": scene is not None,
-    }
-    for name, given in asked.items():
-        if given and path.suffix.lower() not in (".glb", ".gltf"):
-            raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
-    if animation is not None and time is None:
-        raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
 
 
 def _check_weld(weld: Any) -> None:

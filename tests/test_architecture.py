@@ -33,6 +33,7 @@ FLOORS = [
     {"_render"},
     {"losses", "_formats", "_manifolds", "mujoco"},
     {"_images", "_depth_files", "_camera_files", "_least_squares", "skinning"},
+    {"_scene_files"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},
