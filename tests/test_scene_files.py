@@ -184,7 +184,7 @@ def test_materials_and_poses_of_objects_can_be_changed(tmp_path):
     dark[0, :3] = 0
     painted = draw(file.scene.with_material(base_color=dark))
     assert not painted.rgb[image.object == 0].any()
-    np.testing.assert_allclose(painted.rgb[image.object == 3], image.rgb[image.object == 3])
+    np.testing.assert_allclose(painted.rgb[image.object == 3], image.rgb[image.object == 3], 1e-5)
     both = jr.make_scene([*file.objects, jr.shapes.cube(0.1)])
     assert len(both.ids) == 5
 
