@@ -3,9 +3,9 @@
     python examples/urdf_arm.py --output out/urdf_arm.png
 
 An arm of six joints is described by URDF, which MuJoCo reads; its forward kinematics are JAX. Where
-its outline and its surface are in one picture tells all six joints: from starts up to 15 degrees off,
-all at once, by Levenberg and Marquardt's method. Mask and depth are drawn by MuJoCo's renderer where
-there is an OpenGL for it (`MUJOCO_GL=osmesa`), else by ours; the script says which.
+its outline and its surface are in one picture tells all six joints, from starts up to 15 degrees
+off, all at once, by the method of Levenberg and Marquardt. Mask and depth are drawn by MuJoCo's
+renderer where there is an OpenGL for it (`MUJOCO_GL=osmesa`), else by ours; the script says which.
 
 `--model` takes another arm, URDF or MJCF, and `--tool` what it holds at its site "attachment_site".
 Meshes of many faces are made coarser for the search, `--cell` says by how much; not in the picture.
@@ -45,8 +45,8 @@ def urdf() -> str:
         start = " ".join(map(str, origin))
         parts.append(
             f'<link name="link{number}"><inertial><mass value="1"/>{inertia}</inertial>'
-            f'<visual><origin xyz="{at}"/><geometry><box size="{sizes}"/></geometry></visual></link>'
-            f'<joint name="joint{number}" type="revolute"><parent link="link{number - 1}"/>'
+            f'<visual><origin xyz="{at}"/><geometry><box size="{sizes}"/></geometry></visual>'
+            f'</link><joint name="joint{number}" type="revolute"><parent link="link{number - 1}"/>'
             f'<child link="link{number}"/><origin xyz="{start}"/><axis xyz="{axis}"/>'
             '<limit lower="-3" upper="3" effort="1" velocity="1"/></joint>'
         )
@@ -65,9 +65,11 @@ class Seen(NamedTuple):
 def main() -> None:
     """Finds the joints, and says how many starts did."""
     parser = argparse.ArgumentParser(description="The joints of an arm from one mask and depth.")
-    parser.add_argument("--model", type=Path, default=None, help="URDF or MJCF (default: our own)")
+    parser.add_argument("--model", type=Path, default=None, help="URDF or MJCF (default: ours)")
     parser.add_argument("--tool", type=Path, default=None, help="MJCF of what the arm holds")
-    parser.add_argument("--pose", type=float, nargs="+", default=POSE.tolist(), help="of the joints")
+    parser.add_argument(
+        "--pose", type=float, nargs="+", default=POSE.tolist(), help="of the joints"
+    )
     parser.add_argument("--starts", type=int, default=64, help="(default: 64)")
     parser.add_argument("--off", type=float, default=15.0, help="degrees, at most (default: 15)")
     parser.add_argument("--size", type=int, default=64, help="of the picture (default: 64)")
@@ -88,7 +90,9 @@ def main() -> None:
     finest = 4 * options.size
     seen, who = drawn(mujoco, model, scene, camera, qpos, finest)
     seen = Seen(*(pooled(part, 4) for part in seen))
-    print(f"mask and depth by {who}, {options.size} x {options.size}, {seen.mask.sum():.0f} covered")
+    print(
+        f"mask and depth by {who}, {options.size} x {options.size}, {seen.mask.sum():.0f} covered"
+    )
 
     # Find the joints of all starts at once.
     random = np.random.default_rng(0)
@@ -135,7 +139,7 @@ def viewpoint(mujoco: Any, model: Any, qpos: np.ndarray) -> tuple[np.ndarray, np
     shown = np.asarray(model.geom_group) < 3
     low, high = (end(data.geom_xpos[shown], axis=0) for end in (np.min, np.max))
     middle, reach = (low + high) / 2, np.linalg.norm(high - low) + 0.2
-    return middle + reach * np.array([1.1, -0.9, 0.6]), middle
+    return middle + reach * np.array([0.75, -0.6, 0.4]), middle
 
 
 def camera_of(model: Any, camera: jr.Camera) -> jr.Camera:
@@ -161,7 +165,10 @@ def drawn(
 
     # Put MuJoCo's camera where ours is, by the place that it looks at.
     free = mujoco.MjvCamera()
-    eye, ahead = np.asarray(jr.camera_position(camera), float), np.asarray(camera.rotation[2], float)
+    eye, ahead = (
+        np.asarray(jr.camera_position(camera), float),
+        np.asarray(camera.rotation[2], float),
+    )
     free.distance = 1.0
     free.lookat[:] = eye + ahead
     free.azimuth = np.rad2deg(np.arctan2(ahead[1], ahead[0]))

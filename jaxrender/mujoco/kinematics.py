@@ -30,8 +30,8 @@ def kinematics(model: Any, qpos: ArrayLike) -> jax.Array:
 
     Args:
         model: a `mujoco.MjModel`; its arrays are constants of the program.
-        qpos: `[Q]` positions of the joints, radians and scene units, in MuJoCo's order. Mocap bodies
-            stay where the model has them.
+        qpos: `[Q]` positions of the joints, radians and scene units, in MuJoCo's order. Mocap
+            bodies stay where the model has them.
 
     Returns:
         `[N, 4, 4]`.
