@@ -68,7 +68,7 @@ from jaxrender._types import (
 )
 from jaxrender._viewer import Viewer, view
 from jaxrender._voxels import voxelize
-from jaxrender.io import load_mesh, normalize, save_mesh
+from jaxrender.io import SceneFile, load_mesh, load_scene, normalize, save_mesh
 
 __version__ = "0.1.0"
 
@@ -93,6 +93,7 @@ __all__ = [
     "Pinhole",
     "Projection",
     "Scene",
+    "SceneFile",
     "ScreenMesh",
     "Soft",
     "Texture",
@@ -118,6 +119,7 @@ __all__ = [
     "io",
     "join_meshes",
     "load_mesh",
+    "load_scene",
     "look",
     "look_at",
     "losses",

@@ -227,6 +227,8 @@ class Lights:
         spot_cutoffs: `[P]` degrees from there at which its cone ends, 90 at most, or 180 for no
             cone; they come with the directions.
         spot_exponents: `[P]` of the cosine by which it fades towards the border; likewise.
+        spot_inners: `[P]` degrees from there up to which it is as bright as in the middle; from
+            there to the cutoff it fades to nothing. None is the cutoff: the border is sharp.
         attenuations: `[P, 3]` by whose `a + b d + c d²` the light of each point light is divided at
             the distance `d`; None is 1.
         direction_speculars: `[D, 3]` colours of what directional lights add to the mirror-like
@@ -250,6 +252,7 @@ class Lights:
     direction_speculars: jax.Array | None = None  # [D, 3]
     position_speculars: jax.Array | None = None  # [P, 3]
     like_opengl: bool = static(default=False)
+    spot_inners: jax.Array | None = None  # [P]
 
 
 # The shapes of the arrays of `Lights`, all of them; a letter is the number of lights of a kind.
@@ -264,6 +267,7 @@ LIGHT_SHAPES: dict[str, tuple[str | int, ...]] = {
     "spot_directions": ("P", 3),
     "spot_cutoffs": ("P",),
     "spot_exponents": ("P",),
+    "spot_inners": ("P",),
     "attenuations": ("P", 3),
     "direction_speculars": ("D", 3),
     "position_speculars": ("P", 3),

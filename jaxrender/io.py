@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ from jaxrender._formats import FORMATS, Reading, Writing, store
 from jaxrender._formats.convert import (
     blank_texture,
     material_of,
-    normals_of,
+    mesh_of,
     raw_mesh,
     texture_of,
     uv_texture,
@@ -45,24 +44,26 @@ from jaxrender._formats.raw import (
     BeyondError,
     MissingPackageError,
     RawMesh,
-    floats,
     keeping_to,
 )
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
 from jaxrender._material import MAPS, Material
 from jaxrender._pixels import clipped, warn_of_clipping
+from jaxrender._scene_files import SceneFile, check_motion, load_scene
 from jaxrender._surface import weld as weld_mesh
 from jaxrender._textures.bake import bake_cubes, bake_texels
 from jaxrender._types import Mesh
 
 __all__ = [
+    "SceneFile",
     "bake_cubes",
     "bake_texels",
     "load",
     "load_depth",
     "load_image",
     "load_mesh",
+    "load_scene",
     "normalize",
     "read_blender",
     "read_colmap",
@@ -222,13 +223,12 @@ def load_mesh(
     extension = _extension(path)
     if not path.is_file():
         raise FileNotFoundError(f"no mesh file {path}")
-    _check_motion(path, time, animation, scene)
+    motion = check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
     _check_weld(weld)
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    motion = {"time": time, "animations": _several(animation), "scene": scene}
     try:
         with keeping_to(path.parent if within_folder else None):
             pixels = None if texture == "none" else read_pixels
@@ -266,15 +266,7 @@ def _drawable(path: Path, raw: RawMesh, texture: str, image_size: tuple[int, int
     if texture != "none":
         kind = _texture(path, raw, texture, image_size)
         material = material_of(raw)
-    normals, own = normals_of(raw)
-    mesh = Mesh(
-        floats(raw.vertices),
-        jnp.asarray(raw.faces, jnp.int32),
-        kind,
-        None if normals is None else floats(normals),
-        None if own is None else jnp.asarray(own, jnp.int32),
-        material,
-    )
+    mesh = mesh_of(raw, kind, material)
     for note in raw.notes:
         warnings.warn(note, stacklevel=3)
     return mesh
@@ -498,32 +490,6 @@ def _store_path(path: str | Path) -> Path:
             "files are written by `save_mesh`, pictures by `save_image`."
         )
     return path
-
-
-def _several(animation: Any) -> tuple[Any, ...]:
-    """The animations that are asked for, one or several."""
-    if isinstance(animation, list | tuple):
-        return tuple(animation)
-    return () if animation is None else (animation,)
-
-
-def _check_motion(path: Path, time: Any, animation: Any, scene: Any) -> None:
-    """Rejects a time, animation or scene that is none, or is asked of a format without."""
-    if time is not None and not (isinstance(time, numbers.Real) and math.isfinite(time)):
-        raise ValueError(f"`time` must be seconds, a finite number, got {time!r}. Pass 0.0.")
-    for name, value in (*(("animation", each) for each in _several(animation)), ("scene", scene)):
-        if not (isinstance(value, str | numbers.Integral) or (name == "scene" and value is None)):
-            raise ValueError(f"`{name}` must be a number or a name, got {value!r}. Pass 0.")
-    asked = {
-        "time": time is not None,
-        "animation": animation is not None,
-        "scene": scene is not None,
-    }
-    for name, given in asked.items():
-        if given and path.suffix.lower() not in (".glb", ".gltf"):
-            raise ValueError(f"`{name}` is for glTF files, got {path}. Leave it out.")
-    if animation is not None and time is None:
-        raise ValueError(f"`time` must say when, with animation={animation!r}. Pass time=0.0.")
 
 
 def _check_weld(weld: Any) -> None:

@@ -35,6 +35,7 @@ FLOORS = [
     {"losses", "_formats", "_manifolds", "mujoco", "debug"},
     {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"}
     | {"_viewer", "torch"},
+    {"_scene_files"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
     {"cli"},

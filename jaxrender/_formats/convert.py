@@ -35,6 +35,19 @@ MOST_LOSS = 0.01  # of an edge that rounding may take without a word
 SAMPLED = 10_000  # faces whose edges are measured
 
 
+def mesh_of(raw: RawMesh, texture: Texture | None, material: Material | None) -> Mesh:
+    """The mesh that a file says, in these colours."""
+    normals, own = normals_of(raw)
+    return Mesh(
+        floats(raw.vertices),
+        jnp.asarray(raw.faces, jnp.int32),
+        texture,
+        None if normals is None else floats(normals),
+        None if own is None else jnp.asarray(own, jnp.int32),
+        material,
+    )
+
+
 def texture_of(raw: RawMesh) -> Any:
     """The richest texture that the file has."""
     if raw.face_image is not None and (raw.face_image >= 0).any():

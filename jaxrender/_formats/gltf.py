@@ -1,4 +1,4 @@
-"""glTF 2.0, as .glb and .gltf: all primitives of a scene as one mesh.
+"""glTF 2.0, as .glb and .gltf: all primitives of a scene as one mesh, or as objects.
 
 Read here and not through trimesh, which rounds factors and colours, drops what it has no place
 for (samplers, second texture coordinates, sparse values, skins, morphs) and says nothing of it.
@@ -9,11 +9,12 @@ taken in linear light; the product then has the encoding that is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from jaxrender._formats.colors import recoded
 from jaxrender._formats.gltf_accessors import MESHOPT, Document
 from jaxrender._formats.gltf_materials import Material, TextureUse
 from jaxrender._formats.gltf_primitives import DRACO, Primitive
-from jaxrender._formats.gltf_scene import INSTANCES, VISIBILITY, read_scene
+from jaxrender._formats.gltf_scene import INSTANCES, VISIBILITY, read_stage
+from jaxrender._formats.gltf_views import LIGHTS, Light, View, read_lights, read_views
 from jaxrender._formats.raw import RawMesh
 from jaxrender._textures import FILTERS, WRAPS
 
@@ -45,10 +47,7 @@ def read_gltf(
     path: Path,
     read_image: Callable[[bytes | Path], np.ndarray] | None,
     encoding: Encoding = "display",
-    *,
-    time: float | None = None,
-    animations: Sequence[int | str] = (),
-    scene: int | str | None = None,
+    **motion: Any,
 ) -> RawMesh:
     """Reads a glTF file, and with `read_image` its colours.
 
@@ -57,46 +56,121 @@ def read_gltf(
         read_image: a picture, of bytes or a file, as `[H, W, C]` display values with 1 to 4
             channels; None reads no colours.
         encoding: of the colours that are returned.
-        time: of the animations, seconds; None is the pose that the nodes themselves have.
-        animations: their numbers or names; none is the first, and others are noted.
-        scene: number or name; None is the file's own.
+        **motion: `time`, `animations` and `scene`, see `read_stage`.
 
     Raises:
         ValueError: the file is not as the standard says, or needs an extension that we lack.
         MissingPackageError: it is compressed, and the package that decompresses is not installed.
     """
+    with _saying_what():
+        document = _opened(path, KNOWN)
+        parts = read_stage(document, **motion).primitives()
+        raw = _painted(document, parts, read_image, encoding)
+        _share_vertices(raw, parts)
+        _name_objects(raw, parts, document)
+        _warn(document, KNOWN)
+        return raw
+
+
+class Thing(NamedTuple):
+    """An object of a scene.
+
+    Attributes:
+        name: of its node, or else of its mesh.
+        shape: its number in `RawMesh.face_object`.
+        matrix: `[4, 4]` from the shape to the world.
+    """
+
+    name: str
+    shape: int
+    matrix: np.ndarray
+
+
+class Objects(NamedTuple):
+    """A scene of a file, its shapes apart from where they are.
+
+    Attributes:
+        shapes: each in its own space, once; `face_object` says which one faces are of.
+        things: that show them.
+        cameras: by name.
+        lights: all of them.
+    """
+
+    shapes: RawMesh
+    things: list[Thing]
+    cameras: dict[str, View]
+    lights: list[Light]
+
+
+def read_objects(
+    path: Path,
+    read_image: Callable[[bytes | Path], np.ndarray],
+    encoding: Encoding = "display",
+    **motion: Any,
+) -> Objects:
+    """Reads a glTF file as a scene of objects, with its cameras and lights.
+
+    Arguments and errors are those of `read_gltf`.
+    """
+    with _saying_what():
+        known = {*KNOWN, LIGHTS}
+        document = _opened(path, known)
+        stage = read_stage(document, **motion)
+        shown = [own for own in stage.shown if own.primitives]
+        numbers: dict[Any, int] = {}
+        parts = []
+        for own in shown:
+            if own.shape not in numbers:
+                number = numbers[own.shape] = len(numbers)
+                parts += [dataclasses.replace(part, node=number) for part in own.primitives]
+        raw = _painted(document, parts, read_image, encoding)
+        _share_vertices(raw, parts, apart=True)
+        raw.face_object = _by_face(parts, [part.node for part in parts])
+        things = [Thing(_name(document, own.node), numbers[own.shape], own.matrix) for own in shown]
+        found = Objects(raw, things, read_views(document, stage), read_lights(document, stage))
+        _warn(document, known)
+        return found
+
+
+@contextlib.contextmanager
+def _saying_what() -> Iterator[None]:
+    """Says what is wrong with a file where that shows as a missing key or a wrong type."""
     try:
-        return _read(path, read_image, encoding, time, animations, scene)
+        yield
     except KeyError as error:
         raise ValueError(f"it lacks {error}") from error
     except (AttributeError, TypeError) as error:
         raise ValueError(f"its JSON has another type than it should: {error}") from error
 
 
-def _read(
-    path: Path,
-    read_image: Callable[[bytes | Path], np.ndarray] | None,
-    encoding: Encoding,
-    time: float | None,
-    animations: Sequence[int | str],
-    scene: int | str | None,
-) -> RawMesh:
+def _opened(path: Path, known: set[str]) -> Document:
+    """The file, if we know all that it requires."""
     document = Document(path)
-    needed = [key for key in document.items("extensionsRequired") if key not in KNOWN]
+    needed = [key for key in document.items("extensionsRequired") if key not in known]
     if needed:
         raise ValueError(f"it requires the extension {', '.join(needed)}, which is not known here")
-    parts = read_scene(document, time=time, animations=animations, scene=scene)
-    raw = _joined(parts, encoding).check()
-    _name_objects(raw, parts, document)
-    if read_image is not None:
-        _paint(document, read_image, raw, parts)
-    _share_vertices(raw, parts)
+    return document
 
-    known = {*KNOWN, materials.BASISU}  # which is noted where it is the only picture
+
+def _warn(document: Document, known: set[str]) -> None:
+    """Names what of a file was left out."""
+    known = {*known, materials.BASISU}  # which is noted where it is the only picture
     unknown = [key for key in document.items("extensionsUsed") if key not in known]
     notes = [*document.notes, *(f"the extension {key}" for key in dict.fromkeys(unknown))]
     if notes:
-        warnings.warn(f"{path}: ignores {'; '.join(notes)}", stacklevel=3)
+        warnings.warn(f"{document.path}: ignores {'; '.join(notes)}", stacklevel=3)
+
+
+def _painted(
+    document: Document,
+    parts: list[Primitive],
+    read_image: Callable[[bytes | Path], np.ndarray] | None,
+    encoding: Encoding,
+) -> RawMesh:
+    """All parts as one mesh, with their colours if they are read."""
+    raw = _joined(parts, encoding).check()
+    if read_image is not None:
+        _paint(document, read_image, raw, parts)
     return raw
 
 
@@ -124,20 +198,24 @@ def _chained(arrays: list[np.ndarray]) -> np.ndarray:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
-    """Keeps one copy of vertices that several primitives of a mesh name, in all that they have."""
+def _share_vertices(raw: RawMesh, parts: list[Primitive], *, apart: bool = False) -> None:
+    """Keeps one copy of vertices that several primitives of a mesh name, in all that they have.
+
+    And that those of several nodes do, unless they are to stay `apart`.
+    """
     if len(parts) < 2:
         return
     rows = [
         values for values in (raw.vertices, raw.normals, raw.vertex_colors) if values is not None
     ]
     kept = np.arange(len(raw.vertices))
-    copies: dict[int, list[tuple[int, set[str]]]] = {}  # by accessor: where, and of which parts
+    copies: dict[Any, list[tuple[int, set[str]]]] = {}  # by accessor: where, and of which parts
     start = 0
     for part in parts:
         here = slice(start, start + len(part.vertices))
         start = here.stop
-        for first, names in copies.setdefault(part.places, []):
+        key = part.places, part.node if apart else None
+        for first, names in copies.setdefault(key, []):
             there = slice(first, first + len(part.vertices))
             alike = part.name not in names  # else it is another instance
             if alike and all(np.array_equal(values[here], values[there]) for values in rows):
@@ -145,7 +223,7 @@ def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
                 names.add(part.name)
                 break
         else:
-            copies[part.places].append((here.start, {part.name}))
+            copies[key].append((here.start, {part.name}))
 
     # Leave the others out; texture coordinates have faces of their own.
     own = kept == np.arange(len(kept))
@@ -161,11 +239,15 @@ def _share_vertices(raw: RawMesh, parts: list[Primitive]) -> None:
 def _name_objects(raw: RawMesh, parts: list[Primitive], document: Document) -> None:
     """Takes each node that shows a mesh for an object; one without a name has its mesh's."""
     numbers = {node: k for k, node in enumerate(dict.fromkeys(part.node for part in parts))}
-    for node in numbers:
-        described = document.item("nodes", node)
-        mesh = document.item("meshes", described["mesh"])
-        raw.objects.append(str(described.get("name") or mesh.get("name") or f"nodes[{node}]"))
+    raw.objects = [_name(document, node) for node in numbers]
     raw.face_object = _by_face(parts, [numbers[part.node] for part in parts])
+
+
+def _name(document: Document, node: int) -> str:
+    """What a node that shows a mesh is called."""
+    described = document.item("nodes", node)
+    mesh = document.item("meshes", described["mesh"])
+    return str(described.get("name") or mesh.get("name") or f"nodes[{node}]")
 
 
 @dataclasses.dataclass

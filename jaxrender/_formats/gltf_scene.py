@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,52 @@ INSTANCES = "EXT_mesh_gpu_instancing"
 VISIBILITY = "KHR_node_visibility"
 
 
-def read_scene(
+class Shown(NamedTuple):
+    """A mesh as a node shows it.
+
+    Attributes:
+        node: index of the node.
+        shape: the same where the primitives are the same.
+        primitives: of the mesh, morphed; those of a skin are bent by it, and in the world.
+        matrix: `[4, 4]` from them to the world.
+    """
+
+    node: int
+    shape: Any
+    primitives: list[Primitive]
+    matrix: np.ndarray
+
+
+class Stage(NamedTuple):
+    """A scene of a file, at a time.
+
+    Attributes:
+        nodes: indices of those that are there, each before its children.
+        worlds: `[nodes of the file, 4, 4]` where each node stands.
+        shown: the meshes, in the order of their nodes.
+    """
+
+    nodes: list[int]
+    worlds: np.ndarray
+    shown: list[Shown]
+
+    def primitives(self) -> list[Primitive]:
+        """All of them, in the world."""
+        return [
+            _placed(dataclasses.replace(primitive, node=own.node), own.matrix[None])
+            for own in self.shown
+            for primitive in own.primitives
+        ]
+
+
+def read_stage(
     document: Document,
     *,
     time: float | None = None,
     animations: Sequence[int | str] = (),
     scene: int | str | None = None,
-) -> list[Primitive]:
-    """All primitives of a scene, in the world, in the order of its nodes, depth first.
+) -> Stage:
+    """What a scene shows, and where, in the order of its nodes, depth first.
 
     Args:
         document: the file.
@@ -40,8 +78,8 @@ def read_scene(
     moved = {} if time is None else sample_animations(document, animations, time)
     worlds = world_matrices(document, moved)
     meshes: dict[Any, list[Primitive]] = {}
-    found = []
-    for index in _drawn(document, scene):
+    nodes, shown = _drawn(document, scene), []
+    for index in nodes:
         node = document.item("nodes", index)
         if "mesh" not in node:
             continue
@@ -55,15 +93,14 @@ def read_scene(
         if INSTANCES in node.get("extensions", {}):
             extension = node["extensions"][INSTANCES]
             matrices = matrices @ _instances(document, f"nodes[{index}]", extension)
-        for primitive in meshes[key]:
-            primitive = dataclasses.replace(primitive, node=index)
-            if "skin" in node:
-                if len(matrices) > 1:
-                    document.note(f"{INSTANCES} of a node with a skin")
-                found.append(_skinned(document, primitive, node["skin"], worlds))
-            else:
-                found += [_placed(primitive, matrix[None]) for matrix in matrices]
-    return found
+        if "skin" in node:
+            if len(matrices) > 1:
+                document.note(f"{INSTANCES} of a node with a skin")
+            bent = [_skinned(document, own, node["skin"], worlds) for own in meshes[key]]
+            shown.append(Shown(index, (*key, index), bent, np.eye(4)))
+        else:
+            shown += [Shown(index, key, meshes[key], matrix) for matrix in matrices]
+    return Stage(nodes, worlds, shown)
 
 
 def _drawn(document: Document, scene: int | str | None) -> list[int]:

@@ -51,10 +51,12 @@ def make_lights(
         directional: pairs (direction, colour); the direction `[3]` points from the surface
             towards the light, and its length scales the light.
         point: pairs (position, colour); the position `[3]` is in scene units.
-        spot: (position, colour, direction, cutoff) or (…, exponent): a point light that shines
-            along the direction `[3]`, as far to all sides as `cutoff` degrees, 90 at most, and
-            within the cone by the cosine of the angle to the power of the exponent, 0 by default.
-            The border of the cone has no gradient.
+        spot: (position, colour, direction, cutoff), (…, exponent) or (…, exponent, inner): a point
+            light that shines along the direction `[3]`, as far to all sides as `cutoff` degrees, 90
+            at most, and within the cone by the cosine of the angle to the power of the exponent, 0
+            by default. From `inner` degrees on it fades to nothing at the cutoff, as in glTF: by
+            the square of how far its cosine has come. Without, the border of the cone is sharp, and
+            has no gradient.
         attenuation: `[3]` of all point and spot lights, or `[P, 3]`, points first: their light is
             divided by `a + b d + c d²` at the distance `d`; None does not fall off.
         specular: colour of the surface's mirror-like reflection; 0 is matte.
@@ -120,34 +122,37 @@ def _spots(spots: Any, points: int) -> tuple[jax.Array, jax.Array, dict[str, jax
     """
     rows = []
     for spot in spots:
-        if not isinstance(spot, Sequence) or len(spot) not in (4, 5):
+        if not isinstance(spot, Sequence) or len(spot) not in (4, 5, 6):
             raise ValueError(
-                "`spot` must be a list of (position, colour, direction, cutoff) or (…, exponent), "
-                f"got {spot!r}. Pass for example [((0, 3, 0), 1.0, (0, -1, 0), 30.0)]."
+                "`spot` must be a list of (position, colour, direction, cutoff), (…, exponent) or "
+                f"(…, exponent, inner), got {spot!r}. Pass for example "
+                "[((0, 3, 0), 1.0, (0, -1, 0), 30.0)]."
             )
-        position, color, way, cutoff, exponent = (*spot, 0.0)[:5]
+        position, color, way, cutoff, *rest = spot
+        exponent, inner = (*rest, *(0.0, cutoff)[len(rest) :])
         row = [
             check_array("spot position", position, (3,), finite=True),
             check_color("spot colour", color),
             check_array("spot direction", way, (3,), finite=True),
             check_array("spot cutoff", cutoff, (), finite=True),
             check_array("spot exponent", exponent, (), finite=True),
+            check_array("spot inner", inner, (), finite=True),
         ]
         rows.append(same_float(*row))
-    positions, colors, ways, cutoffs, exponents = (
+    positions, colors, ways, cutoffs, exponents, inners = (
         jnp.stack(parts) for parts in zip(*rows, strict=True)
     )
     dtype = ways.dtype
     all_round = jnp.broadcast_to(jnp.asarray([0, 0, 1], dtype), (points, 3))
-    return (
-        positions,
-        colors,
-        {
-            "spot_directions": jnp.concatenate([all_round, ways]),
-            "spot_cutoffs": jnp.concatenate([jnp.full(points, 180, dtype), cutoffs]),
-            "spot_exponents": jnp.concatenate([jnp.zeros(points, dtype), exponents]),
-        },
-    )
+    no_cone = jnp.full(points, 180, dtype)
+    cones = {
+        "spot_directions": jnp.concatenate([all_round, ways]),
+        "spot_cutoffs": jnp.concatenate([no_cone, cutoffs]),
+        "spot_exponents": jnp.concatenate([jnp.zeros(points, dtype), exponents]),
+    }
+    if any(len(spot) == 6 for spot in spots):
+        cones["spot_inners"] = jnp.concatenate([no_cone, inners])
+    return positions, colors, cones
 
 
 def check_eye(
@@ -239,10 +244,10 @@ def _check_cones(lights: Lights, hint: str) -> None:
     """
     names = "spot_directions", "spot_cutoffs", "spot_exponents"
     given = [name for name in names if getattr(lights, name) is not None]
-    if len(given) not in (0, 3):
+    if len(given) not in (0, 3) or (not given and lights.spot_inners is not None):
         raise ValueError(
             "`lights` must have all of spot_directions, spot_cutoffs and spot_exponents, or none, "
-            f"got {', '.join(given)} alone. {hint}"
+            f"got {', '.join(given or ['spot_inners'])} alone. {hint}"
         )
     cutoffs = lights.spot_cutoffs
     if cutoffs is not None and is_concrete(cutoffs):

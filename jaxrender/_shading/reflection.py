@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jaxrender._types import Lights
 from jaxrender._vectors import NO_LENGTH, Vector, unit3
 
+NO_WIDTH = 1e-6  # of the soft border of a cone, in cosines: it is sharp
+
 
 def light_points(
     points: jax.Array,
@@ -141,10 +143,16 @@ def _arriving(lights: Lights, to_light: Vector, central: Vector) -> jax.Array | 
     assert lights.spot_cutoffs is not None
     assert lights.spot_exponents is not None
     cosine = -_dot(central, unit3(_components(lights.spot_directions)))
-    inside = cosine >= jnp.cos(jnp.deg2rad(lights.spot_cutoffs))
+    border = jnp.cos(jnp.deg2rad(lights.spot_cutoffs))
+    inside = cosine >= border
     in_front = cosine > NO_LENGTH
     power = lights.spot_exponents * jnp.log(jnp.where(in_front, cosine, 1))
     fade = jnp.where(in_front, jnp.exp(power), jnp.where(lights.spot_exponents > 0, 0, 1))
+    if lights.spot_inners is not None:
+        width = jnp.cos(jnp.deg2rad(lights.spot_inners)) - border
+        is_soft = width > NO_WIDTH
+        way = jnp.clip((cosine - border) / jnp.where(is_soft, width, 1), 0, 1)
+        fade = fade * jnp.where(is_soft, way * way, 1)
     cone = jnp.where(inside, fade, 0)
     return arriving * jnp.where(lights.spot_cutoffs >= 180, 1, cone)
 

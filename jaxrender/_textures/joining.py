@@ -34,15 +34,18 @@ def join_pictures(textures: list[UVTexture]) -> UVTexture:
     They stand one below the other, padded on the right, unless that takes far more room than they
     have: then their texels follow each other.
     """
-    images = [texture.image for texture in textures]
-    pages = [texture.pages for texture in textures]
+    # Keep a picture that several have, the same one, once.
+    own = {id(texture.image): texture.image for texture in textures}
+    images, pages = list(own.values()), [texture.pages for texture in textures]
+    number = {key: index for index, key in enumerate(own)}
+    which = [number[id(texture.image)] for texture in textures]
     width = max(image.shape[1] for image in images)
     sizes = [image.shape[0] * image.shape[1] for image in images]
     height = sum(image.shape[0] for image in images)
     packed = any(own is not None and own.shape[1] == 4 for own in pages)
     if packed or height * width > MOST_ROOM * sum(sizes):
         image = jnp.concatenate([image.reshape(-1, image.shape[2]) for image in images])[None]
-        starts = np.cumsum([0, *sizes])[:-1].tolist()
+        starts = np.cumsum([0, *sizes])[which].tolist()
         moved = [
             _texel_pages(texture) + np.array([[start, 0, 0, 0]], np.int32)
             for texture, start in zip(textures, starts, strict=True)
@@ -50,7 +53,7 @@ def join_pictures(textures: list[UVTexture]) -> UVTexture:
     else:
         padded = [jnp.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))) for image in images]
         image = jnp.concatenate(padded)
-        starts = np.cumsum([0, *(image.shape[0] for image in images)])[:-1].tolist()
+        starts = np.cumsum([0, *(image.shape[0] for image in images)])[which].tolist()
         moved = [
             _row_pages(texture) + np.array([[start, 0, 0]], np.int32)
             for texture, start in zip(textures, starts, strict=True)
