@@ -9,7 +9,7 @@ with finite differences.
     backwards   v, q_b                           `mean_of_cotangents`, of each pixel
                 p_j / S, q_j and ∂L/∂z_j         `blend_weight`, `softmax_cotangents`, of fragments
                 ∂L/∂s and ∂L/∂z_b                `uniform_cotangents`
-    tangents    of all this                      `numerator` by JAX, and `normalize_tangents`
+    tangents    of all this                      `drawn_weight` by JAX, and `normalize_tangents`
 
 The inverse temperature `s` comes from the user's numbers, in `_soft.py`.
 """
@@ -52,11 +52,22 @@ def raw_weight(
     drawn = is_covered(t, fragments, settings) & fragments.colored
     drawn &= in_range(fragments, depth, settings)
     depth = jnp.where(drawn, depth, nearest_depth)
-    coverage = settings.coverage(coverage_argument(t, settings))  # (Liu et al. 2019, Eq. 1)
     # Rounding may put a sliver in front of the nearest depth that another kernel found.
     behind = jnp.maximum(depth - nearest_depth, 0)
+    return drawn_weight(drawn, coverage_argument(t, settings), behind, fragments, settings), depth
+
+
+def drawn_weight(
+    drawn: jax.Array,
+    argument: jax.Array,
+    behind: jax.Array,
+    fragments: Fragments,
+    settings: Settings,
+) -> jax.Array:
+    """`p_j` of fragments that are drawn, with the argument of their coverage; 0 of others."""
+    coverage = settings.coverage(argument)  # (Liu et al. 2019, Eq. 1)
     weight = numerator(coverage, behind, fragments.uniforms.inverse_temperature)
-    return jnp.where(drawn, weight, 0), depth
+    return jnp.where(drawn, weight, 0)
 
 
 def normalize(

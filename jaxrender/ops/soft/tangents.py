@@ -33,7 +33,7 @@ from jaxrender.ops.soft.scan import (
     set_up_scene,
 )
 from jaxrender.ops.soft.shader import interpolate_varyings, shade, without_holes
-from jaxrender.ops.soft.softmax import normalize_tangents, numerator
+from jaxrender.ops.soft.softmax import drawn_weight, normalize_tangents
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
 from jaxrender.ops.soft.triangle_setup import closest_point_barycentrics, interpolate
 
@@ -218,19 +218,18 @@ def _added(
     t = without_holes(t, still, b0, b1, settings)
     reached = t > -jnp.inf
     argument = coverage_argument(t, settings)
-    generator = jnp.where(reached, settings.generator(argument), 0)
+    generator = jnp.where(reached, settings.generator(argument), 0)  # (Liu et al. 2019, Eq. 4)
     if owned:
         generator = jnp.where(owned[0], generator, 0)
     if settings.shader is None:
         return generator[:, None]
 
-    # Weigh and shade, as `softmax.raw_weight` does; what rounding puts in front of m moves as the
+    # Weigh and shade (Liu et al. 2019, Eq. 2 and 3); what rounding puts in front of m moves as the
     # rest.
     drawn = is_covered(t, fragments, settings) & fragments.colored
     behind = jnp.where(drawn, depth - nearest_depth, 0)
     behind = behind + constant(jnp.maximum(behind, 0) - behind)
-    coverage, temperature = settings.coverage(argument), fragments.uniforms.inverse_temperature
-    weight = jnp.where(drawn, numerator(coverage, behind, temperature), 0)
+    weight = drawn_weight(drawn, argument, behind, fragments, settings)
     varyings = interpolate_varyings(inputs, b0, b1, settings.shader)
     colors = shade(inputs, varyings, settings.shader, b0.shape)
     return jnp.stack(
