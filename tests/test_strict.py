@@ -44,7 +44,7 @@ ONLY_READS = {
     "io.read_colmap",
     "io.read_nerf",
 }  # files, whose numbers get the default dtype
-MAKES_TYPES = {"struct", "static", "debug.checked"}  # of what others compute
+MAKES_TYPES = {"struct", "static", "checked"}  # of what others compute
 DTYPES = {"float32": (False, np.float32, np.int32), "float64": (True, np.float64, np.int64)}
 
 
