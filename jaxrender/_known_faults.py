@@ -13,7 +13,7 @@ def warn_of_jax(version: str = jax.__version__) -> None:
     """Warns where this release of jax is known to be wrong; starts no backend."""
     if version in WRONG:
         warnings.warn(
-            f"jax {version} gives wrong results: {WRONG[version]}. Install an older or a newer "
-            "one: pip install -U jax",
+            f"jax {version} gives wrong results: {WRONG[version]}. Install another one: "
+            "pip install -U jax",
             stacklevel=3,
         )

@@ -20,14 +20,14 @@ from jaxrender._types import Hard, Soft
 from jaxrender._watching import KINDS, Story, watching
 
 __all__ = ["checked"]
-F = TypeVar("F", bound=Callable)
+_F = TypeVar("_F", bound=Callable)
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-def checked(function: F, *, kinds: Sequence[str] = KINDS) -> F:
+def checked(function: _F, *, kinds: Sequence[str] = KINDS) -> _F:
     """Makes a function that does the same, and raises where jaxrender is given or makes nonsense.
 
     It may call any functions here, and jit, differentiate and batch as it likes: `checked(loss)`,

@@ -23,7 +23,7 @@ WRITERS = {
     "a.gif": lambda path: io.save_animation(path, [PICTURE, 1 - PICTURE]),
     "a.mp4": lambda path: io.save_animation(path, [PICTURE, 1 - PICTURE]),
     **{
-        f"d{suffix}": lambda p: io.save_depth(p, PICTURE[..., 0])
+        f"d{suffix}": lambda p: io.save_depth(p, PICTURE[..., 0] + 1)
         for suffix in (".npy", ".tif", ".png")
     },
     **{f"m{suffix}": lambda p: io.save_mesh(p, BALL) for suffix in (".ply", ".stl", ".off")},

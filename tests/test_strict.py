@@ -46,7 +46,7 @@ ONLY_READS = {
     "io.read_nerf",
 }  # files, whose numbers get the default dtype
 SHOWS = {"view"}  # what others draw, in a browser
-MAKES_TYPES = {"struct", "static"}  # of what others compute
+MAKES_TYPES = {"struct", "static", "checked"}  # of what others compute
 SETS = {"cache"}  # how things are compiled
 DTYPES = {"float32": (False, np.float32, np.int32), "float64": (True, np.float64, np.int64)}
 

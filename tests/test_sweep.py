@@ -509,7 +509,7 @@ def doors_alone(monkeypatch):
 FREE = ("distributions", "sample_texture texture.", "load_mesh path", "save_mesh path", "io.")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("doors_alone")
 def test_every_argument(tmp_path):
     wrong = []
@@ -525,6 +525,7 @@ def test_every_argument(tmp_path):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_every_function_is_called(tmp_path):
     known = {name.removeprefix("render ").split(" ")[0] for name in calls(tmp_path)}
     modules = [jr, *(thing for thing in map(vars(jr).get, jr.__all__) if inspect.ismodule(thing))]
