@@ -222,19 +222,19 @@ def test_no_gradient_is_kept_where_none_is_asked_for():
     assert not fragments.face.requires_grad
 
 
-def test_writing_to_what_the_way_back_reads_is_noticed():
+def test_writing_to_an_input_spoils_no_gradient():
     x = torch.rand(5, requires_grad=True)
     y = (x + 1).clone()
     result = jt.wrap(lambda y: y * y)(y)
     y += 1
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        result.sum().backward()
+    result.sum().backward()
+    torch.testing.assert_close(x.grad, 2 * (x.detach() + 1))
 
 
 def test_second_derivatives_are_refused():
     x = torch.rand(3, requires_grad=True)
     (first,) = torch.autograd.grad(jt.wrap(jnp.sin)(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="does not require grad|once_differentiable"):
+    with pytest.raises(RuntimeError, match=r"does not require grad|once_differentiable"):
         first.sum().backward()
 
 
@@ -256,9 +256,9 @@ def test_new_values_compile_nothing():
 
 def test_a_mesh_is_checked():
     vertices, faces = tensor(BALL.vertices), tensor(BALL.faces)
-    with pytest.raises(ValueError, match="`mesh.faces`"):
+    with pytest.raises(ValueError, match=r"`mesh\.faces`"):
         jt.render(jr.Mesh(vertices, faces + 1), CAMERA, image_size=SIZE)
-    with pytest.raises(ValueError, match="`mesh.vertices` must be finite"):
+    with pytest.raises(ValueError, match=r"`mesh\.vertices` must be finite"):
         jt.render(jr.Mesh(vertices * np.inf, faces), CAMERA, image_size=SIZE)
     with pytest.raises(ValueError, match="`image_size`"):
         jt.render(jr.Mesh(vertices, faces), CAMERA, image_size=(0, 3))

@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import jaxrender as jr  # noqa: E402
 import reference_nvdiffrast as reference  # noqa: E402
+
+import jaxrender as jr  # noqa: E402
 from jaxrender.torch import nvdiffrast as dr  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -233,7 +234,7 @@ def test_hostile_positions_make_no_nan():
         pos = torch.from_numpy((rng.normal(size=(1, 30, 4)) * scale).astype(np.float32))
         pos.requires_grad_()
         tri = torch.arange(30, dtype=torch.int32).reshape(-1, 3)
-        rast, db = dr.rasterize(CTX, pos, tri, (8, 8))
+        rast, _ = dr.rasterize(CTX, pos, tri, (8, 8))
         value, _ = dr.interpolate(pos, rast, tri)
         picture = dr.antialias(torch.nan_to_num(value).clamp(-1, 1), rast, pos, tri)
         assert torch.isfinite(picture).all()

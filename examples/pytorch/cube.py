@@ -1,4 +1,4 @@
-"""Finds the corners and colours of a cube from small pictures of it: `python examples/pytorch/cube.py`.
+"""Finds the corners and colours of a cube from small pictures: `python examples/pytorch/cube.py`.
 
 Each step draws the cube from a few random sides, and moves the corners by the gradient that
 antialiased edges have.

@@ -1,4 +1,4 @@
-"""A triangle with coloured corners, by nvdiffrast's names: `python examples/pytorch/triangle.py`."""
+"""A triangle of three colours, by nvdiffrast's names: `python examples/pytorch/triangle.py`."""
 
 from __future__ import annotations
 

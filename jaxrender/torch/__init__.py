@@ -20,9 +20,18 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from jaxrender import _camera, _edges, _framing, _interpolate, _nmr, _rasterize, _render, _shading
+from jaxrender import (
+    _camera,
+    _edges,
+    _framing,
+    _interpolate,
+    _nmr,
+    _rasterize,
+    _render,
+    _shading,
+    _textures,
+)
 from jaxrender import _soft as _softly
-from jaxrender import _textures
 from jaxrender._types import Fragments, Hard, Image, Mesh, ScreenMesh
 from jaxrender.torch._bridge import to_jax, to_torch, wrap
 
@@ -82,16 +91,19 @@ _drawn, _outlined, _blended = map(wrap, (_render.render, _render.silhouette, _ed
 
 @functools.wraps(_render.render)
 def render(mesh: Any, *args: Any, rasterizer: Any = None, **options: Any) -> Image:
+    """As `jaxrender.render`."""
     return _drawn(mesh, *args, rasterizer=_with_edges(mesh, rasterizer), **options)
 
 
 @functools.wraps(_render.silhouette)
 def silhouette(mesh: Any, *args: Any, rasterizer: Any = None, **options: Any) -> Any:
+    """As `jaxrender.silhouette`."""
     return _outlined(mesh, *args, rasterizer=_with_edges(mesh, rasterizer), **options)
 
 
 @functools.wraps(_edges.antialias)
 def antialias(image: Any, fragments: Fragments, screen: ScreenMesh, *, edges: Any = None) -> Any:
+    """As `jaxrender.antialias`."""
     if edges is None and isinstance(screen, ScreenMesh):
         edges = _edges.number_edges(to_jax(screen.faces))
     return _blended(image, fragments, screen, edges=edges)

@@ -136,7 +136,7 @@ def cut_at_the_frustum(pos: np.ndarray, tri: np.ndarray) -> tuple[np.ndarray, np
         if not np.isfinite(corners).all():
             continue
         least = LEAST_W * np.abs(corners).max()
-        x, y, z, w = np.eye(4)
+        _, _, z, w = np.eye(4)
         polygon = corners
         for plane, limit in ((w + z, 0.0), (w - z, 0.0), (w, least)):
             polygon = _cut(polygon, polygon @ plane - limit)
@@ -148,7 +148,7 @@ def cut_at_the_frustum(pos: np.ndarray, tri: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _cut(polygon: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The part `[M, 4]` of a convex polygon where a linear function, given at its corners, is > 0."""
+    """The part `[M, 4]` of a convex polygon where a function, given at its corners, is > 0."""
     kept = []
     for k in range(len(polygon)):
         here, there = inside[k - 1], inside[k]

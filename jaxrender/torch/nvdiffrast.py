@@ -157,7 +157,7 @@ def rasterize(
 
 
 class DepthPeeler:
-    """Draws one layer behind the other: `with DepthPeeler(…) as peeler: peeler.rasterize_next_layer()`.
+    """Draws one layer behind the other, in `with DepthPeeler(…) as peeler:`.
 
     Each layer shows what is farther than all layers before; a surface at the very depth of one
     that was seen is not.
@@ -404,7 +404,7 @@ def interpolate(
         diff_attrs: which attributes' changes per pixel are asked for, or "all".
 
     Returns:
-        `[B, H, W, A]`, 0 where nothing is, and `[B, H, W, 2 D]` `(dA/dX, dA/dY)` of those asked for.
+        `[B, H, W, A]`, 0 where nothing is, and `[B, H, W, 2 D]` `(dA/dX, dA/dY)` of those.
 
     Raises:
         ValueError: an argument is not as above.
