@@ -18,6 +18,7 @@ import numpy as np
 import jaxrender as jr
 
 HERE = Path(__file__).resolve().parent
+Way = jr.Hard | jr.Soft
 SIZE = (160, 160)  # of one picture; a row has four
 
 
@@ -105,7 +106,7 @@ def soft_and_hard() -> jax.Array:
     """Sharp, and softer and softer: what `sigma` does to a picture, and how far gradients reach."""
     colors = jr.VertexColors(0.5 + 0.5 * TEAPOT.vertices / jnp.abs(TEAPOT.vertices).max(axis=0))
     coarse = dataclasses.replace(TEAPOT, texture=colors)
-    ways = [jr.Hard(), *(jr.Soft(sigma=sigma) for sigma in (1e-4, 1e-3, 1e-2))]
+    ways: list[Way] = [jr.Hard(), *(jr.Soft(sigma=sigma) for sigma in (1e-4, 1e-3, 1e-2))]
     return row(
         *(
             jr.render(coarse, CAMERA, image_size=SIZE, shading="none", rasterizer=way).rgb
@@ -118,7 +119,7 @@ def antialias() -> jax.Array:
     """Edges, eight times enlarged: one sample, blended silhouettes, 4 x 4 samples, and soft."""
     camera = jr.look_at((1.2, 1.0, 2.0), projection=jr.perspective(40.0))
     cube = jr.shapes.cube()
-    ways = [
+    ways: list[tuple[Way, int]] = [
         (jr.Hard(), 1),
         (jr.Hard("antialias"), 1),
         (jr.Hard(), 4),
@@ -167,6 +168,7 @@ def scenes() -> jax.Array:
     lit = jr.camera_lights(camera, specular=0.2)
     image = jr.render(scene, camera, lit, image_size=size, shading="phong", anti_aliasing=2)
     palette = jnp.array([[0, 0, 0], [0.35, 0.35, 0.4], *(color[:3] for color in colors)])
+    assert image.object is not None  # as that of a mesh alone would be
     return row(image.rgb, palette[image.object + 1])
 
 
@@ -201,7 +203,7 @@ def gradients() -> jax.Array:
     camera = jr.look_at((0.0, 0.0, 3.2), projection=jr.orthographic(2.8))
     red, blue = jnp.array([0.85, 0.15, 0.1]), jnp.array([0.1, 0.3, 0.85])
 
-    def change(way: jr.Hard | jr.Soft) -> jax.Array:
+    def change(way: Way) -> jax.Array:
         def outline(shift: jax.Array) -> jax.Array:
             moved = ball.with_vertices(ball.vertices + shift * jnp.array([1.0, 0.0, 0.0]))
             return jr.silhouette(moved, camera, image_size=(40, 40), rasterizer=way)
@@ -211,7 +213,7 @@ def gradients() -> jax.Array:
         picture = 0.9 - jnp.abs(strength) * (0.9 - jnp.where(strength > 0, red, blue))
         return picture.repeat(4, axis=0).repeat(4, axis=1)
 
-    ways = [jr.Hard(), jr.Hard("edge"), jr.Hard("antialias"), jr.Soft(sigma=3e-3)]
+    ways: list[Way] = [jr.Hard(), jr.Hard("edge"), jr.Hard("antialias"), jr.Soft(sigma=3e-3)]
     return row(*map(change, ways))
 
 
