@@ -42,7 +42,7 @@ def test_a_cut_beyond_the_end_of_float32_is_finite():
     near = jnp.float32(1e-6)
 
     def cut(x_a, x_b, z_a, z_b):
-        return cut_edges(z_a, z_b, near).point(x_a, x_b, perspective=True)
+        return cut_edges(z_a, z_b, near).point_within_reach(x_a, x_b, perspective=True)
 
     for args in ((1e17, 3.0, 8.0, -1.0), (-1e17, 1e17, 1e30, -1e30), (0.5, 0.25, 2.0, -2.0)):
         values = jnp.float32(args)

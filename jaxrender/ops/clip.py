@@ -47,20 +47,20 @@ class EdgeCut(NamedTuple):
     depth: jax.Array
 
     def point(self, a: jax.Array, b: jax.Array, *, perspective: bool) -> jax.Array:
-        """The coordinate on screen, from those of the ends; at most `FARTHEST`, as of vertices."""
+        """The coordinate on screen, from those of the ends."""
         if not perspective:
             return self.interpolate(a, b)
-        # Take ends of 0 for a cut too far away, whose derivatives would overflow.
-        found = self._point(a, b)
-        reached = jnp.abs(found) <= FARTHEST
-        beyond = jnp.where(found > 0, FARTHEST, -FARTHEST).astype(found.dtype)
-        cut = self._point(jnp.where(reached, a, 0), jnp.where(reached, b, 0))
-        return jnp.where(reached, cut, beyond)
-
-    def _point(self, a: jax.Array, b: jax.Array) -> jax.Array:
         # The camera plane itself has no place on screen, but a cut lies in front of it.
         cut = (1 - self.t) * self.z_a * a + self.t * self.z_b * b
         return cut / jnp.where(self.crosses, self.depth, 1)
+
+    def point_within_reach(self, a: jax.Array, b: jax.Array, *, perspective: bool) -> jax.Array:
+        """`point`, at most `FARTHEST` as vertices are, so that no derivative overflows."""
+        found = self.point(a, b, perspective=perspective)
+        reached = jnp.abs(found) <= FARTHEST
+        beyond = jnp.where(found > 0, FARTHEST, -FARTHEST).astype(found.dtype)
+        a, b = (jnp.where(reached, end, 0) for end in (a, b))
+        return jnp.where(reached, self.point(a, b, perspective=perspective), beyond)
 
     def interpolate(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """What is linear on the face in space, such as its barycentrics, from that of the ends."""
@@ -208,6 +208,6 @@ def _cut(
 ) -> tuple[jax.Array, jax.Array]:
     """Cuts edges from corners `a` to corners `b` `[F, 3]`; also the barycentrics of the cut."""
     cut = cut_edges(a[:, 2:], b[:, 2:], view.near)
-    xy = cut.point(a[:, :2], b[:, :2], perspective=view.perspective)
+    xy = cut.point_within_reach(a[:, :2], b[:, :2], perspective=view.perspective)
     z = jnp.broadcast_to(view.near, cut.t.shape).astype(a.dtype)
     return jnp.concatenate([xy, z], -1), cut.interpolate(b_a, b_b)
