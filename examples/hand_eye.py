@@ -13,8 +13,8 @@ MuJoCo's own where OSMesa is there to draw them (or MUJOCO_GL says what is), els
 and have whole pixels, 0 or 1. From 5 cm and 5 degrees off the camera is found to less than 1 mm and
 0.1 degrees. Needs `pip install mujoco`, and for its pictures `pip install PyOpenGL`.
 
-The gradient is that of "antialias", in which a pixel at an edge holds how much of it is covered, as
-the mean of a block of a mask does.
+The first pictures have the gradient of "antialias", which is quick; the last that of "edge", which
+sees faces smaller than a pixel too, and ends nearer.
 """
 
 import argparse
@@ -76,9 +76,9 @@ EYE, TARGET = (0.95, -0.65, 0.6), (0.1, 0.0, 0.36)  # where it stands, metres, a
 AWAY, ANGLE = 0.05, 5.0  # how far off it is thought to be at first: metres, degrees
 SAMPLES = 2  # of what is before the lens, along each side of a pixel
 
-# Two passes: of which part of the size pictures are, and at each step, by how many of their pixels
-# they are blurred.
-PASSES = ((4, (16.0, 12.0, 8.0, 6.0, 4.0, 2.0)), (2, (2.0, 1.0, 1.0)))
+# Two passes: of which part of the size pictures are, the gradient of their edges, and at each step,
+# by how many of their pixels they are blurred.
+PASSES = ((4, "antialias", (16.0, 12.0, 8.0, 6.0, 4.0, 2.0)), (2, "edge", (2.0, 2.0, 1.0)))
 
 
 def placed(camera: jr.Camera, turn: jax.Array, eye: jax.Array) -> jr.Camera:
@@ -164,13 +164,16 @@ def search(
     scene: jr.Scene, poses: jax.Array, masks: jax.Array, camera: jr.Camera, starts: dict
 ) -> LeastSquares:
     """Moves the camera from all starts; the masks `[480, 640, S]` are as without the lens."""
-    for part, blurs in PASSES:
+    for part, gradient, blurs in PASSES:
         wanted = means(masks, part)
         size = SIZE[0] // part, SIZE[1] // part
 
-        def residuals(params: dict, blur: jax.Array, size=size, wanted=wanted) -> jax.Array:
+        rasterizer = jr.Hard(visibility_gradient=gradient)
+
+        def residuals(
+            params: dict, blur: jax.Array, size=size, wanted=wanted, rasterizer=rasterizer
+        ) -> jax.Array:
             here = placed(camera, params["turn"], params["eye"])
-            rasterizer = jr.Hard(visibility_gradient="antialias")
 
             def draw(poses: jax.Array) -> jax.Array:
                 arm = scene.at(poses)
