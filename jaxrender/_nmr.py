@@ -9,17 +9,20 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._checks import check_drawn, check_positive
 from jaxrender._types import Fragments, ScreenMesh, struct
+from jaxrender.ops.batching import batch_size
+from jaxrender.ops.linear import LinearMap, over_batch
 from jaxrender.ops.nmr import visibility_gradient
 from jaxrender.ops.sharding import match_varying_axes
 
 MIN_EPS = 1e-9  # where `eps` is traced and not positive
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(5,))
 def _with_visibility_gradient(
     image: jax.Array,
     vertices: jax.Array,
@@ -31,19 +34,67 @@ def _with_visibility_gradient(
     return image
 
 
-def _with_visibility_gradient_fwd(image, vertices, faces, face, eps, perspective):
-    return image, (image, vertices, faces, face, eps)
+def _with_visibility_gradient_jvp(perspective, primals, tangents):
+    image, vertices, faces, face, eps = primals
+    d_image, d_vertices = tangents[:2]
+    moved = jnp.zeros_like(image) if isinstance(d_image, SymbolicZero) else d_image
+    if not isinstance(d_vertices, SymbolicZero):
+        (by_vertices,) = _VISIBILITY([vertices, faces, face, image, eps], [d_vertices], perspective)
+        # The sum hands its cotangent to both; without a tangent there is none to hand it to.
+        moved = by_vertices if isinstance(d_image, SymbolicZero) else moved + by_vertices
+    return image, moved
 
 
-def _with_visibility_gradient_bwd(perspective, residuals, cotangent):
-    image, vertices, faces, face, eps = residuals
-    d_vertices = visibility_gradient(
-        vertices, faces, face, image, cotangent, eps, perspective=perspective
-    )
-    return cotangent, d_vertices, None, None, jnp.zeros_like(eps)
+_with_visibility_gradient.defjvp(_with_visibility_gradient_jvp, symbolic_zeros=True)
 
 
-_with_visibility_gradient.defvjp(_with_visibility_gradient_fwd, _with_visibility_gradient_bwd)
+class _VisibilityMap(LinearMap):
+    """Stands for a Jacobian that has no program, only a transpose: NMR's rule.
+
+    The tangents of vertices go in, that of the picture would come out. Reverse mode transposes the
+    map before it runs; whoever runs it wants forward mode. (The rule is not linear in the
+    cotangent. JAX adds a cotangent up before it calls a transpose, so that changes nothing.)
+    """
+
+    def forward(self, *arrays, count, shapes, options, unused=()):
+        raise NotImplementedError(
+            "NMR's gradient of visibility has reverse mode only, got forward mode, as of jax.jvp, "
+            'jax.jacfwd or fitting.least_squares. Draw with Hard(visibility_gradient="edge"), '
+            '"antialias" or Soft(…), which have both.'
+        )
+
+    def backward(self, *arrays, count, shapes, options, unused=()):
+        def single(vertices, faces, face, image, eps, cotangent):
+            return [
+                visibility_gradient(
+                    vertices, faces, face, image, cotangent, eps, perspective=options
+                )
+            ]
+
+        return over_batch(single, arrays)
+
+    def plainly_backward(self, *arrays, count, shapes, options, unused=()):
+        raise NotImplementedError(
+            "A picture with NMR's gradient of visibility can be differentiated once, got a "
+            "derivative of its derivative, as of jax.hessian. Draw with "
+            'Hard(visibility_gradient="antialias"), which has derivatives of any order.'
+        )
+
+    def outline_forward(self, *arrays, count, shapes, options, unused=()):
+        image = arrays[3]
+        size = batch_size(*arrays)
+        return match_varying_axes([jnp.zeros((size, *image.shape[1:]), image.dtype)], arrays)
+
+    def outline_backward(self, *arrays, count, shapes, options, unused=()):
+        size = batch_size(*arrays)
+        return match_varying_axes(
+            [jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays
+        )
+
+
+_VISIBILITY = _VisibilityMap(
+    "jaxrender_nmr_visibility", lambda *args: None, lambda *args: None
+)  # its programs are its own
 
 
 def nmr_gradient(
@@ -72,8 +123,9 @@ def nmr_gradient(
     An edge that passes behind the camera is cut in front of it, and only there `z` gets a
     gradient too.
 
-    Gradient: reverse mode, once; there are no second derivatives, and `jax.jvp` raises. None to
-    `eps`. Under `jax.vmap` all views are one fused call.
+    Gradient: reverse mode, once; there are no second derivatives, and `jax.jvp` to
+    `vertices` raises; the image has both modes. None to `eps`. Under `jax.vmap` all views are
+    one fused call.
 
     Args:
         image: `[H, W, C]` any channels (rgb, alpha, features), background included; or `[H, W]`.

@@ -186,6 +186,18 @@ def test_pose_from_cad(tmp_path):
 
 
 @pytest.mark.long
+def test_hand_eye(tmp_path, monkeypatch):
+    """The camera is found from small pictures of three states of the arm."""
+    pytest.importorskip("mujoco")
+    module = load("hand_eye")
+    monkeypatch.setattr(module, "PASSES", module.PASSES[:1])
+    metres, degrees = module.main(3, 1, False, tmp_path / "eye.png")
+    assert metres < 0.008
+    assert degrees < 0.3
+    assert imread(tmp_path / "eye.png").shape[:2] == (480, 960)
+
+
+@pytest.mark.long
 def test_softras_pose(tmp_path, monkeypatch):
     """Most cubes turn into place, and the loss is lowest in the middle of its landscape."""
     module = load("softras_pose")

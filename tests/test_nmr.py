@@ -764,3 +764,23 @@ class TestErrors:
                 return jr.silhouette(moved, camera, image_size=(6, 6)).sum()
 
             assert (jit(jax.grad(loss))(mesh.vertices) == 0).all()
+
+
+@pytest.mark.slow
+def test_forward_mode_says_what_to_take():
+    """Of vertices; colours have it, and second derivatives say so too."""
+    corners = jnp.array([[-0.5, -0.5, 2.0], [0.5, -0.45, 2.0], [0.03, 0.5, 2.0]])
+
+    def picture(scale, color):
+        screen = jr.ScreenMesh(corners * scale, jnp.array([[0, 1, 2]]))
+        seen = jr.rasterize_hard(screen, image_size=(8, 8))
+        return jr.nmr_gradient(jnp.where(seen.face >= 0, color, 0.0), seen, screen)
+
+    with pytest.raises(NotImplementedError, match='Hard\\(visibility_gradient="edge"\\)'):
+        jax.jit(jax.jacfwd(picture))(1.0, 0.5)
+    with pytest.raises(NotImplementedError, match="differentiated once"):
+        jax.jit(jax.grad(jax.grad(lambda s: (picture(s, 0.5) ** 2).sum())))(1.0)
+    drawn, moved = jax.jit(jax.vmap(lambda c: jax.jvp(lambda c: picture(1.0, c), (c,), (2.0,))))(
+        jnp.array([0.5, 1.0])
+    )
+    np.testing.assert_array_equal(moved, (drawn > 0) * 2.0)
