@@ -248,7 +248,7 @@ def _rows(array: jax.Array | None, rows: np.ndarray) -> Any:
 
 def _camera(view: View, shift: np.ndarray) -> Camera:
     """A camera in our struct."""
-    lens = perspective(view.fov) if view.height is None else orthographic(view.height)
+    lens = (orthographic if view.parallel else perspective)(view.extent)
     return look(floats(view.eye - shift), view.ahead, view.up, projection=lens)
 
 

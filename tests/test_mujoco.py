@@ -140,6 +140,45 @@ def test_cameras_project_as_mujoco_says():
     assert jr.camera_position(OURS.camera(model, data)).shape == (3,)
 
 
+FREELY = """
+<mujoco><compiler angle="radian"/><worldbody>
+ <body pos="0 0 1"><freejoint/><geom type="box" size=".1 .2 .3" euler=".3 .2 .1"/>
+  <body pos=".3 0 0" euler="0 .4 0"><joint axis="1 2 0" pos=".1 .2 .3" ref=".2"/>
+   <joint type="slide" axis="0 1 1" ref=".1"/><geom size=".1"/>
+   <body pos="0 .5 0"><joint type="ball" pos="0 -.1 0"/><geom size=".1 .2" type="capsule"
+    pos="0 0 .2" euler="1 0 0"/></body></body></body>
+ <body pos="2 0 0" mocap="true"><geom size=".1"/></body></worldbody></mujoco>
+"""
+
+
+@pytest.mark.slow
+def test_kinematics_are_mujocos():
+    model = mujoco.MjModel.from_xml_string(FREELY)
+    data = mujoco.MjData(model)
+    qpos = np.random.default_rng(2).normal(size=(3, model.nq))
+    several = jax.jit(jax.vmap(lambda qpos: OURS.kinematics(model, qpos)))(qpos)
+    for own, poses in zip(qpos, several, strict=True):
+        data.qpos[:] = own
+        mujoco.mj_kinematics(model, data)
+        np.testing.assert_allclose(poses, OURS.poses(data), atol=2e-6)
+
+
+@pytest.mark.slow
+def test_kinematics_have_gradients(x64):
+    model = mujoco.MjModel.from_xml_string(FREELY)
+    random = np.random.default_rng(3)
+    qpos, way = random.normal(size=(2, model.nq))
+    weights = random.normal(size=(model.ngeom, 4, 4))
+
+    @jax.jit
+    def loss(qpos):
+        return (OURS.kinematics(model, qpos) * weights).sum()
+
+    slope = jax.jit(jax.grad(loss))(qpos) @ way
+    expected = (loss(qpos + 1e-6 * way) - loss(qpos - 1e-6 * way)) / 2e-6
+    np.testing.assert_allclose(slope, expected, rtol=1e-7)
+
+
 def test_lights_follow_bodies_as_mujoco_has_them():
     model, data = small()
     camera = OURS.camera(model, data, "front")
@@ -188,6 +227,8 @@ def test_pictures_of_mjx_states_have_gradients():
         (lambda m, d: OURS.scene_from_model(m, groups=[5]), "to be drawn, got none of its 7"),
         (lambda m, d: OURS.scene_from_model(m, geom_size=[1.0]), r"\[7, 3\]"),
         (lambda m, d: OURS.poses(m), "must be a mujoco.MjData or an mjx.Data, got MjModel"),
+        (lambda m, d: OURS.kinematics(d, d.qpos), "must be a mujoco.MjModel, got MjData"),
+        (lambda m, d: OURS.kinematics(m, [0.0]), r"\[6\]"),
         (lambda m, d: OURS.camera(m, d, "back"), "got 'back'"),
         (lambda m, d: OURS.camera(m, d, 9), "got 9"),
         (lambda m, d: OURS.options(d), "must be a mujoco.MjModel"),
@@ -211,10 +252,8 @@ def test_mujoco_reads_urdf():
          <joint name="j" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 1 0"/>
           <limit lower="-2" upper="2" effort="1" velocity="1"/></joint></robot>"""
     )
-    data = mujoco.MjData(model)
-    data.qpos[0] = np.pi / 2
-    mujoco.mj_kinematics(model, data)
-    vertices = OURS.scene_from_model(model).at(OURS.poses(data)).mesh().vertices
+    poses = jax.jit(lambda qpos: OURS.kinematics(model, qpos))(np.full(1, np.pi / 2))
+    vertices = OURS.scene_from_model(model).at(poses).mesh().vertices
     np.testing.assert_allclose(vertices.max(0), [0.6, 0.1, 0.1], atol=1e-5)
 
 

@@ -21,8 +21,9 @@ class View(NamedTuple):
         eye: `[3]` where it stands.
         ahead: `[3]` where it looks.
         up: `[3]` what is up in its picture.
-        fov: its full vertical field of view, degrees; None where rays are parallel.
-        height: then, scene units from the bottom of its picture to the top; else None.
+        parallel: whether rays are.
+        extent: what is seen from the bottom of its picture to the top: the field of view, degrees,
+            or where rays are parallel, scene units.
         near: depth from which it sees.
         far: depth up to which it does, or None.
         aspect: width over height of its picture, or None: any.
@@ -31,8 +32,8 @@ class View(NamedTuple):
     eye: np.ndarray
     ahead: np.ndarray
     up: np.ndarray
-    fov: float | None
-    height: float | None
+    parallel: bool
+    extent: float
     near: float
     far: float | None
     aspect: float | None
@@ -82,8 +83,8 @@ def read_views(document: Document, stage: Stage) -> dict[str, View]:
 
 def _lens(
     name: str, described: dict[str, Any]
-) -> tuple[float | None, float | None, float, float | None, float | None]:
-    """Field of view or height, near, far, and aspect."""
+) -> tuple[bool, float, float, float | None, float | None]:
+    """What `View` says behind `up`."""
     kind = described["type"]
     if kind not in ("perspective", "orthographic"):
         raise ValueError(f"{name} is {kind!r}, neither perspective nor orthographic")
@@ -99,11 +100,11 @@ def _lens(
         fov, aspect = number("yfov"), number("aspectRatio") if "aspectRatio" in told else None
         if not 0 < fov < np.pi:
             raise ValueError(f"{name} has a field of view of {fov} radians")
-        return float(np.rad2deg(fov)), None, near, far, aspect
+        return False, float(np.rad2deg(fov)), near, far, aspect
     width, height = number("xmag"), number("ymag")
     if not width or not height:
         raise ValueError(f"{name} shows {2 * width} x {2 * height}")
-    return None, 2 * abs(height), near, far, abs(width / height)
+    return True, 2 * abs(height), near, far, abs(width / height)
 
 
 def read_lights(document: Document, stage: Stage) -> list[Light]:

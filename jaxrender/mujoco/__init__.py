@@ -18,13 +18,14 @@ opaque. Sites, tendons, flexes, skins and decoration are not drawn. No OpenGL is
 is the package `mujoco` itself where the model comes from elsewhere.
 
 `shapes.py` are the geoms, `textures.py` their textures, `model.py` makes a scene of both,
-`state.py` says where all of it is. See `docs/scenes.md`.
+`state.py` says where all of it is, and `kinematics.py` where joints bring it. See `docs/scenes.md`.
 """
 
+from jaxrender.mujoco.kinematics import kinematics
 from jaxrender.mujoco.model import scene_from_model
 from jaxrender.mujoco.state import camera, lights, options, poses
 
-__all__ = ["camera", "lights", "options", "poses", "scene_from_model"]
+__all__ = ["camera", "kinematics", "lights", "options", "poses", "scene_from_model"]
 
 
 def __dir__() -> list[str]:

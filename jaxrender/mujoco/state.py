@@ -83,9 +83,12 @@ def poses(data: Any) -> jax.Array:
             f"`data` must be a mujoco.MjData or an mjx.Data, got {type(data).__name__}. Pass the "
             "state, after mj_forward or mjx.kinematics."
         )
-    position = _floats(data.geom_xpos)
-    matrix = _floats(data.geom_xmat).reshape(-1, 3, 3)
-    upper = jnp.concatenate([matrix, position[:, :, None]], axis=2)
+    return as_poses(_floats(data.geom_xpos), _floats(data.geom_xmat).reshape(-1, 3, 3))
+
+
+def as_poses(positions: jax.Array, matrices: jax.Array) -> jax.Array:
+    """Poses `[N, 4, 4]` of positions `[N, 3]` and rotations `[N, 3, 3]`."""
+    upper = jnp.concatenate([matrices, positions[:, :, None]], axis=2)
     last = jnp.broadcast_to(jnp.asarray([0, 0, 0, 1], upper.dtype), (len(upper), 1, 4))
     return jnp.concatenate([upper, last], axis=1)
 
