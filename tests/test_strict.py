@@ -41,6 +41,7 @@ PICTURES = [
 ONLY_READS = {
     "skinning.load_smpl",
     "io.load_scene",
+    "load_scene",
     "io.read_blender",
     "io.read_colmap",
     "io.read_nerf",
