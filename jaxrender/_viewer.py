@@ -336,9 +336,10 @@ def _checked(shown: Any) -> Any:
     """
     if isinstance(shown, Mesh | Scene):
         return jax.tree.map(jnp.asarray, shown)
-    picture = shown if isinstance(shown, Image) else None
-    if picture is None and np.ndim(shown) == 3 and np.shape(shown)[-1] == 3:
-        values = np.asarray(shown)
+    picture: Any = shown if isinstance(shown, Image) else None
+    values: Any = shown
+    if picture is None and np.ndim(values) == 3 and np.shape(values)[-1] == 3:
+        values = np.asarray(values)
         if values.dtype == np.uint8:
             return values
         picture = Image(values, values[..., 0], values[..., 0])
@@ -347,9 +348,8 @@ def _checked(shown: Any) -> Any:
             "what is shown must be a Mesh, a Scene, an Image or a picture [H, W, 3], got "
             f"{type(shown).__name__}. Pass one of these; to `fit`, by `snapshot=`."
         )
-    return Image(
-        np.clip(picture.rgb, 0, 1), picture.alpha, picture.depth, picture.encoding
-    ).to_uint8()
+    rgb: Any = np.clip(picture.rgb, 0, 1)
+    return Image(rgb, picture.alpha, picture.depth, picture.encoding).to_uint8()
 
 
 def _letterboxed(picture: np.ndarray, aspect: float) -> np.ndarray:
