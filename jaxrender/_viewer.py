@@ -168,7 +168,7 @@ class Viewer:
         mesh = _mesh_of(self._shown)
         if mesh is None or not np.size(mesh.vertices):
             return
-        camera = framed(mesh, up=self._up)
+        camera: Any = framed(mesh, up=self._up)
         _, _, low, high = bounding_box(mesh)
         begin = self.server.initial_camera
         begin.position = np.asarray(camera_position(camera), float)
