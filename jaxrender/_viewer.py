@@ -112,7 +112,8 @@ class Viewer:
             )
         self._shown = _checked(shown)
         viser = optional("viser", package="viser", purpose="The viewer", extra="viewer")
-        self._size, self._up, self._rasterizer = int(size), up, rasterizer
+        self._size, self._rasterizer = int(size), rasterizer
+        self._up: UpAxis = up
         self._changed = threading.Condition()
         self._dirty: set[int] = set()  # the clients whose picture is out of date
         self._stopped = False
