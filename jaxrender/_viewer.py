@@ -112,7 +112,8 @@ class Viewer:
             )
         self._shown = _checked(shown)
         viser = optional("viser", package="viser", purpose="The viewer", extra="viewer")
-        self._size, self._up, self._rasterizer = int(size), up, rasterizer
+        self._size, self._rasterizer = int(size), rasterizer
+        self._up: UpAxis = up
         self._changed = threading.Condition()
         self._dirty: set[int] = set()  # the clients whose picture is out of date
         self._stopped = False
@@ -168,7 +169,7 @@ class Viewer:
         mesh = _mesh_of(self._shown)
         if mesh is None or not np.size(mesh.vertices):
             return
-        camera = framed(mesh, up=self._up)
+        camera: Any = framed(mesh, up=self._up)
         _, _, low, high = bounding_box(mesh)
         begin = self.server.initial_camera
         begin.position = np.asarray(camera_position(camera), float)
@@ -336,9 +337,10 @@ def _checked(shown: Any) -> Any:
     """
     if isinstance(shown, Mesh | Scene):
         return jax.tree.map(jnp.asarray, shown)
-    picture = shown if isinstance(shown, Image) else None
-    if picture is None and np.ndim(shown) == 3 and np.shape(shown)[-1] == 3:
-        values = np.asarray(shown)
+    picture: Any = shown if isinstance(shown, Image) else None
+    values: Any = shown
+    if picture is None and np.ndim(values) == 3 and np.shape(values)[-1] == 3:
+        values = np.asarray(values)
         if values.dtype == np.uint8:
             return values
         picture = Image(values, values[..., 0], values[..., 0])
@@ -347,9 +349,8 @@ def _checked(shown: Any) -> Any:
             "what is shown must be a Mesh, a Scene, an Image or a picture [H, W, 3], got "
             f"{type(shown).__name__}. Pass one of these; to `fit`, by `snapshot=`."
         )
-    return Image(
-        np.clip(picture.rgb, 0, 1), picture.alpha, picture.depth, picture.encoding
-    ).to_uint8()
+    rgb: Any = np.clip(picture.rgb, 0, 1)
+    return Image(rgb, picture.alpha, picture.depth, picture.encoding).to_uint8()
 
 
 def _letterboxed(picture: np.ndarray, aspect: float) -> np.ndarray:

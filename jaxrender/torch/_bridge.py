@@ -269,7 +269,9 @@ class _Function(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *cotangents: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *cotangents: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
         _ = ctx.saved_tensors  # raises if one has changed
         given = [
             _to_jax(cotangent)

@@ -13,7 +13,7 @@ Shapes: `V` vertices, `T` triangles, `H, W` picture, `A` attributes, `C` channel
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ def triangles_behind(
     """The nearest triangle `[H, W]` that is farther than a bound, and the next bound."""
     everything = jnp.isposinf(bound)
     key = jnp.where(everything, FIRST, jnp.iinfo(jnp.int32).max)
-    view = frustum(bound.shape, screen.dtype)
+    view = frustum((bound.shape[0], bound.shape[1]), screen.dtype)
     reversed_depth, _, face, _ = faces_behind(screen, tri, view, bound, key)
     return face[::-1], reversed_depth
 
@@ -309,7 +309,7 @@ def _around_the_edge(
         (_S_AXIS, jnp.clip(s, -width, width) * jnp.asarray(_S_SIGN, s.dtype)[side]),
         (_T_AXIS, jnp.clip(t, -width, width) * jnp.asarray(_T_SIGN, s.dtype)[side]),
     ]
-    place = sum(
+    place: Any = sum(
         value[..., None] * jax.nn.one_hot(jnp.asarray(axis)[side], 3, dtype=s.dtype)
         for axis, value in parts
     )
