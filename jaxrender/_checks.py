@@ -66,13 +66,13 @@ def check_array(
         raise ValueError(_message(name, shape, kind, _description(value), hint)) from error
 
     # Compare rank and fixed sizes.
-    wanted = list(shape)
+    axes = list(shape)
     sizes = list(array.shape)
-    if wanted and wanted[0] == "...":
-        wanted = wanted[1:]
-        sizes = sizes[len(sizes) - len(wanted) :] if wanted else []
-    fits = len(wanted) == len(sizes) and all(
-        isinstance(want, str) or want == size for want, size in zip(wanted, sizes, strict=True)
+    if axes and axes[0] == "...":
+        axes = axes[1:]
+        sizes = sizes[len(sizes) - len(axes) :] if axes else []
+    fits = len(axes) == len(sizes) and all(
+        isinstance(want, str) or want == size for want, size in zip(axes, sizes, strict=True)
     )
     got = f"{array.dtype.name}{list(array.shape)}"
     if not fits:
@@ -105,7 +105,10 @@ def check_array(
             f"`{name}` must be finite, got {len(bad)} NaN or infinite values{where}. "
             + (hint or "Pass finite numbers.")
         )
-    return array.astype(array.dtype if dtype is None else dtype)
+    wanted = array.dtype if dtype is None else jnp.dtype(dtype)
+    if array.dtype == wanted and not array.weak_type:
+        return array  # without the time of `astype`, which is most of that of a door
+    return array.astype(wanted)
 
 
 def _description(value: Any) -> str:
