@@ -116,8 +116,7 @@ def drawn_by_mujoco(model: Any, states: list[Any], ideal: jr.Camera) -> np.ndarr
         for data in states:
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, number)
-            picture: Any = renderer.render()
-            masks.append(picture[..., 0] >= 0)
+            masks.append(np.asarray(renderer.render())[..., 0] >= 0)
     return np.stack(masks, axis=-1)
 
 
