@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrender as jr
-from jaxrender.fitting import LeastSquares, Rotation, least_squares
+from jaxrender.fitting import Rotation, least_squares
 from jaxrender.rotations import angle_between, from_axis_angle
 
 ARM = """
@@ -116,7 +116,7 @@ def drawn_by_mujoco(model: Any, states: list[Any], ideal: jr.Camera) -> np.ndarr
         for data in states:
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, number)
-            masks.append(renderer.render()[..., 0] >= 0)
+            masks.append(np.asarray(renderer.render())[..., 0] >= 0)
     return np.stack(masks, axis=-1)
 
 
@@ -162,12 +162,11 @@ def blurred(pictures: jax.Array, width: jax.Array) -> jax.Array:
 
 def search(
     scene: jr.Scene, poses: jax.Array, masks: jax.Array, camera: jr.Camera, starts: dict
-) -> LeastSquares:
+) -> dict:
     """Moves the camera from all starts; the masks `[480, 640, S]` are as without the lens."""
     for part, gradient, blurs in PASSES:
         wanted = means(masks, part)
         size = SIZE[0] // part, SIZE[1] // part
-
         rasterizer = jr.Hard(visibility_gradient=gradient)
 
         def residuals(
@@ -191,7 +190,7 @@ def search(
             progress=f"Pictures of {size[1]} x {size[0]}",
         )
         starts = found.every
-    return found
+    return starts
 
 
 def random_starts(key: jax.Array, turn: jax.Array, eye: jax.Array, count: int) -> dict:
@@ -228,8 +227,8 @@ def main(count: int, starts: int, by_mujoco: bool, output: Path) -> tuple[float,
     straight = jax.jit(lambda masks: jr.undistort(masks, lens, ideal))(masks.astype(np.float32))
     at_first = random_starts(jax.random.key(0), turn, eye, starts)
     found = search(scene, poses, straight, ideal, at_first)
-    away = np.linalg.norm(found.every["eye"] - eye[None], axis=1)
-    angles = np.asarray(angle_between(found.every["turn"], turn[None]))
+    away = np.linalg.norm(found["eye"] - eye[None], axis=1)
+    angles = np.asarray(angle_between(found["turn"], turn[None]))
     print(
         f"{'MuJoCo' if by_mujoco else 'Own'} masks of {count} states: from {100 * AWAY:.0f} cm and "
         f"{ANGLE:.0f} degrees off to {1e3 * away.max():.3f} mm and {angles.max():.4f} degrees"
@@ -238,7 +237,7 @@ def main(count: int, starts: int, by_mujoco: bool, output: Path) -> tuple[float,
 
     # Show the masks in blue, and in red what the model shows: at first, and at last.
     shown = []
-    for cameras in (at_first, found.every):
+    for cameras in (at_first, found):
         here = placed(ideal, cameras["turn"][0], cameras["eye"][0])
         for k in range(min(count, 3)):
             drawn = jr.silhouette(scene.at(poses[k]), here, image_size=SIZE)
