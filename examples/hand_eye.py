@@ -116,7 +116,7 @@ def drawn_by_mujoco(model: Any, states: list[Any], ideal: jr.Camera) -> np.ndarr
         for data in states:
             mujoco.mj_forward(model, data)
             renderer.update_scene(data, number)
-            masks.append(np.asarray(renderer.render())[..., 0] >= 0)
+            masks.append(renderer.render()[..., 0] >= 0)
     return np.stack(masks, axis=-1)
 
 
@@ -124,8 +124,8 @@ def drawn_by_us(scene: jr.Scene, poses: jax.Array, ideal: jr.Camera) -> np.ndarr
     """The same, by this renderer."""
     lens: Any = ideal.projection
     size = tuple(SAMPLES * side for side in lens.image_size)
-    draw = jax.jit(lambda poses: jr.render(scene.at(poses), ideal, image_size=size).face >= 0)
-    return np.stack([np.asarray(draw(one)) for one in poses], axis=-1)
+    draw = jax.jit(lambda poses: jr.render(scene.at(poses), ideal, image_size=size).face)
+    return np.stack([np.asarray(draw(one)) >= 0 for one in poses], axis=-1)
 
 
 def has_opengl() -> bool:
