@@ -205,7 +205,7 @@ def room() -> Scene:
     behind = len(block) + np.argsort(walls[:, 2])[:9:2]
     corners = [*range(0, len(block), 6), *behind]
     parts = [(block, faces, rainbow(block)), (walls, sides, rainbow(walls, 0.7, 2.0))]
-    return _scene("room in smooth colours", *parts, corners=corners)
+    return _scene("room in smooth colours", *parts, corners=np.array(corners))
 
 
 def behind_a_bar() -> Scene:

@@ -143,7 +143,11 @@ def _why_no_gradient(story: Story) -> str:
         )
     if not moves:
         return "What it colours is seen at no pixel that the loss looks at, or has no colour there."
-    reach = f"sigma={float(how.sigma):.3g}" if isinstance(how, Soft) else "the gradient's reach"
+    reach = (
+        f"sigma={float(np.asarray(how.sigma)):.3g}"
+        if isinstance(how, Soft)
+        else "the gradient's reach"
+    )
     return (
         "No pixel on which the loss depends would change: what should move lies beyond "
         f"{reach}, or fills the picture. Start nearer"
