@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from reference import soup
 
 import jaxrender as jr
 from jaxrender.ops import cpu, hard, nmr
+from jaxrender.ops.cpu import calls
 from jaxrender.ops.view import View
 
 ON_CPU = jax.default_backend() == "cpu"
@@ -128,6 +130,24 @@ class TestWhereAvailable:
 @pytest.mark.slow
 @pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
 class TestCalls:
+    def test_one_thread_registers_at_a_time(self, monkeypatch):
+        """XLA refuses a name that another thread has just registered."""
+        inside, most = [], []
+
+        def register(kernel, dtype):
+            inside.append(kernel)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+        monkeypatch.setattr(calls, "_target_of", register)
+        threads = [threading.Thread(target=calls.target_of, args=("a", "b")) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == [1] * 4
+
     def test_nothing_is_copied_or_made_unasked(self):
         """Shared faces are passed once, and barycentrics are left out where nobody reads them."""
 

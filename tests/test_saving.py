@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import tempfile
 
 import jax.numpy as jnp
@@ -13,6 +12,8 @@ import pytest
 
 import jaxrender as jr
 from jaxrender import io
+
+resource = pytest.importorskip("resource", reason="limits the size of files")
 
 BALL = jr.shapes.icosphere(2)
 PICTURE = np.random.default_rng(0).uniform(size=(40, 40, 3)).astype(np.float32)
