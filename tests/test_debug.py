@@ -73,7 +73,7 @@ def test_a_gradient_that_hard_edges_do_not_have():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("rasterizer", [Hard("nmr"), Hard("edge"), Soft()], ids=str)
+@pytest.mark.parametrize("rasterizer", [Hard("nmr"), Hard("edge"), Soft(sigma=1e-3)], ids=str)
 def test_gradients_pass_through(rasterizer):
     """Bit for bit, of several views."""
     eyes = jnp.stack([EYE, EYE + 1])

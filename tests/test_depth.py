@@ -101,9 +101,10 @@ class TestWarnings:
     @pytest.mark.parametrize("which", range(4))
     def test_each_door(self, which, monkeypatch):
         # What is drawn does not matter here.
-        for name in ("_render", "_silhouette"):
-            monkeypatch.setattr(_render, name, lambda *args, **options: None)
-        monkeypatch.setattr(_soft, "draw_soft", lambda *args, **options: (None,))
+        nothing = jr.Image(*[jnp.zeros(())] * 3)
+        for name, drawn in (("_render", nothing), ("_silhouette", nothing.alpha)):
+            monkeypatch.setattr(_render, name, lambda *args, drawn=drawn, **options: drawn)
+        monkeypatch.setattr(_soft, "draw_soft", lambda *args, **options: (nothing, None))
         draw = self.draws()[which]
         with pytest.warns(UserWarning, match=r"before near=9.*Pass a smaller `near`") as told:
             draw(near=9.0)

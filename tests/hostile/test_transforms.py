@@ -1,6 +1,7 @@
 """Pictures and gradients are the same by every road: as they are, under each of JAX's transforms.
 
-In float64, so that what is left of rounding is far below any mistake.
+In float64 and with mild values, so that what is left of rounding is far below any mistake: where a
+corner lies at 1e-12 from the plane of the camera, a slope has four digits whatever the road.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def test_gradients(road, name, x64):
     slope, roads = programs(variant)
 
     @drawn(len(TRANSFORMED) * len(ROADS))
-    @given(scenes(variant, np.float64))
+    @given(scenes(variant, np.float64, mild=True))
     def check(values):
         moving, rest = split(variant, values)
         one_by_one = [slope(moving, weight, rest) for weight in WEIGHTS]
@@ -96,7 +97,7 @@ def test_constants_closed_over(name, x64):
     slope, _ = programs(variant)
 
     @drawn(100)
-    @given(scenes(variant, np.float64))
+    @given(scenes(variant, np.float64, mild=True))
     def check(values):
         moving, rest = split(variant, values)
         closed = jax.jit(
@@ -133,7 +134,7 @@ def test_soft_under_vmap_over_the_loss_alone(name, x64):
         return jax.jit(slope), over_targets, over_backgrounds, corner, alone
 
     @drawn(len(SOFT))
-    @given(scenes(variant, np.float64))
+    @given(scenes(variant, np.float64, mild=True))
     def check(values):
         slope, over_targets, over_backgrounds, corner, alone = compiled()
         rng = np.random.default_rng(1)
