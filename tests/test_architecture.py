@@ -139,7 +139,7 @@ def test_ops_import_only_jax(path):
         assert known or _ours(name) == "ops", f"{path.relative_to(PACKAGE)} imports {name}"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_import_needs_only_jax_and_numpy():
     loaded = _python("import sys, jaxrender; print(*{name.split('.')[0] for name in sys.modules})")
     needed = {"jaxrender", "jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
@@ -147,7 +147,7 @@ def test_import_needs_only_jax_and_numpy():
     assert set(loaded.split()) - set(ours.split()) - sys.stdlib_module_names <= needed
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_import_starts_no_backend():
     """And says nothing with this jax; with one that is known to be wrong, one thing."""
     code = "import sys, warnings, jax; jax.__version__ = sys.argv[1] or jax.__version__\n"
@@ -163,7 +163,7 @@ def test_import_starts_no_backend():
     assert wrong.count("jax 0.10.2 gives wrong results") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_import_changes_no_setting_of_jax():
     values = "print(sorted(jax.config.values.items(), key=str))"
     assert _python(f"import jax, jaxrender; {values}") == _python(f"import jax; {values}")

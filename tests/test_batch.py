@@ -56,7 +56,7 @@ picture = jit(lambda mesh: draw(mesh, None))
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["none", "colors", "texels", "cubes", "uv", "pages"])
 def test_padding_is_not_seen(kind):
     meshes = dressed(kind)
@@ -163,7 +163,7 @@ def test_what_cannot_be_stacked(meshes, message):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [*RASTERIZERS, "silhouette", "voxelize"])
 def test_devices_are_told_apart(name):
     """`jax.shard_map` accepts it all, checks included, differentiated inside and outside."""

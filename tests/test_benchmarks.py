@@ -242,6 +242,7 @@ def test_loading(capsys):
     assert [row.split()[0] for row in rows] == ["format", "obj", "ply", "glb"]
 
 
+@pytest.mark.thorough
 def test_unknown_task_is_an_error():
     command = [sys.executable, "-m", "benchmarks", "sculpt"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -30,7 +30,7 @@ def run(*folder: str, **env: str) -> list[str]:
     return done.stdout.split("\n")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_next_process_finds_programs(tmp_path):
     folder = str(tmp_path / "some" / "where")
     assert run(folder)[0] == folder

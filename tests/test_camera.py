@@ -86,6 +86,7 @@ def project_slowly(vertex: np.ndarray, camera: Camera, aspect: float) -> np.ndar
 # --- the ancestors' numbers -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_golden_look_at(golden):
     for name, count in (("nmr", 4), ("softras", 0)):
         data = golden(f"{name}/functions.npz")
@@ -130,6 +131,7 @@ def test_golden_orthographic(golden):
         np.testing.assert_allclose(see(vertices, camera), screen, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_golden_projection(golden):
     data = golden("nmr/functions.npz")
     size = (int(data["projection_orig_size"]),) * 2

@@ -112,6 +112,7 @@ def write_binary(folder, lenses=LENSES, views=VIEWS):
     (folder / "images.bin").write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_text, write_binary])
 def test_colmap(tmp_path, write):
     write(tmp_path / "sparse" / "0")
@@ -361,6 +362,7 @@ def blender_world(turn, x, scale):
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "size", "place", "wanted"), BLENDER)
 def test_blender_cameras_are_blenders(settings, size, place, wanted):
     world = blender_world(*place)

@@ -126,6 +126,7 @@ def test_elevation_goes_over_the_top(silhouette):
     assert seen[12:].sum() > 2 * seen[:12].sum()
 
 
+@pytest.mark.slow
 def test_z_up_turns_the_model_upright(silhouette):
     rows, columns = np.nonzero(silhouette("-0.1 0 0, 0.1 0 0, 0 0 2", "--up", "z"))
     assert np.ptp(rows) > 3 * np.ptp(columns)

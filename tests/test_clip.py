@@ -37,6 +37,7 @@ def test_cut_edges(perspective):
     assert np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_a_cut_beyond_the_end_of_float32_is_finite():
     """So are its derivatives: a corner at 1e17 pixels, a near plane at a millionth of its depth."""
     near = jnp.float32(1e-6)

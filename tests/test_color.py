@@ -139,7 +139,7 @@ CAMERA = jr.look_at((0.0, 1.0, -3.0))
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoding_is_kept(kind):
     mesh = dressed(kind, "linear")

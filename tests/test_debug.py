@@ -43,7 +43,7 @@ def drawing():
     return loss, checked(loss), traces
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_picture(drawing):
     loss, run, traces = drawing
     args = MESH.vertices, MESH.faces, EYE
@@ -64,7 +64,7 @@ def test_a_picture(drawing):
         run(vertices, faces, eye.at[0].set(jnp.inf))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_gradient_that_hard_edges_do_not_have():
     run = checked(jax.grad(covered))
     told = r"the gradient to `mesh\.vertices` is exactly zero\. Hard\(\) .*Soft.*2 faces: 1 drawn"
@@ -101,6 +101,7 @@ def double(x, *, empty=False):
     return watched.leave(2 * x, jnp.zeros(2) if empty else jnp.ones(2))
 
 
+@pytest.mark.thorough
 def test_every_way_to_differentiate():
     x, ways = (
         jnp.arange(1.0, 4.0),
@@ -123,6 +124,7 @@ def test_every_way_to_differentiate():
             np.testing.assert_array_equal(own, other, err_msg=name)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_zero():
     def nothing(x):
         return (double(x) * 0).sum()

@@ -319,7 +319,7 @@ def fan(seed: int, dtype=np.float64) -> tuple[jax.Array, jax.Array]:
 
 class TestSoftScale:
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("perspective", [True, False])
     def test_equals_a_given_range(self, perspective):
@@ -369,7 +369,7 @@ class TestSoftScale:
         )
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_does_not_depend_on_the_unit(self, dtype):
@@ -405,7 +405,7 @@ class TestSoftScale:
             np.testing.assert_allclose(slope * unit, by_vertices, atol=1e-3 * size)
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_of_any_depths(self, dtype):
@@ -459,7 +459,7 @@ class TestSoftScale:
                     assert (depth >= low - slack).all()
                     assert (depth <= high + slack).all()
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_each_view_has_its_range(self):
         vertices, faces = fan(5, np.float32)
         views = [vertices, vertices.at[:, 2].multiply(1e3), vertices + 1]
@@ -478,7 +478,7 @@ class TestSoftScale:
             scale = np.abs(slope).max()
             np.testing.assert_allclose(together[1][index], slope, atol=1e-4 * scale)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_only_what_is_drawn_counts(self):
         """The range is that of triangles that reach the picture, cut, and not culled."""
         vertices, faces = fan(6, np.float32)
@@ -620,7 +620,7 @@ class TestOneProgram:
             compiled = count_programs([functools.partial(call, n) for n in values])
             assert compiled == 0, name
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_rasterize_soft(self):
         screen = TestWarnings.screen
 

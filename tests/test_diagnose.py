@@ -186,6 +186,7 @@ class TestMeshAndCamera:
         told = jr.why_not_drawn(jr.Mesh(vertices, self.mesh.faces), camera, image_size=SIZE)
         assert re.search(r"\d with a vertex that is not finite", told)
 
+    @pytest.mark.slow
     def test_nothing(self):
         none = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
         camera = jr.look_at((0.0, 0.0, 3.0))
@@ -219,6 +220,7 @@ class TestMeshAndCamera:
             )
 
 
+@pytest.mark.thorough
 def test_holes_of_a_material():
     """A face whose pixels are all holes says so, and hides nothing."""
     corners = jnp.array([[-9.0, -9.0, 0.0], [9.0, -9.0, 0.0], [0.0, 9.0, 0.0]])

@@ -66,6 +66,7 @@ def _of_matrices(K, R, t):
     return place[:, :2] / place[:, 2:]
 
 
+@pytest.mark.slow
 def test_opencv():
     x, y, z = (POINTS @ _rodrigues(np.array([0.2, -0.4, 0.1])).T + (0.1, -0.2, 4.0)).T
     x, y = x / z, y / z
@@ -83,6 +84,7 @@ def test_opencv():
     _agree(_pixels(jr.from_opencv(K, R, t, names, image_size=(240, 320)), (240, 320)), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_opencv_back(cameras, size):
     _agree(_of_matrices(*cameras["to_opencv"](OURS, size)) + 0.5, _pixels(OURS, size))
@@ -147,6 +149,7 @@ def test_blender_back(cameras, size):
     _agree(_pixels(jr.from_blender(pose, image_size=size, lens=lens), size), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_colmap(cameras, size):
     (fx, fy, cx, cy), (w, x, y, z), t = cameras["to_colmap"](OURS, size)
@@ -202,6 +205,7 @@ def test_mitsuba(cameras, size):
 # --- coming from elsewhere ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_units_of_others():
     """What `docs/moving.md` says of SoftRas's and PyTorch3D's numbers."""
     # SoftRas and NMR: azimuth 0 is on the side of -z, and the half angle is named.

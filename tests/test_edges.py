@@ -86,6 +86,7 @@ def antialias_by_hand(image, face, depth, vertices, faces):
 
 
 class TestAntialias:
+    @pytest.mark.slow
     def test_against_a_loop(self):
         """Three squares at different depths, a folded one among them."""
         folded = np.float32([[-0.3, -0.9, 3.0], [0.3, -0.9, 3], [0.2, 0.9, 3], [0.25, -0.8, 3]])
@@ -107,6 +108,7 @@ class TestAntialias:
         alone = jr.antialias(image[..., 1], fragments, screen, edges=edges)
         np.testing.assert_array_equal(alone, got[..., 1])
 
+    @pytest.mark.slow
     def test_coverage_is_the_area(self):
         """Of a square whose edges lie anywhere between pixel centres."""
         areas = []
@@ -117,6 +119,7 @@ class TestAntialias:
             areas.append(float(alpha.mean()) / half**2)
         np.testing.assert_allclose(areas, 1, atol=0.015)  # the corners are not quite
 
+    @pytest.mark.slow
     def test_edges_are_numbered_alike(self):
         _, faces = soup(3, 20)
         faces = np.concatenate([faces, faces[:, ::-1], faces[:5]])
@@ -128,7 +131,7 @@ class TestAntialias:
 
 
 class TestGradient:
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", KINDS)
     def test_modes(self, x64, kind):
         """Forward is the transpose of reverse, under jit and vmap, as a loop."""
@@ -207,7 +210,7 @@ class TestGradient:
         tolerance = {"edge": 0.03, "antialias": 0.08}[kind]
         np.testing.assert_allclose(got, want, atol=tolerance * np.abs(want).max())
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_surfaces_that_cut_each_other(self, x64):
         """The line of the cut moves with either; antialiasing is known to have no slope there."""
         tilted = np.array([[-3.0, -3, 1.5], [3, -3, 2.5], [0, 5, 2.0]])
@@ -232,7 +235,7 @@ class TestGradient:
         np.testing.assert_allclose(got["edge"], want, rtol=1e-6)
         assert got["antialias"] == 0
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_hessian(self, x64):
         """Of a silhouette to its pose: symmetric, and the difference of gradients."""
         ball = jr.shapes.icosphere(1)
@@ -284,7 +287,7 @@ class TestGradient:
         assert size > 0.01
         np.testing.assert_allclose(by_whole, by_part, atol=0.08 * size)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_faces_that_meet(self, x64):
         """Whose colours jump from 1.009 to 0.185 between them, and have slopes besides."""
         x, y = np.array([-1.5, 0.03, 1.5] * 2), np.repeat([-1.5, 1.5], 3)
@@ -357,6 +360,7 @@ class TestKernels:
                 results.append((found, list(gradient), blended))
         return results
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("silhouettes", [True, False])
     @pytest.mark.parametrize("perspective", [True, False])
     def test_many_scenes(self, x64, perspective, silhouettes):
@@ -379,6 +383,7 @@ class TestKernels:
             cuts += (one[0][0] == ops_edges.CUT).sum()
         assert silhouettes or cuts > 50
 
+    @pytest.mark.thorough
     def test_large_picture(self):
         """Which several threads draw, each its part."""
         ball = jr.shapes.icosphere(2)
@@ -395,7 +400,7 @@ class TestKernels:
 
 
 class TestHostile:
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", KINDS)
     def test_finite(self, kind):
         """Whatever the vertices are: nothing, the largest floats, faces without area, NaN."""
@@ -421,6 +426,7 @@ class TestHostile:
             assert np.isfinite(value)
             assert np.isfinite(slope).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1)])
     def test_small_pictures(self, kind, size):
@@ -438,7 +444,7 @@ class TestHostile:
 
 
 class TestRender:
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_what_is_drawn(self):
         """ "edge" draws what no gradient draws; "antialias" blends colours and alpha, not depth."""
         mesh, view = jr.shapes.cube(), jr.look_at((0.9, 1.1, 2.5))
@@ -457,7 +463,7 @@ class TestRender:
         error = [np.abs(image.alpha - fine.alpha).mean() for image in (plain, smooth)]
         assert error[1] < 0.5 * error[0]
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", KINDS)
     def test_vmap_is_a_loop(self, kind):
         mesh = jr.shapes.icosphere(1)
@@ -476,6 +482,7 @@ class TestRender:
             np.testing.assert_allclose(got, np.stack(want), rtol=1e-4, atol=1e-6)
         assert (np.abs(together[1]) > 1e-3).any()
 
+    @pytest.mark.slow
     def test_faces_need_not_be_known(self):
         """Under jit, where they are an argument, edges are sorted there."""
         mesh, view = jr.shapes.cube(), jr.look_at((0.5, 0.6, 2.2))
@@ -486,7 +493,7 @@ class TestRender:
 
         np.testing.assert_allclose(jit(draw)(mesh), draw(mesh), atol=1e-6)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", KINDS)
     def test_devices_are_told_apart(self, kind):
         """`jax.shard_map` accepts it, checks included, in forward and in reverse mode."""

@@ -43,7 +43,7 @@ def test_help_speaks_no_python(path, monkeypatch, capsys):
     assert "None" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nmr_1_turntable(tmp_path):
     path = tmp_path / "new" / "folder" / "turn.gif"
     load("nmr_1_turntable").main(4, 32, path)
@@ -84,7 +84,7 @@ def test_nmr_4_camera(tmp_path, size):
     assert abs(np.linalg.norm(eye) - 2.732) < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_softras_render(tmp_path):
     """A turn, then one that is blurred in its middle, then one that is transparent there."""
     load("softras_render").main(6, 48, tmp_path / "draw.gif")

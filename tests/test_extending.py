@@ -64,7 +64,7 @@ class TestCamera:
         assert not slopes.any() if rasterizer == jr.Hard() else (slopes < 0).all()
         np.testing.assert_allclose(wide, draw(1.2), rtol=1e-5)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_gradient(self, x64):
         points = np.random.default_rng(0).uniform(-0.5, 0.5, (5, 3))
 
@@ -227,7 +227,7 @@ class TestReflection:
     direction = np.array([0.36, 0.48, 0.8])
     lights = jr.make_lights(0.2, [(direction, (0.7, 0.5, 0.3))], reflection=toon)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_by_face(self):
         image = jr.render(self.mesh, self.camera, self.lights, image_size=SIZE)
         screen = jr.ScreenMesh(jr.project(self.mesh.vertices, self.camera), self.mesh.faces)
@@ -238,7 +238,7 @@ class TestReflection:
         assert len(np.unique(steps[face[face >= 0]])) > 1
         np.testing.assert_allclose(image.rgb[face >= 0], want[face >= 0], atol=1e-5)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("shading", ["flat", "phong"])
     def test_both_rasterisers_call_it(self, shading):
         soft = jr.Soft(sigma=1e-8, gamma=1e-6)

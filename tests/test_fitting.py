@@ -136,6 +136,7 @@ class TestStillness:
         with pytest.warns(UserWarning, match="as far as the object is in the picture"):
             quiet_fit(loss, jnp.array([1.0, 1.0, 3.0]), steps=2)
 
+    @pytest.mark.slow
     def test_each_leaf_is_judged_by_itself(self):
         params = {
             "x": jnp.zeros(3),
@@ -455,6 +456,7 @@ class TestNotFinite:
         with pytest.raises(NotFiniteError, match=r"step 3 .*update is not in params\['x'\]"):
             quiet_fit(optimizer=optimizer)
 
+    @pytest.mark.slow
     def test_no_harm_where_the_optimizer_deals_with_it(self):
         def loss(params):
             return distance(params) + jnp.linalg.norm(params["frozen"])
@@ -468,6 +470,7 @@ class TestNotFinite:
         ):
             assert quiet_fit(loss, params, optimizer).best_loss < 0.1
 
+    @pytest.mark.slow
     def test_no_harm_at_the_end(self):
         """The fit arrives where the gradient is NaN: there is nothing left to update."""
         params, optimizer = {"x": jnp.asarray(TARGET)}, optax.sgd(0.1)

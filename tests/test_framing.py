@@ -49,6 +49,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_frame_stands_where_trigonometry_says(case):
     told = {"azimuth": 30.0, "elevation": 20.0} | case
@@ -123,7 +124,7 @@ def test_compiled_frame_and_range_are_the_same():
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_gradients(x64):
     def total(points, azimuth, elevation, fov):
         mesh = jr.Mesh(points, MESH.faces)

@@ -117,6 +117,7 @@ def test_shapes_of_cases(cases):
     assert io.load_mesh(cases.path("mask.glb"), texture="none").material is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["display", "linear"])
 def test_coloured_and_textured_parts_side_by_side(cases, encoding):
     path = cases.path("tm_mixed.glb")
@@ -155,7 +156,7 @@ def fragments_of(vertices, faces, camera):
 
 
 @pytest.mark.cases(7)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", BLENDER)
 def test_blender_scenes_against_cycles(cases, name):
     """Cycles interpolates the values of pictures as they are encoded, colours of vertices linear.
@@ -597,6 +598,7 @@ def test_a_mirrored_skeleton_turns_faces(tmp_path):
 # --- materials ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_samplers_of_one_file(tmp_path):
     writer = Writer()
     samplers = [{"wrapS": 33648, "wrapT": 33071}, {"magFilter": 9728}]

@@ -97,6 +97,7 @@ MESHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".glb", ".gltf"])
 @pytest.mark.parametrize("name", MESHES)
 def test_what_is_written_comes_back(tmp_path, name, suffix):
@@ -116,6 +117,7 @@ def test_what_is_written_comes_back(tmp_path, name, suffix):
         np.testing.assert_array_equal(again.faces, mesh.faces)
 
 
+@pytest.mark.slow
 def test_linear_pictures_and_tint(tmp_path):
     tint = jnp.asarray(RNG.uniform(0, 1, (7, 3)), jnp.float32)
     mesh = textured(encoding="linear", image=jnp.asarray(decode(PIXELS), jnp.float32), tint=tint)

@@ -38,7 +38,7 @@ def test_files_that_no_test_opens(data):
     assert conftest.unopened_files(golden.opened) == ["one.npz"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "code"), [(["-n", "0"], 1), (["-n", "2"], 1), (["-n", "0", "test_two.py"], 0)]
 )

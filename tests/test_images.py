@@ -234,6 +234,7 @@ def test_large_pictures_are_read(tmp_path, monkeypatch):
         io.load_image(tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_straight_alpha():
     rgb = np.array([[[0.3, 0.2, 0.1], [0.5, 0.5, 0.5], [1.0, 0.0, 0.0]]])
     alpha = np.array([[0.5, 0.0, 1.0]])

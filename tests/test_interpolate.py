@@ -20,6 +20,7 @@ def scene(seed: int = 0, *, perspective: bool = True, dtype=np.float32):
     return screen, jr.rasterize_hard(screen, image_size=SIZE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("perspective", [True, False])
 def test_against_a_loop(perspective):
     screen, seen = scene(perspective=perspective)
@@ -36,7 +37,7 @@ def test_against_a_loop(perspective):
     assert 20 < (seen.face >= 0).sum() < SIZE[0] * SIZE[1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("perspective", [True, False])
 def test_changes_from_pixel_to_pixel(x64, perspective):
     """As the same face has them next to the pixel; also where it passes behind the camera."""
@@ -70,7 +71,7 @@ def test_changes_from_pixel_to_pixel(x64, perspective):
     np.testing.assert_array_equal(here, jr.interpolate(attributes, seen, screen.faces))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_gradient(x64):
     screen, _ = scene(2, dtype=np.float64)
     attributes = jax.random.normal(jax.random.key(0), (len(screen.vertices), 2), jnp.float64)
@@ -98,6 +99,7 @@ def test_gradient(x64):
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_recipes():
     """Positions, normals, uv, labels and ids of what pixels see, as the docstring has them."""
     ball, view = jr.shapes.icosphere(2), jr.look_at((0.0, 0.3, 2.5))

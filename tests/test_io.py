@@ -70,6 +70,7 @@ def test_plain_obj_is_the_golden_one(golden, name):
     assert np.abs(normalized - expected[f"{name}_vertices_normalized"]).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_every_golden_mesh_is_read_line_by_line(golden):
     """Vertices and triangles are those of the file's lines, in order."""
     for name in golden.glob("meshes/**/*.obj"):
@@ -83,6 +84,7 @@ def test_every_golden_mesh_is_read_line_by_line(golden):
         assert np.array_equal(mesh.faces, np.array(triangles, int) - 1)
 
 
+@pytest.mark.slow
 def test_every_golden_picture_is_read_as_it_is(golden):
     from imageio.v3 import imread
 
@@ -392,6 +394,7 @@ def test_bake_against_a_slow_reference(wrap):
         assert np.abs(texels[face, 1, 1] - sample_slowly(mesh.texture, face, upper)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_bake_other_textures():
     cube = shapes.cube()
     assert np.all(np.asarray(bake_cubes(cube, 2).texture.cubes) == 1)
@@ -414,7 +417,7 @@ def test_bake_other_textures():
         io.bake_cubes(cube, wrap="border")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bake_under_jax(x64):
     mesh = textured_cube()
     texture = dataclasses.replace(mesh.texture, image=jnp.asarray(RNG.random((7, 5, 3))))

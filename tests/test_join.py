@@ -82,6 +82,7 @@ def test_it_looks_as_they_do(names):
         assert type(whole.texture) is type(meshes[0].texture)
 
 
+@pytest.mark.slow
 def test_normals_come_along():
     smooth = dataclasses.replace(CUBE, normals=CUBE.vertices)
     both, _ = jr.join_meshes([smooth, CUBE])
@@ -152,7 +153,7 @@ def test_what_does_not_go_together():
 # --- pictures of very different sides -------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_pictures_of_very_different_sides(tmp_path):
     """They take the room that they have, not that of a rectangle around both."""
     tall, wide = RNG.uniform(size=(60, 1, 3)), RNG.uniform(size=(1, 50, 3))

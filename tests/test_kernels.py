@@ -106,7 +106,7 @@ class TestWhereAvailable:
         monkeypatch.delenv("JAXRENDER_THREADS")
         assert cpu.thread_limit() == 0
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("forget")
     def test_wish_is_obeyed(self, monkeypatch):
         monkeypatch.setenv("JAXRENDER_NUMBA", "0")
@@ -179,6 +179,7 @@ class TestCalls:
             for one, two in zip(results[0], other, strict=True):
                 np.testing.assert_array_equal(one, two)
 
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("forget")
     @pytest.mark.parametrize("views", [1, 5])
     def test_threads_change_nothing_of_visibility(self, monkeypatch, views):

@@ -24,6 +24,7 @@ def laplacian_by_hand(vertices, faces, kind):
     return np.diag(weights.sum(1)) - weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uniform", "cotangent"])
 def test_is_the_matrix(kind):
     bumpy = np.random.default_rng(0).normal(0, 0.1, BALL.vertices.shape) + BALL.vertices
@@ -34,6 +35,7 @@ def test_is_the_matrix(kind):
     np.testing.assert_allclose(steps.from_differential(bumpy), wanted, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("numba", ["1", "0"])
 def test_modes(x64, monkeypatch, numba):
     monkeypatch.setenv("JAXRENDER_NUMBA", numba)
@@ -61,6 +63,7 @@ def test_modes(x64, monkeypatch, numba):
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_seams_stay_closed():
     apart = SQUARE[TWO].reshape(-1, 3)  # two corners are there twice
     steps = fitting.large_steps(apart, np.arange(6).reshape(2, 3))
@@ -71,6 +74,7 @@ def test_seams_stay_closed():
     np.testing.assert_allclose(moved, wanted[TWO].reshape(-1, 3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_faces_without_area_and_lone_vertices():
     vertices = jnp.concatenate([SQUARE, jnp.array([[2.0, 0, 0], [9, 9, 9]])])
     faces = jnp.array([[0, 1, 2], [0, 2, 3], [0, 1, 4], [2, 2, 3]])  # the third is a line
@@ -80,6 +84,7 @@ def test_faces_without_area_and_lone_vertices():
         np.testing.assert_allclose(back, vertices, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_adam_uniform():
     # The first step is the gradient over its largest number, each array by itself.
     gradient = {
@@ -107,6 +112,7 @@ def test_adam_uniform():
     )
 
 
+@pytest.mark.slow
 def test_smooth_where_plain_steps_are_not():
     # One vertex is pulled: all follow, and the nearer the more.
     steps = fitting.large_steps(BALL.vertices, BALL.faces)

@@ -33,6 +33,7 @@ def solve(residuals, params, **options):
 
 @pytest.mark.usefixtures("x64")
 class TestAgainstScipy:
+    @pytest.mark.slow
     @pytest.mark.parametrize("rho", ["linear", "huber", "soft_l1", "cauchy", "arctan"])
     def test_outliers(self, rho):
         def theirs(v):
@@ -47,12 +48,14 @@ class TestAgainstScipy:
         assert found.costs.shape == (found.steps + 1, 1)
         assert (np.diff(found.costs[:, 0]) <= 0).all()
 
+    @pytest.mark.slow
     def test_a_function_of_squares(self):
         options = {"scale": 0.1, "tolerance": 1e-12}
         named = solve(lambda p: curve(p) - FAR_OFF, begin(a=1.0, b=-0.5), rho="cauchy", **options)
         own = solve(lambda p: curve(p) - FAR_OFF, begin(a=1.0, b=-0.5), rho=jnp.log1p, **options)
         assert own.cost == named.cost
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("jacobian", ["forward", "matrix_free"])
     def test_a_banana(self, jacobian):
         """Rosenbrock's, for which a step has to be shortened."""
@@ -64,11 +67,13 @@ class TestAgainstScipy:
         found = solve(residuals, start, jacobian=jacobian, steps=400, tolerance=1e-14)
         np.testing.assert_allclose(found.params, 1, atol=1e-5)
 
+    @pytest.mark.slow
     def test_many_coordinates_need_no_jacobian(self):
         goal = jnp.linspace(0, 1, 300)
         found = solve(lambda x: jnp.sin(x) - jnp.sin(goal), jnp.zeros(300))
         np.testing.assert_allclose(found.params, goal, atol=1e-4)
 
+    @pytest.mark.slow
     def test_bounds(self):
         wanted = scipys(
             lambda v: v[0] * np.exp(v[1] * X) + v[2] - Y,
@@ -90,6 +95,7 @@ class TestAgainstScipy:
 
 
 class TestParameters:
+    @pytest.mark.thorough
     def test_rotations_stay_rotations(self):
         points = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
         turn = rotations.random(jax.random.key(1))
@@ -101,6 +107,7 @@ class TestParameters:
         found = solve(lambda R: points @ R.T - points @ turn.T, Rotation(jnp.eye(3)))
         np.testing.assert_allclose(found.params, turn, atol=1e-5)
 
+    @pytest.mark.thorough
     def test_bounds_are_kept_whatever_the_step(self):
         steps = jnp.array([-1e30, -3.0, -1e-3, 0.0, 1e-3, 3.0, 1e30])
         for low, high in ((-1.0, 2.0), (-1.0, np.inf), (-np.inf, 2.0), (-np.inf, np.inf)):
@@ -114,6 +121,7 @@ class TestParameters:
                 if -0.9 < number < 1.9:
                     assert moved[3] == pytest.approx(number, abs=1e-6)
 
+    @pytest.mark.slow
     def test_dtypes_and_trees_come_back(self):
         start = {"x": [jnp.zeros((2, 3))], "y": (2.0, jnp.zeros(0))}
         found = solve(lambda p: (p["x"][0] - 1, p["y"][0] - 3), start)
@@ -122,6 +130,7 @@ class TestParameters:
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(found.params))
         np.testing.assert_allclose(found.params["y"][0], 3, rtol=1e-6)
 
+    @pytest.mark.slow
     def test_one_of_ones_own(self):
         @jr.struct
         class OnCircle(fitting.Parameter):
@@ -142,6 +151,7 @@ class TestParameters:
 
 
 class TestManyStarts:
+    @pytest.mark.thorough
     def test_each_ends_by_itself(self):
         """Some find the lower valley, some another, one nothing."""
         start = jnp.array([-2.0, 0.3, 2.0, jnp.nan, 1.9])
@@ -163,6 +173,7 @@ class TestManyStarts:
             assert found.reasons[3] == "the cost is NaN or infinite at the start"
             assert found.reason == found.reasons[found.best_start]
 
+    @pytest.mark.slow
     def test_rotations(self):
         points = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
         turns = rotations.random(jax.random.key(2), (6,))
@@ -209,6 +220,7 @@ class TestLoop:
             found = solve(lambda x, goal: x - goal, jnp.zeros(2), schedules={"goal": goal})
         assert (found.steps, found.interrupted) == (4, True)
 
+    @pytest.mark.slow
     def test_what_nothing_depends_on(self):
         start = {"x": jnp.zeros(2), "still": Rotation(jnp.eye(3))}
         with pytest.warns(UserWarning, match=r"no residual depends on params\['still'\] at"):

@@ -131,7 +131,7 @@ def test_does_not_fold(name):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", LENSES)
 def test_gradient_of_points(name):
@@ -181,6 +181,7 @@ def test_finite_at_the_border_and_at_the_end_of_floats(name):
             assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(values))
 
 
+@pytest.mark.slow
 def test_nothing_is_found_beyond_what_the_lens_shows():
     lens = jnp.asarray(LENSES["barrel"], jnp.float32)
     reach = border_slowly(LENSES["barrel"])
@@ -329,7 +330,7 @@ def test_undistorted_camera(cover):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("filter", ["linear", "nearest"])
 def test_jit_equals_eager_and_vmap_equals_loop(filter):
     camera = pinhole()

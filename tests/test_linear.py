@@ -127,6 +127,7 @@ class TestBlend:
 
 @pytest.mark.slow
 class TestFragments:
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("perspective", [True, False])
     @pytest.mark.parametrize("image_size", [(24, 20), (300, 301)])  # one part, several

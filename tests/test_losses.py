@@ -178,7 +178,7 @@ def test_topology_is_made_inside_jit_but_not_of_tracers():
         jax.jit(lambda faces: mesh_topology(faces, V).edges)(FACES)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_100_000_vertices():
     side = 317
     rng = np.random.default_rng(0)
@@ -245,7 +245,7 @@ def test_jit_equals_eager_and_vmap_equals_loop():
     np.testing.assert_allclose(together, np.stack(alone)[:, 0], rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 def test_float64():
     topology = mesh_topology(FACES, V)
@@ -290,7 +290,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_degenerate_meshes_are_finite():
     rng = np.random.default_rng(0)
     topology = mesh_topology(FACES, V)
@@ -315,6 +315,7 @@ def test_degenerate_meshes_are_finite():
     np.testing.assert_array_equal(slopes[:, :, 1], 0)
 
 
+@pytest.mark.slow
 def test_empty_meshes():
     gradient = jax.jit(jax.grad(summed, has_aux=True))
     for faces, count in ((np.zeros((0, 3), int), 0), (np.zeros((2, 3), int), 4)):

@@ -59,7 +59,7 @@ def first_opaque(texels, cutoff):
     return np.where((which >= 0)[..., None], color, 0), which
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RASTERIZERS)
 def test_holes_show_what_is_behind(name):
     mesh = cards(4)
@@ -171,7 +171,7 @@ def two_groups(**rest) -> jr.Mesh:
     return jr.Mesh(vertices.astype(np.float32), faces, jr.VertexColors(colors), **rest)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("shading", "encoding"), [("flat", "display"), ("gouraud", "linear"), ("phong", "display")]
 )
@@ -225,7 +225,7 @@ def test_light_by_group(shading, encoding):
         np.testing.assert_allclose(jit(draw)(mesh).rgb, own, atol=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_material_that_says_nothing_changes_nothing():
     mesh = two_groups()
     phong = jit(lambda mesh: draw(mesh, None, "phong"))
@@ -277,7 +277,7 @@ def surfaces(mesh):
     return jnp.concatenate([values, jnp.repeat(gloss, 3, axis=0), bumps], axis=-1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_materials_are_carried_along():
     mesh = full()
     want = surfaces(mesh)
@@ -298,7 +298,7 @@ def test_materials_are_carried_along():
     np.testing.assert_allclose(middles, want.reshape(12, 3, 13)[:, 2], atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_materials_are_joined():
     mesh, plain = full(), jr.shapes.cube()
     both, _ = jr.join_meshes([mesh, plain, mesh])
@@ -314,6 +314,7 @@ def test_materials_are_joined():
     assert stacked.material.count == 1
 
 
+@pytest.mark.slow
 def test_bad_materials():
     mesh = two_groups()
     texels = jr.FaceTexels(jnp.ones((4, 1, 1, 4)))
@@ -344,7 +345,7 @@ def test_bad_materials():
 # --- files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_holes_of_blenders_picture(cases):
     """Where Cycles has more than half of a pixel, alpha is above the cutoff in its middle."""
     mesh, said = load(cases.path("blender/alpha_clip.glb"))
@@ -366,12 +367,14 @@ def test_the_holes_of_blenders_picture(cases):
     assert np.quantile(error, 0.9) < 1
 
 
+@pytest.mark.slow
 def test_all_of_a_picture_is_a_hole(cases):
     mesh, said = load(cases.path("mask.glb"))
     assert not said
     assert not outline(mesh).any()
 
 
+@pytest.mark.thorough
 def test_gltf_keeps_what_it_says(tmp_path):
     writer = Writer(extensionsUsed=["KHR_materials_emissive_strength", "KHR_materials_unlit"])
     glow = np.full((2, 2, 3), 128, np.uint8)
@@ -426,6 +429,7 @@ def test_glossy_gltf(tmp_path):
     np.testing.assert_allclose(mesh.material.shininess, [30.0])
 
 
+@pytest.mark.slow
 def test_mtl_keeps_what_it_says(tmp_path):
     write_png(tmp_path / "t.png", np.full((2, 2, 3), 0.5))
     mask = np.ones((4, 4, 1))
@@ -469,6 +473,7 @@ def test_saving_says_what_is_lost(tmp_path):
     assert again.texture.colors.shape == (36, 3)
 
 
+@pytest.mark.thorough
 def test_reflection_of_a_material_needs_an_eye():
     mesh = cards(1)
     shiny = jr.Material(specular=jnp.full((1, 3), 0.5), shininess=jnp.full(1, 8.0))

@@ -89,6 +89,7 @@ def test_a_scene_of_every_kind_of_geom_is_drawn_as_mujoco_draws_it(cases, state)
     assert np.abs(np.clip(image.rgb, 0, 1) * 255 - seen["rgb"]).mean() < 3
 
 
+@pytest.mark.thorough
 def test_geoms_have_their_sizes_and_places():
     model, data = small()
     mesh = OURS.scene_from_model(model).at(OURS.poses(data)).mesh()
@@ -103,6 +104,7 @@ def test_geoms_have_their_sizes_and_places():
         np.testing.assert_allclose(np.abs(own).max(0), reach, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_gradients_reach_sizes_and_colours():
     model, data = small()
 
@@ -120,6 +122,7 @@ def test_gradients_reach_sizes_and_colours():
     assert not by_color[3].any()
 
 
+@pytest.mark.slow
 def test_cameras_project_as_mujoco_says():
     model, data = small()
     points = np.random.default_rng(0).normal(size=(5, 3))
@@ -179,6 +182,7 @@ def test_kinematics_have_gradients(x64):
     np.testing.assert_allclose(slope, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_lights_follow_bodies_as_mujoco_has_them():
     model, data = small()
     camera = OURS.camera(model, data, "front")
@@ -240,6 +244,7 @@ def test_wrong_arguments_are_told(call, message):
         call(*small())
 
 
+@pytest.mark.slow
 def test_mujoco_reads_urdf():
     model = mujoco.MjModel.from_xml_string(
         """
@@ -257,6 +262,7 @@ def test_mujoco_reads_urdf():
     np.testing.assert_allclose(vertices.max(0), [0.6, 0.1, 0.1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_not_drawn_so_is_warned_of():
     model = mujoco.MjModel.from_xml_string(
         "<mujoco><worldbody><geom name='veil' size='1' rgba='1 1 1 .5'/></worldbody></mujoco>"

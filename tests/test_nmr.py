@@ -71,7 +71,7 @@ PARTS = [
 class TestRasterFiles:
     """The rule itself, on the ancestor's own face maps: every case, all faces that are stable."""
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("files", PARTS)
     def test_float64(self, golden, files):
@@ -230,7 +230,7 @@ PIPELINES = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("file", GOLDEN.split(f"nmr/renderer_{name}.npz" for name in PIPELINES))
 def test_golden_pipelines(golden, file):
     """`render` against the ancestor's `Renderer`: pictures, gradients to vertices and textures."""
@@ -313,7 +313,7 @@ def draw_as_if_perspective(mesh, view, *, near, far, eps):
     return jr.Image(picture[..., :3], picture[..., 3], seen.depth)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("views", [1, 4])
 @pytest.mark.parametrize("case", ["tri1_alpha", "tri2_alpha", "tri1_rgb", "tri2_rgb"])
 def test_golden_triangles(golden, case, views):
@@ -364,7 +364,7 @@ def test_golden_depth_of_a_triangle(golden):
     np.testing.assert_allclose(moved.reshape(-1, 3, 3), data["grad_faces"][0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("copied", [False, True])
 def test_golden_doubled_faces(golden, copied):
     """A model that has each face twice, once reversed and with another material.
@@ -442,7 +442,7 @@ def hostile_soups(draw, sizes=SIZES):
     return size, corners, rng
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(hostile_soups())

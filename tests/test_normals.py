@@ -56,7 +56,7 @@ shade_quickly = jit(shaded)
 # --- what they say is drawn ---------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_cut_ball_is_lit_as_by_the_book():
     mesh = cut_ball()
     found = shade_quickly(mesh)
@@ -114,7 +114,7 @@ def test_winding_does_not_turn_them():
         np.testing.assert_allclose(found[name][::2], want[name][::2], atol=2e-6, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(x64):
     mesh = cut_ball()
     mesh = jax.tree.map(lambda a: a[:8] if a.dtype == jnp.int32 else a, mesh)
@@ -136,7 +136,7 @@ def test_vmap_is_a_loop_and_the_gradient_is_that_of_differences(x64):
     np.testing.assert_allclose(jit(jax.vmap(raw))(many), [value(n) for n in many], rtol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_zero_and_broken_ones_leave_no_nan():
     mesh = cut_ball()
 
@@ -202,7 +202,7 @@ def test_transformed_turns_them(mirror):
         mesh.transformed(np.eye(3))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_padding_stacking_cutting_and_turning_carry_them():
     gem, smooth = cut_ball(), jr.shapes.icosphere(1)
     vertexwise = dataclasses.replace(smooth, normals=2 * smooth.vertices)
@@ -235,6 +235,7 @@ def test_padding_stacking_cutting_and_turning_carry_them():
     np.testing.assert_array_equal(turned.normal_faces[1::3], numbered[1::3])
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_them():
     mesh = cut_ball()
     shown = show_normals(mesh, "phong")
@@ -281,6 +282,7 @@ def test_obj_has_normals_of_corners(tmp_path):
     assert mesh.normal_faces.tolist() == [[0, 0, 1], [0, 0, 0]]
 
 
+@pytest.mark.slow
 def test_corners_without_get_those_of_the_vertices(tmp_path):
     text = f"{SQUARE}v 1 -1 5\nvn 1 0 0\nvn 0 0 0\nf 1//1 2//1 3//1\nf 1 3 4\nf 2//2 5//2 3//2\n"
     mesh, said = load(write(tmp_path / "a.obj", text))
@@ -309,6 +311,7 @@ def test_all_zero_is_none(tmp_path):
     assert mesh.normals is None
 
 
+@pytest.mark.slow
 def test_blenders_cube_is_sharp(cases):
     """Its GLB has six normals; smoothed, they are 54.7 degrees off."""
     mesh, _ = load(cases.path("blender/uvimage.glb"))

@@ -109,7 +109,7 @@ def test_obj_without_its_library(nasty):
     assert io.load_mesh(path, texture="none").texture is None  # and no warning
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_obj_texture_kinds(nasty):
     path, _, _ = nasty
     path.write_text(NASTY.replace("f 5//1 6//1 7//1\n", ""))
@@ -466,6 +466,7 @@ def test_which_colours_win(tmp_path):
     assert told == ""
 
 
+@pytest.mark.slow
 def test_vertices_without_a_colour_have_that_of_their_material(tmp_path):
     text = "mtllib m.mtl\nv 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 0 1 0 1 0 0\nv 0 0 1\nv 1 0 1\nv 0 1 1\n"
     text += "usemtl g\nf 1 2 3\nusemtl h\nf 4 5 6\n"

@@ -118,7 +118,7 @@ def draw(mesh, lights, *, shading, soft):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("shading", ["flat", "phong"])
 @pytest.mark.parametrize("kind", [board, waves])
 def test_soft_without_blur_draws_what_hard_draws(kind, shading):
@@ -129,7 +129,7 @@ def test_soft_without_blur_draws_what_hard_draws(kind, shading):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("rasterizer", [HARD, SOFT])
 def test_jit_vmap_and_grad_agree(rasterizer):
     """Over textures that share coordinates, in one call; one compilation serves all colours."""

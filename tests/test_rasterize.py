@@ -58,6 +58,7 @@ def jittered_grid(seed: int, cells: int = 12) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TestAgainstRays:
+    @pytest.mark.slow
     @pytest.mark.parametrize("image_size", [(1, 1), (33, 50)])
     @pytest.mark.parametrize("perspective", [True, False])
     def test_soups(self, image_size, perspective):
@@ -110,7 +111,7 @@ class TestAgainstRays:
 
 
 class TestGolden:
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_face_maps(self, golden):
         """Every stable pixel of the NMR soups, in the order and orientation of the files."""
         checked = 0
@@ -256,7 +257,7 @@ class TestTies:
             face = NEAREST(*args, image_size=(20, 20), schedule=schedule)[0]
             assert (face == which.index(min(which))).all()
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_index_alone(self):
         """As SoftRas has it."""
         corners = jnp.array([[-1.0, -1.0, 2.0], [3.0, -1.0, 2.0], [-1.0, 3.0, 2.0]])
@@ -378,7 +379,7 @@ class TestExactness:
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_allclose(one[2], other[2], rtol=3e-6)  # by a fused multiply-add
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_number_of_blocks_per_pass_changes_nothing(self, monkeypatch):
         vertices, faces = soup(3, 350)
         faces = np.concatenate([faces[:, ::-1], faces])
@@ -393,7 +394,7 @@ class TestExactness:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_more_blocks_ahead_than_int32_counts(self, monkeypatch):
         # Let one pass run: all of them would take forever.
         monkeypatch.setattr(lax, "while_loop", lambda go_on, step, state: step(state))
@@ -411,7 +412,7 @@ class TestExactness:
         expected = size - 1 - np.minimum(np.arange(size), 5)
         np.testing.assert_array_equal(faces, expected)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_many_faces_in_few_pixels(self):
         rng = np.random.default_rng(0)
         count = 5000
@@ -626,7 +627,7 @@ class TestGradient:
             np.asarray(tangent)[steady], np.asarray(numeric)[steady], rtol=1e-4, atol=1e-4
         )
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("compiler", [jax.jit, jit])
     @pytest.mark.parametrize("perspective", [True, False])
     def test_unseen_slivers(self, compiler, perspective):
@@ -649,7 +650,7 @@ class TestGradient:
 
         assert (gradient(jnp.asarray(corners.reshape(-1, 3))) == 0).all()
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     def test_second_derivatives(self):
         corners = jnp.array([[-1.0, -1.0, 2.0], [1.0, -1.0, 3.0], [0.0, 1.0, 2.5]])

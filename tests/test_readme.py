@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_python_blocks_run(tmp_path, monkeypatch):
     pytest.importorskip("optax")
     pytest.importorskip("imageio")

@@ -101,7 +101,7 @@ class TestPicture:
         x = (2 * np.arange(8) + 1 - 8) / 8
         np.testing.assert_allclose(depth, np.broadcast_to(3 + x / 5, (8, 8)), rtol=1e-5)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_teapot_picture(self, golden):
         """The ancestor's reference silhouette of the teapot, pixel for pixel."""
         from imageio.v3 import imread
@@ -155,7 +155,7 @@ class TestTransformations:
             alone = jr.render(scene(), view, image_size=SIZE)
             assert_images_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_vmap_over_meshes_and_lights(self):
         mesh, scales, ambient = scene(), jnp.array([0.7, 1.0]), jnp.array([0.2, 0.6])
 
@@ -175,7 +175,7 @@ class TestTransformations:
             inside(scene(), camera()), jr.render(scene(), camera(), image_size=SIZE)
         )
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     def test_gradient(self):
         """To colours, lights and background in float64; the picture is linear in each."""
@@ -225,6 +225,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             jr.render(arguments.pop("mesh"), arguments.pop("camera"), **arguments)
 
+    @pytest.mark.slow
     def test_empty_mesh_shows_the_background(self):
         for mesh in (
             jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32)),

@@ -64,7 +64,7 @@ def test_against_scipy(angle):
     np.testing.assert_allclose(turned, np.degrees(angle), atol=1e-7)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_float32():
     """There and back to a few units of the last place, whatever the angle."""
     for matrices in (some(200), singular()):
@@ -222,7 +222,7 @@ def test_gradient(name):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", ["to_axis_angle", "to_quaternion"])
 def test_gradient_at_the_identity(name):
@@ -240,7 +240,7 @@ def test_gradient_at_the_identity(name):
             np.testing.assert_allclose(got, np.eye(3), atol=1e-13)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 def test_gradient_of_orthonormalize_at_rotations():
     """Where all singular values are equal: the projection onto what turns."""

@@ -86,7 +86,7 @@ TEXTURES = {
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["nearest", "traced", "traced nearest", "tint"])
 def test_soft_reads_what_hard_reads(kind):
     # The only triangle's colour comes through the blend as it is, times its share.

@@ -72,6 +72,7 @@ def draw(scene, **options):
     return jr.render(scene, CAMERA, LIGHTS, image_size=SIZE, **options)
 
 
+@pytest.mark.thorough
 def test_a_scene_looks_like_its_objects_moved_by_hand():
     things = THINGS
     scene, (mesh, owner) = jr.make_scene(things), by_hand(things)
@@ -86,7 +87,7 @@ def test_a_scene_looks_like_its_objects_moved_by_hand():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_soft_and_sharp_pictures_have_the_same_ids():
     soft = draw(SCENE, rasterizer=jr.Soft(), anti_aliasing=2)
     expected = draw(MESH, rasterizer=jr.Soft(), anti_aliasing=2)
@@ -121,6 +122,7 @@ def test_no_shape_is_copied_for_a_pose():
     assert shared.texture.texture.image is scene.shapes.texture.image
 
 
+@pytest.mark.slow
 def test_the_gradient_to_poses_is_that_of_differences(x64):
     scene = jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype.kind == "f" else leaf, SCENE)
     random = np.random.default_rng(1)
@@ -145,6 +147,7 @@ def test_the_gradient_to_poses_is_that_of_differences(x64):
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_mirrored_object_keeps_its_front_outside():
     cube = jr.shapes.cube()
     turned, mirrored = pose(7, (0.8, 0.8, 0.8)), pose(7, (0.8, 0.8, -0.8))
@@ -153,6 +156,7 @@ def test_a_mirrored_object_keeps_its_front_outside():
     np.testing.assert_allclose(both[0].depth, both[1].depth, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_what_is_not_visible_is_not_drawn():
     scene = jr.make_scene([dataclasses.replace(t, visible=n != 1) for n, t in enumerate(THINGS)])
     less = jr.make_scene([thing for number, thing in enumerate(THINGS) if number != 1])
@@ -162,6 +166,7 @@ def test_what_is_not_visible_is_not_drawn():
         assert not (image.object == 9).any()
 
 
+@pytest.mark.slow
 def test_materials_are_traced():
     scene = jr.make_scene([jr.Object(BALL, pose(2)), jr.Object(BALL, pose(3), id=5)])
     assert scene.material is None
@@ -180,6 +185,7 @@ def test_materials_are_traced():
     assert slope[1, 0] > 0 == slope[0, 1]
 
 
+@pytest.mark.slow
 def test_each_object_has_a_silhouette_of_what_is_seen_of_it():
     scene = SCENE
     masks = jr.silhouette(scene, CAMERA, scene.ids, image_size=SIZE)
@@ -188,7 +194,7 @@ def test_each_object_has_a_silhouette_of_what_is_seen_of_it():
     np.testing.assert_array_equal(jr.silhouette(scene, CAMERA, image_size=SIZE), seen.alpha)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("rasterizer", [None, jr.Soft(sigma=1e-4)])
 def test_silhouettes_of_objects_pull_where_they_should(rasterizer):
     cube = jr.shapes.cube()

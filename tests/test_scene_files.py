@@ -83,7 +83,7 @@ def colors_in_the_middle(mesh):
     return np.asarray(jr.sample_texture(mesh.texture, mesh.faces, face, weights))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_objects_are_where_their_nodes_are_and_shared(tmp_path):
     path = room().save(tmp_path / "room.glb")
     file, mesh = io.load_scene(path), io.load_mesh(path)
@@ -121,7 +121,7 @@ def test_a_scene_looks_like_the_mesh_of_its_file(cases, tmp_path, name):
     np.testing.assert_allclose(ours.depth, theirs.depth, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cameras_and_lights_are_the_files(tmp_path):
     file = io.load_scene(furnished().save(tmp_path / "a.glb"), exposure=0.5)
     assert list(file.cameras) == ["eye", "eye (2)"]

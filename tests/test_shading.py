@@ -110,7 +110,7 @@ def shade_slowly(fragments, mesh, lights, shading, two_sided) -> np.ndarray:
 # --- the ancestors' numbers -------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_golden_normals(golden):
     data = golden("softras/functions.npz")
     for n, faces in enumerate(data["faces"]):
@@ -237,6 +237,7 @@ def test_defaults():
         np.testing.assert_allclose(shade_quickly(seen, floor, eye=jnp.array(direction)), light)
 
 
+@pytest.mark.slow
 def test_none_takes_any_channels():
     mesh = dataclasses.replace(some_mesh(), texture=VertexColors(jnp.ones((V, 5))))
     fragments = some_fragments()
@@ -271,7 +272,7 @@ def test_jit_vmap_and_leading_shapes(shading):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("shading", ["flat", "gouraud", "phong"])
 def test_gradient(shading):
@@ -293,7 +294,7 @@ def test_gradient(shading):
     check_grads(colors, given, order=1, modes=["rev"], eps=1e-6, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_40_000_vertices():
     rng = np.random.default_rng(2)
     vertices = jnp.asarray(rng.normal(size=(40_000, 3)), jnp.float32)
@@ -434,6 +435,7 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.slow
 def test_spots_shine_in_cones_and_light_falls_off():
     points = np.random.default_rng(4).normal(size=(40, 3)) * [1, 1, 0]
     place, way = np.array([0.2, 0.1, 1.5]), np.array([0.1, -0.2, -1.0])
@@ -465,6 +467,7 @@ def test_spots_shine_in_cones_and_light_falls_off():
     assert slope.spot_exponents[1] < 0
 
 
+@pytest.mark.thorough
 def test_light_like_opengl_is_cut_off_before_the_texture():
     mesh = jr.Mesh(
         np.eye(3),
@@ -500,6 +503,7 @@ def test_wrong_spots_are_told(options, message):
         jr.make_lights(**options)
 
 
+@pytest.mark.slow
 def test_no_number_of_lights_is_dropped():
     """The table of shapes has all arrays, and a class of one's own keeps its numbers."""
     arrays = [f.name for f in dataclasses.fields(jr.Lights) if not f.metadata.get("static")]

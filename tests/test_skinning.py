@@ -148,6 +148,7 @@ def test_rotation_derivatives():
     np.testing.assert_allclose(second, np.stack(change, -1) / (2 * h), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_rotation_derivatives_in_float32():
     slopes = jax.jit(jax.vmap(jax.jacrev(skinning.rotation_matrices)))
     r = np.array(SIZES)[:, None] * np.array([[2, -1, 2]]) / 3
@@ -240,6 +241,7 @@ def test_the_root_turns_the_body_as_a_whole():
         np.testing.assert_allclose(moved(model, turned, shape), want, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_one_joint():
     """A tree of one joint has no pose directions."""
     model = dataclasses.replace(

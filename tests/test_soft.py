@@ -172,7 +172,7 @@ class TestTransformations:
         assert_close(summed, (apart[0], apart[1].sum(0), apart[2].sum(0)))
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize(
         ("texture", "options"),
         [
@@ -337,7 +337,7 @@ class TestPicture:
         wanted[wanted <= 0.1] = 0
         np.testing.assert_allclose(image.alpha[0, 20:], wanted, atol=1e-6)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_texels_beyond_an_edge(self):
         """A pixel outside reads the texel at the closest edge, not one that rounding chooses."""
         corners = jnp.array([[0.0, -0.83, 2.0], [0.1, 0.9, 2.3], [-0.8, 0.1, 2.5]])
@@ -646,6 +646,7 @@ class TestErrors:
         with pytest.raises(ValueError, match='shading="none"'):
             jr.render(mesh, view, image_size=(4, 4), rasterizer=soft)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("twice", [jax.hessian, lambda f: jax.grad(jax.grad(f))])
     def test_second_derivatives(self, twice):
         """One error says what has them."""
@@ -658,7 +659,7 @@ class TestErrors:
             jax.eval_shape(twice(loss), 0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "options",
     [
@@ -740,7 +741,7 @@ def test_modes_of_differentiation(x64):
         np.testing.assert_allclose(other, first, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_default_gamma_moves_inner_edges():
     """A square before a wall: at SoftRas's gamma its colours do not move with it."""
     corners = jnp.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])

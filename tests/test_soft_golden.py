@@ -110,14 +110,14 @@ FLAT_FACE_SEEN = {"raster_batch2_soup", "raster_near_far_soup"}
 class TestRasterFiles:
     """`faithful` against SoftRas, item by item, where that is stable."""
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.usefixtures("x64")
     @pytest.mark.parametrize("file", RASTERS)
     def test_float64(self, golden, file):
         tolerances = {"image": 2e-7, "faces": 1e-7, "textures": 1e-7}
         check_raster(golden, file, np.float64, "_f64", tolerances)
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("file", GOLDEN.split(FLOAT32_RASTERS))
     def test_float32(self, golden, file):
         self.check_in_float32(golden, file)
@@ -292,7 +292,7 @@ def light_texels_first(monkeypatch):
     monkeypatch.setattr(_soft, "surface_of", surface_of)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("file", GOLDEN.split(f"softras/renderer_{name}.npz" for name in PIPELINES))
 def test_golden_pipelines(golden, monkeypatch, file):
     """`render` against `SoftRenderer`: pictures, gradients to vertices and textures."""

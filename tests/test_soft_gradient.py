@@ -57,7 +57,7 @@ DIFFERENTIATED = {
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("case", DIFFERENTIATED)
 def test_equals_finite_differences(case):

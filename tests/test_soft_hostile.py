@@ -95,7 +95,7 @@ class TestHostile:
         assert_sane(*hostile_gradient(*separate(corners), self.colors, numbers))
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("scale", [1e12, 1e17, 1e20, 1e37])
     def test_faces_of_any_size_in_any_blur(self, scale):
         corners = soup(3, 12)[0].reshape(-1, 3, 3)

@@ -36,6 +36,7 @@ def binary(attributes=(0, 0), head=b"solid binary, though"):
     return head.ljust(80, b"\0") + np.uint32(2).tobytes() + rows.tobytes()
 
 
+@pytest.mark.slow
 def test_round_trip_stl_welds_exactly(tmp_path):
     pytest.importorskip("trimesh")
     mesh = shapes.teapot(3)

@@ -141,7 +141,7 @@ def drawn(mesh, camera, lights, rasterizer, shading="flat", **options):
 
 
 @pytest.mark.cases(1)
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("numbers", "kind", "shading", "rasterizer"),
     [("float32", *picture) for picture in PICTURES]
@@ -500,7 +500,7 @@ def test_fitting(numbers):
     assert found.params.dtype == floats
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("jacobian", ["forward", "matrix_free"])
 def test_least_squares(numbers, jacobian):
     floats, _ = numbers
@@ -524,6 +524,7 @@ def test_least_squares(numbers, jacobian):
     assert {leaf.dtype for leaf in jax.tree.leaves(found.params)} == {np.dtype(floats)}
 
 
+@pytest.mark.slow
 def test_files(tmp_path, numbers):
     floats, indices = numbers
     for kind, name in (("uv", "a.obj"), ("colors", "b.ply"), ("one texel", "c.off")):

@@ -153,6 +153,7 @@ def test_gradient(kind):
     np.testing.assert_allclose(together[1], 2 * together[0])
 
 
+@pytest.mark.slow
 def test_empty_and_degenerate_meshes():
     nothing = jr.Mesh(jnp.zeros((0, 3)), jnp.zeros((0, 3), jnp.int32))
     assert jr.subdivide(nothing, 2).faces.shape == (0, 3)

@@ -30,7 +30,7 @@ def directions(mesh) -> np.ndarray:
     return np.asarray(jr.face_normals(mesh.vertices, mesh.faces))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
 def test_normals_of_mixed_faces_are_those_of_the_right_ball(share):
     ball = uneven_ball()
@@ -56,7 +56,7 @@ def test_faces_that_share_places_alone_are_neighbours():
     np.testing.assert_allclose(directions(oriented), directions(ball), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_each_part_by_itself():
     """A closed part gets its front outside, an open one that of most of its faces."""
     ball, sheet = uneven_ball(1), jr.shapes.plane(segments=4)

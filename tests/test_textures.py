@@ -180,6 +180,7 @@ def test_taps(kind):
     assert (np.asarray(weights)[face < 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_corners_read_their_own_texels():
     corners = np.eye(3, dtype=np.float32)
     face = np.full(3, F - 1, np.int32)
@@ -289,6 +290,7 @@ def test_far_coordinates(kind):
     assert np.isfinite(sample(texture, FACES, face, barycentrics)).all()
 
 
+@pytest.mark.slow
 def test_empty_meshes():
     none = np.zeros((0, 3), np.int32)
     face, barycentrics = np.full(4, NO_FACE, np.int32), np.zeros((4, 3), np.float32)
@@ -365,6 +367,7 @@ def test_bad_input(texture, message):
         check_texture(texture, Mesh(jnp.zeros((V, 3)), jnp.asarray(FACES)))
 
 
+@pytest.mark.slow
 def test_coordinates_that_are_not_finite():
     """An error where they are known; inside jit they read a texel, and nothing becomes NaN."""
     image = jnp.linspace(0, 1, 12).reshape(2, 2, 3)

@@ -43,6 +43,7 @@ def pyright() -> Mistakes:
     return {name: [line for of, line in lines if of == name] for name in SCRIPTS}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_mistakes_are_found_and_nothing_else(checker):
     found = checker()

@@ -117,7 +117,7 @@ class TestAgainstByHand:
         assert enclosed > 10
 
     @pytest.mark.cases(1)
-    @pytest.mark.slow
+    @pytest.mark.thorough
     @pytest.mark.parametrize("whole", [False, True])
     def test_soups(self, whole):
         # On whole numbers lines meet edges and corners, and whole faces lie in lattice planes.
@@ -240,7 +240,7 @@ class TestTransforms:
             voxelize(vertices, BALL.faces, resolution=N),
         )
 
-    @pytest.mark.slow
+    @pytest.mark.thorough
     def test_vmap_equals_a_loop(self):
         def fill(vertices, faces, half):
             return voxelize(vertices, faces, resolution=N, bounds=(-half, half))

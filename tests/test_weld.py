@@ -29,6 +29,7 @@ def flatten_of(mesh: jr.Mesh) -> float:
     return float(flatten_quickly(mesh.vertices, topology))
 
 
+@pytest.mark.slow
 def test_vertices_at_one_place_become_one():
     ball = jr.shapes.icosphere(1)
     torn = split(ball)
@@ -59,6 +60,7 @@ def test_zero_has_no_sign():
     assert len(jr.weld(mesh).vertices) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["glb", "ply"])
 def test_blenders_cube_folds_again(cases, suffix):
     path = cases.path(f"blender/uvimage.{suffix}")
@@ -72,6 +74,7 @@ def test_blenders_cube_folds_again(cases, suffix):
     np.testing.assert_allclose(flatten_of(whole), 12, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_corners_have_stays(cases):
     path = cases.path("blender/uvimage.glb")
     torn, _ = load(path)
@@ -83,6 +86,7 @@ def test_what_corners_have_stays(cases):
     np.testing.assert_array_equal(face_colors(whole), face_colors(torn))
 
 
+@pytest.mark.slow
 def test_colours_that_differ_stay():
     cube = jr.shapes.cube()
     colors = np.random.default_rng(0).uniform(size=(36, 3)).astype(np.float32)
@@ -104,6 +108,7 @@ def test_colours_that_differ_stay():
     np.testing.assert_array_equal(jr.weld(sharp).normal_faces, torn.faces)
 
 
+@pytest.mark.slow
 def test_colours_may_be_traced():
     torn = split(jr.shapes.cube())
 
@@ -117,6 +122,7 @@ def test_colours_may_be_traced():
     np.testing.assert_allclose(slope, jnp.full((36, 3), 1 / 3), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_warn_of_what_is_split():
     cube, sheet = jr.shapes.cube(), jr.shapes.cube().faces[:2]
     torn = split(cube)

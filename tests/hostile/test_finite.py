@@ -40,6 +40,7 @@ def check_finite(variant: Variant, values) -> None:
         assert (image.rgb <= 1 + few).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(6)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_in_float32(name):
@@ -53,6 +54,7 @@ def test_in_float32(name):
     check()
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(2)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_in_float64(name, x64):

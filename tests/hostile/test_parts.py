@@ -55,12 +55,14 @@ def check_losses(values, which) -> None:
         assert found[name] >= -1e-5, name
 
 
+@pytest.mark.thorough
 @drawn(2)
 @given(scenes(VARIANT), st.integers(0, 2))
 def test_losses_in_float32(values, which):
     check_losses(values, which)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @drawn(2)
 @given(scenes(VARIANT, np.float64), st.integers(0, 2))
@@ -139,12 +141,14 @@ def check_body(model, motion, rtol) -> None:
         np.testing.assert_allclose(a[0], b, rtol=rtol, atol=rtol * np.abs(b).max())
 
 
+@pytest.mark.thorough
 @drawn(2)
 @given(bodies())
 def test_bodies_in_float32(body):
     check_body(*body, 1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("x64")
 @drawn(2)
 @given(bodies(np.float64))
@@ -161,6 +165,7 @@ def voxels():
     return jax.jit(lambda v, f: (grid(v, f), jax.vmap(grid, (None, 0))(v, jnp.stack([f, f[::-1]]))))
 
 
+@pytest.mark.thorough
 @drawn()
 @given(scenes(VARIANT))
 def test_voxels(values):

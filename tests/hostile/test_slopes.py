@@ -69,6 +69,7 @@ def check_slope(variant, values) -> bool:
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(2)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_differences(name, x64):

@@ -72,6 +72,7 @@ TRANSFORMED = {
 ROADS = "vmap", "scan", "remat", "shard_map"
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(3)
 @pytest.mark.parametrize(("road", "name"), [(road, name) for name in TRANSFORMED for road in ROADS])
 def test_gradients(road, name, x64):
@@ -89,6 +90,7 @@ def test_gradients(road, name, x64):
     check()
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(1)
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_constants_closed_over(name, x64):
@@ -108,6 +110,7 @@ def test_constants_closed_over(name, x64):
     check()
 
 
+@pytest.mark.thorough
 @pytest.mark.cases(3)
 @pytest.mark.parametrize("name", SOFT)
 def test_soft_under_vmap_over_the_loss_alone(name, x64):
