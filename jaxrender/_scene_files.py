@@ -48,7 +48,7 @@ class SceneFile(NamedTuple):
     scene: Scene
     names: tuple[str, ...]
     cameras: dict[str, Camera]
-    options: dict[str, dict[str, float | None]]
+    options: dict[str, dict[str, Any]]
     aspects: dict[str, float | None]
     objects: tuple[Object, ...]
     lights: Lights | None
