@@ -27,7 +27,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from checkpoints import Checkpoints, cut_log, read_config, write_config
 from data import VIEWS, Batch, Dataset, ahead, open_dataset, sample
