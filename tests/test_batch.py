@@ -131,6 +131,7 @@ def test_a_mesh_without_faces_fits_in():
     assert (picture(padded) == 0).all()
 
 
+@pytest.mark.slow
 def test_the_box_stays():
     cube = jr.Mesh(jr.shapes.cube().vertices + 5, jr.shapes.cube().faces)
     padded, _ = jr.pad_meshes([cube, jr.shapes.icosphere(1)])

@@ -105,6 +105,7 @@ def test_roofline_counts_loops_as_often_as_they_run():
         assert work.steps == 3 * (1 + often)
 
 
+@pytest.mark.slow
 def test_roofline_of_loops_that_nobody_counts():
     mesh, size = jr.shapes.cube(), (8, 8)
 

@@ -230,6 +230,7 @@ def test_sphere_stays_round(image_size, kind):
     np.testing.assert_allclose(height / image_size[0], 2 * 0.5 / half, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_opencv_by_hand():
     # fx = fy = 100, principal point on the centre of pixel (row 20, column 30) of a 40 x 60
     # picture. A point 1 to the right, 0.5 down, 10 away lies 10 and 5 pixels from there:
@@ -274,6 +275,7 @@ def test_opengl_perspective_by_hand():
     np.testing.assert_allclose(camera_position(camera), [0, 0, 5], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_opengl_equals_clip_space():
     # An off-centre, skewed frustum and a turned camera, against the matrix product itself.
     frustum = np.array([[1.5, 0.1, 0.2, 0], [0, 1.8, -0.3, 0], [0, 0, -1.1, -0.5], [0, 0, -1, 0]])

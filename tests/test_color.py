@@ -94,6 +94,7 @@ def test_there_and_back(x64):
     assert np.allclose(encode(decode(levels)), levels, rtol=0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_curve_under_strict_promotion():
     with jax.numpy_dtype_promotion("strict"):
         assert jr.to_linear(jnp.float32(0.5)).dtype == jnp.float32

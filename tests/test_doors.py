@@ -82,6 +82,7 @@ def test_mistakes(options, message):
         draw(**options)
 
 
+@pytest.mark.slow
 def test_whole_numbers_far_above_one_are_suspected():
     """Light may be brighter than 1, so that is no error."""
     with pytest.warns(UserWarning, match="`texture.colors` holds whole numbers up to 200"):

@@ -155,6 +155,7 @@ class TestStillness:
         assert "params['still']['a'], params['still']['b']," in text
         assert not any(name in text for name in ("'x'", "none", "partly"))
 
+    @pytest.mark.slow
     def test_only_before_the_first_update(self):
         """A gradient that vanishes later is no news, and one that never is is not looked at."""
         quiet_fit(lambda params: jnp.sum(jnp.abs(params["x"] - 0.05)), optimizer=optax.sgd(0.05))
@@ -225,6 +226,7 @@ class TestParameters:
         found = quiet_fit(lambda params: jnp.sum((params[0] - params[1] - TARGET) ** 2), [x, x])
         np.testing.assert_allclose(found.params[0], -found.params[1])
 
+    @pytest.mark.slow
     def test_numbers_numpy_and_structs(self):
         @jax.tree_util.register_dataclass
         @dataclasses.dataclass
@@ -435,6 +437,7 @@ class TestNotFinite:
         np.testing.assert_array_equal(caught.value.fit.params["x"], 0)
         assert caught.value.fit.best_loss == np.inf
 
+    @pytest.mark.slow
     def test_gradient_names_the_leaf(self):
         """The gradient of a norm at 0 is NaN; clipping spreads it, but one leaf is to blame."""
         params = {"mesh": {"offsets": jnp.zeros((2, 3))}, "x": jnp.zeros(3)}

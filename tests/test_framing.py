@@ -77,6 +77,7 @@ def test_frame_stands_where_trigonometry_says(case):
         assert max(abs(x).max(), abs(y).max()) <= 1
 
 
+@pytest.mark.slow
 def test_parallel_frames_show_the_sphere():
     _, _, radius = reference(0.0, 0.0)
     camera = jr.frame(MESH, parallel=True, image_size=(60, 30))

@@ -628,6 +628,7 @@ def test_texture_transform_turns_and_names_a_set(tmp_path):
     np.testing.assert_allclose(found, want * [1, -1] + [0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pictures_of_every_kind(tmp_path):
     image = pytest.importorskip("PIL.Image")
     rgb = image.fromarray(np.full((2, 2, 3), [200, 100, 50], np.uint8))

@@ -357,6 +357,7 @@ def test_all_of_a_material_comes_back(tmp_path):
         assert (found.wrap, found.filter) == (want.wrap, want.filter)
 
 
+@pytest.mark.slow
 def test_plain_light_and_numbers(tmp_path):
     """Faces alone: factors of light, and pictures of one pixel for what only pictures hold."""
     light = np.repeat([[0.0, 0.0, 0.0], [2.0, 1.0, 0.5]], 6, axis=0)[:, None, None]

@@ -315,6 +315,7 @@ def test_gif_parts_that_stand_still_do_not_flicker(tmp_path):
     assert all(np.array_equal(picture[:, 30:], pictures[0][:, 30:]) for picture in pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 48), (33, 47)])
 def test_mp4(tmp_path, size):
     ffmpeg = pytest.importorskip("imageio_ffmpeg")

@@ -184,6 +184,7 @@ class TestManyStarts:
 
 
 class TestLoop:
+    @pytest.mark.slow
     def test_schedules_arrive_and_nothing_ends_it_early(self):
         seen, traces = [], []
 
@@ -201,6 +202,7 @@ class TestLoop:
         assert found.steps == 6
         np.testing.assert_allclose(found.params, 2.5, atol=1e-2)
 
+    @pytest.mark.slow
     def test_stuck(self):
         """A derivative that points nowhere: no step is taken, and that is said."""
         wrong = jax.custom_jvp(lambda x: jnp.abs(x) + 1)
@@ -255,6 +257,7 @@ def test_bad_arguments(params, options, message):
         solve(lambda p: jax.tree.leaves(p)[0], params, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("residuals", "message"),
     [

@@ -335,6 +335,7 @@ def some_silhouettes(dtype=np.float32) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((3, 5, 7)).astype(dtype), (rng.random((3, 5, 7)) > 0.5).astype(dtype)
 
 
+@pytest.mark.slow
 def test_negative_iou():
     p, t = some_silhouettes()
     each = [1 - np.sum(a * b) / (np.sum(a + b - a * b) + 1e-6) for a, b in zip(p, t, strict=True)]
@@ -345,12 +346,14 @@ def test_negative_iou():
     np.testing.assert_allclose(many(t, 1 - t), 1)
 
 
+@pytest.mark.slow
 def test_negative_iou_to_a_known_target_inside_jit():
     target = jnp.zeros((4, 4)).at[1:3, 1:3].set(1.0)
     loss = jax.jit(lambda silhouette: losses.negative_iou(silhouette, target))
     assert loss(target) == losses.negative_iou(target, target)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_negative_iou_gradient():
     p, t = some_silhouettes(np.float64)
@@ -359,6 +362,7 @@ def test_negative_iou_gradient():
     check_grads(loss, given, order=1, modes=["rev"], eps=1e-6, atol=1e-7, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_negative_iou_of_nothing():
     slope = jax.jit(jax.value_and_grad(losses.negative_iou))
     for silhouette, want in ((0.0, 0.0), (1.0, 1.0), (1e-12, 1.0)):

@@ -464,6 +464,7 @@ def test_mtl_keeps_what_it_says(tmp_path):
     np.testing.assert_allclose(lights, [[0, 0, 0]] * 2 + [[0, 1, 0]] * 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saving_says_what_is_lost(tmp_path):
     mesh = dataclasses.replace(full(), texture=jr.VertexColors(jnp.ones((36, 4))))
     with pytest.warns(UserWarning, match="base colours, alpha, emissive light, specular colours"):

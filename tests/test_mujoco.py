@@ -224,6 +224,7 @@ def test_pictures_of_mjx_states_have_gradients():
     assert slope[1, 0] < 0 == slope[1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -719,6 +719,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match="`screen` must be a ScreenMesh"):
             jr.rasterize_hard(jr.shapes.cube(), image_size=(4, 4))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("vertex_count", "face_count"), [(0, 0), (4, 0)])
     def test_empty_mesh(self, vertex_count, face_count):
         screen = to_screen(np.ones((vertex_count, 3)), np.zeros((face_count, 3)))

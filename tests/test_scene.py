@@ -111,6 +111,7 @@ def test_a_batch_of_poses_has_the_bits_of_each_alone():
             np.testing.assert_array_equal(getattr(together, name)[index], getattr(one, name))
 
 
+@pytest.mark.slow
 def test_no_shape_is_copied_for_a_pose():
     scene = SCENE
 

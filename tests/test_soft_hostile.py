@@ -119,6 +119,7 @@ class TestHostile:
         assert_close((by_vertices, others), (wanted_by_vertices, wanted_others))
         assert (np.asarray(by_vertices).reshape(12, 9)[[2, 5, 7]] == 0).all()
 
+    @pytest.mark.slow
     def test_indices_out_of_range_lose_their_faces_only(self):
         vertices, faces = separate(soup(3, 12)[0].reshape(-1, 3, 3))
         bad = faces.at[2, 1].set(36).at[5, 0].set(-1)
