@@ -137,6 +137,23 @@ def check_flag(name: str, value: Any) -> bool:
     raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
 
 
+def check_is_floating(name: str, value: Any, function: str) -> None:
+    """Rejects a parameter of a fit that is no floating-point array or number.
+
+    Raises:
+        ValueError: it is none; the message names the `function` that may close over it.
+    """
+    try:
+        dtype = jnp.asarray(value).dtype
+    except TypeError:
+        dtype = np.dtype(object)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"`{name}` must be floating-point, got {dtype}. Leave it out of `params` and close "
+            f"over it in the {function}."
+        )
+
+
 def check_whole(
     name: str, value: Any, *, least: int, most: int, example: int, floats: bool = True
 ) -> int:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._checks import check_path
-from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, optional
+from jaxrender._formats.raw import BeyondError, MissingPackageError, floats, naming, optional
 from jaxrender._formats.saving import replacing, write_files
 from jaxrender._types import Image
 
@@ -126,10 +126,8 @@ def load_depth(path: str | Path, *, scale: float = 1000.0) -> jax.Array:
             "`load_image`."
         )
     whole = values.dtype.kind in "iu"
-    try:
+    with naming(f"the depth {path}", BeyondError):
         return floats(values / scale if whole else values)
-    except BeyondError as error:
-        raise ValueError(f"cannot read the depth {path}: {error}") from error
 
 
 def _suffix(path: Path) -> str:

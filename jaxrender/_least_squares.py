@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, is_concrete
+from jaxrender._checks import check_array, check_choice, check_is_floating, is_concrete
 from jaxrender._manifolds import Parameter
 from jaxrender._progress import check_schedules, held_interrupts, progress_bar
 
@@ -438,15 +438,7 @@ def _check_params(params: Any, many: bool) -> tuple[Any, int]:
         if _is_parameter(node):
             checked.append(node.checked(name))
             continue
-        try:
-            dtype = jnp.asarray(node).dtype
-        except TypeError:
-            dtype = np.dtype(object)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(
-                f"`{name}` must be floating-point, got {dtype}. Leave it out of `params` and "
-                "close over it in the residuals."
-            )
+        check_is_floating(name, node, "residuals")
         checked.append(check_array(name, node, ("...",), finite=True))
     params = jax.tree.unflatten(tree, checked)
     if not is_concrete(*jax.tree.leaves(params)):

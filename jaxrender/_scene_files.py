@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._camera import look, orthographic, perspective
-from jaxrender._checks import check_array, check_choice, check_path, check_positive
+from jaxrender._checks import check_array, check_choice, check_flag, check_path, check_positive
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._formats import gltf
 from jaxrender._formats.convert import material_of, mesh_of, texture_of, warn_of_rounding
 from jaxrender._formats.gltf_views import Light, View
-from jaxrender._formats.raw import BeyondError, MissingPackageError, RawMesh, floats, keeping_to
+from jaxrender._formats.raw import BeyondError, RawMesh, floats, keeping_to, naming
 from jaxrender._images import read_pixels
 from jaxrender._material import NUMBERS, Material
 from jaxrender._scene import Object, Scene, make_scene
@@ -115,26 +115,22 @@ def load_scene(
     if not path.is_file():
         raise FileNotFoundError(f"no scene file {path}")
     motion = check_motion(path, time, animation, scene)
-    shift = np.zeros(3) if origin is None else np.asarray(origin, np.float64)
-    check_array("origin", shift, (3,), finite=True)
+    shift = np.zeros(3)
+    if origin is not None:
+        check_array("origin", origin, (3,), finite=True)
+        shift = np.asarray(origin, np.float64)
     exposure = check_positive("exposure", exposure, jnp.result_type(float))
-    try:
-        with keeping_to(path.parent if within_folder else None):
-            found = gltf.read_objects(path, read_pixels, colors, **motion)
-    except (MissingPackageError, MemoryError, Warning):
-        raise  # these say more than that the file is bad
-    except Exception as error:
-        raise ValueError(f"cannot read the scene {path}: {error}") from error
+    folder = path.parent if check_flag("within_folder", within_folder) else None
+    with naming(f"the scene {path}"), keeping_to(folder):
+        found = gltf.read_objects(path, read_pixels, colors, **motion)
 
     # Move all before its numbers are rounded.
     things = [thing._replace(matrix=_moved(thing.matrix, shift)) for thing in found.things]
     warn_of_rounding(path, _in_world(found.shapes, things), jnp.result_type(float))
     raw = found.shapes
-    try:
+    with naming(f"the scene {path}", BeyondError):
         meshes = _apart(mesh_of(raw, texture_of(raw), material_of(raw)), raw.face_object)
         objects = tuple(Object(meshes[own.shape], pose=floats(own.matrix)) for own in things)
-    except BeyondError as error:
-        raise ValueError(f"cannot read the scene {path}: {error}") from error
     lights = _lights(found.lights, shift, exposure) if found.lights else None
     return SceneFile(
         scene=make_scene(objects, lights),

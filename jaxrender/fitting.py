@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array
+from jaxrender._checks import check_array, check_is_floating
 from jaxrender._formats.raw import optional
 from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
@@ -426,15 +426,7 @@ def _check_params(params: Any) -> Any:
     if not leaves:
         raise ValueError(f"`params` must hold at least one array, got {params!r}.")
     for path, leaf in leaves:
-        try:
-            dtype = jnp.asarray(leaf).dtype
-        except TypeError:
-            dtype = np.dtype(object)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise ValueError(
-                f"`params{jax.tree_util.keystr(path)}` must be floating-point, got {dtype}. "
-                "Leave it out of `params` and close over it in the loss."
-            )
+        check_is_floating(f"params{jax.tree_util.keystr(path)}", leaf, "loss")
     return jax.tree.map(jnp.asarray, params)
 
 

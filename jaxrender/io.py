@@ -42,9 +42,9 @@ from jaxrender._formats.convert import (
 )
 from jaxrender._formats.raw import (
     BeyondError,
-    MissingPackageError,
     RawMesh,
     keeping_to,
+    naming,
 )
 from jaxrender._framing import bounding_box
 from jaxrender._images import load_image, png, read_pixels, save_animation, save_image
@@ -229,14 +229,10 @@ def load_mesh(
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
-    try:
-        with keeping_to(path.parent if within_folder else None):
-            pixels = None if texture == "none" else read_pixels
-            raw = FORMATS[extension].read(path, Reading(colors, pixels, motion))
-    except (MissingPackageError, MemoryError, Warning):
-        raise  # these say more than that the file is bad
-    except Exception as error:
-        raise ValueError(f"cannot read the mesh {path}: {error}") from error
+    folder = path.parent if within_folder else None
+    pixels = None if texture == "none" else read_pixels
+    with naming(f"the mesh {path}"), keeping_to(folder):
+        raw = FORMATS[extension].read(path, Reading(colors, pixels, motion))
 
     # Move the mesh before its numbers are rounded.
     if origin is not None or centre:
@@ -244,10 +240,8 @@ def load_mesh(
         middle = (places.min(axis=0) + places.max(axis=0)) / 2
         raw.vertices = places - (middle if origin is None else np.array(origin, np.float64))
     warn_of_rounding(path, raw, jnp.result_type(float))
-    try:
+    with naming(f"the mesh {path}", BeyondError):
         mesh = _drawable(path, raw, texture, image_size)
-    except BeyondError as error:
-        raise ValueError(f"cannot read the mesh {path}: {error}") from error
     if texture == "cubes":
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":

@@ -230,6 +230,17 @@ def needed_by(extension: str, module: str, *, package: str) -> Any:
 
 
 @contextlib.contextmanager
+def naming(what: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Has an error of a kind say what could not be read: `the mesh a.obj`, say."""
+    try:
+        yield
+    except (MissingPackageError, MemoryError, Warning):
+        raise  # these say more than that the file is bad
+    except kind as error:
+        raise ValueError(f"cannot read {what}: {error}") from error
+
+
+@contextlib.contextmanager
 def keeping_to(folder: Path | None) -> Iterator[None]:
     """Lets `relative` refuse files outside of a folder; None refuses none."""
     token = _FOLDER.set(None if folder is None else folder.resolve())
