@@ -215,6 +215,10 @@ def test_what_is_not_kept_or_wrong_is_said(tmp_path):
             io.load_scene(writer.save(tmp_path / "a.glb"))
     with pytest.raises(ValueError, match="Load it with load_mesh"):
         io.load_scene(tmp_path / "a.obj")
+    path = furnished().save(tmp_path / "b.glb")
+    for change in ({"within_folder": "yes"}, {"origin": "middle"}, {"origin": (0.0, 1.0)}):
+        with pytest.raises(ValueError, match=f"`{next(iter(change))}`"):
+            io.load_scene(path, **change)
     with pytest.raises(FileNotFoundError, match="no scene file"):
         io.load_scene(tmp_path / "none.glb")
     with pytest.raises(ValueError, match="`exposure` must be positive"):
