@@ -75,7 +75,7 @@ def test_a_gradient_that_hard_edges_do_not_have():
 @pytest.mark.thorough
 @pytest.mark.parametrize("rasterizer", [Hard("nmr"), Hard("edge"), Soft(sigma=1e-3)], ids=str)
 def test_gradients_pass_through(rasterizer):
-    """Bit for bit, of several views."""
+    """Of several views; to rounding, as what is checked is another program."""
     eyes = jnp.stack([EYE, EYE + 1])
 
     def total(vertices, eyes):
@@ -85,7 +85,7 @@ def test_gradients_pass_through(rasterizer):
     slopes = jax.grad(total, (0, 1))
     wanted = jax.jit(slopes)(MESH.vertices, eyes)
     for got, own in zip(checked(slopes)(MESH.vertices, eyes), wanted, strict=True):
-        np.testing.assert_array_equal(got, own)
+        np.testing.assert_allclose(got, own, rtol=1e-5, atol=1e-6 * np.abs(own).max())
         assert (own != 0).any()
 
 
