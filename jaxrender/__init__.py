@@ -6,18 +6,9 @@
 is `jax.vmap`. `jaxrender.shapes` and `jaxrender.io` make and load meshes.
 """
 
-from jaxrender import (
-    debug,
-    distributions,
-    fitting,
-    io,
-    losses,
-    mujoco,
-    rotations,
-    shapes,
-    skinning,
-    tconorms,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jaxrender._batch import pad_meshes, stack_meshes
 from jaxrender._cache import cache
 from jaxrender._camera import (
@@ -66,9 +57,23 @@ from jaxrender._types import (
     static,
     struct,
 )
-from jaxrender._viewer import Viewer, view
 from jaxrender._voxels import voxelize
-from jaxrender.io import SceneFile, load_mesh, load_scene, normalize, save_mesh
+
+if TYPE_CHECKING:
+    from jaxrender import (
+        debug,
+        distributions,
+        fitting,
+        io,
+        losses,
+        mujoco,
+        rotations,
+        shapes,
+        skinning,
+        tconorms,
+    )
+    from jaxrender._viewer import Viewer, view
+    from jaxrender.io import SceneFile, load_mesh, load_scene, normalize, save_mesh
 
 __version__ = "0.1.0"
 
@@ -163,6 +168,25 @@ __all__ = [
     "weld",
     "why_not_drawn",
 ]
+
+# What is loaded at its first use, and the module that has it; None is a module itself. So importing
+# the package takes half of the time that it takes to load all.
+_LATER = {
+    **dict.fromkeys(("debug", "distributions", "fitting", "io", "losses", "mujoco", "rotations")),
+    **dict.fromkeys(("shapes", "skinning", "tconorms")),
+    **dict.fromkeys(("SceneFile", "load_mesh", "load_scene", "normalize", "save_mesh"), "io"),
+    **dict.fromkeys(("Viewer", "view"), "_viewer"),
+}
+
+if not TYPE_CHECKING:  # to a type checker any name would be one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
+        value = getattr(module, name) if _LATER[name] else module
+        globals()[name] = value  # the next use costs nothing
+        return value
 
 
 def __dir__() -> list[str]:

@@ -470,6 +470,10 @@ def load(path: str | Path, *, kinds: Sequence[type] = ()) -> dict[str, Any]:
     path = _store_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
+
+    # Know the structs of modules, too, that nobody has used yet.
+    from jaxrender import _large_steps, _manifolds, losses, mujoco, skinning  # noqa: F401
+
     try:
         return store.read_store(path, kinds)
     except Exception as error:

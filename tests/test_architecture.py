@@ -141,7 +141,8 @@ def test_ops_import_only_jax(path):
 
 @pytest.mark.thorough
 def test_import_needs_only_jax_and_numpy():
-    loaded = _python("import sys, jaxrender; print(*{name.split('.')[0] for name in sys.modules})")
+    all_of_it = "import sys; from jaxrender import *"
+    loaded = _python(f"{all_of_it}; print(*{{name.split('.')[0] for name in sys.modules}})")
     needed = {"jaxrender", "jax", "jaxlib", "numpy", "scipy", "ml_dtypes", "opt_einsum"}
     ours = _python("import sys, jax; print(*{name.split('.')[0] for name in sys.modules})")
     assert set(loaded.split()) - set(ours.split()) - sys.stdlib_module_names <= needed
@@ -151,7 +152,7 @@ def test_import_needs_only_jax_and_numpy():
 def test_import_starts_no_backend():
     """And says nothing with this jax; with one that is known to be wrong, one thing."""
     code = "import sys, warnings, jax; jax.__version__ = sys.argv[1] or jax.__version__\n"
-    code += "with warnings.catch_warnings(record=True) as told: import jaxrender\n"
+    code += "with warnings.catch_warnings(record=True) as told: from jaxrender import *\n"
     code += "from jax._src import xla_bridge; print(len(xla_bridge._backends), *map(str, told))"
     command = [sys.executable, "-W", "always", "-c", code]
     quiet, wrong = (
@@ -166,7 +167,21 @@ def test_import_starts_no_backend():
 @pytest.mark.thorough
 def test_import_changes_no_setting_of_jax():
     values = "print(sorted(jax.config.values.items(), key=str))"
-    assert _python(f"import jax, jaxrender; {values}") == _python(f"import jax; {values}")
+    assert _python(f"import jax; from jaxrender import *; {values}") == _python(
+        f"import jax; {values}"
+    )
+
+
+@pytest.mark.slow
+def test_what_is_seldom_used_is_loaded_late():
+    code = (
+        "import sys, jaxrender; print(*sys.modules); from jaxrender import *; print(*sys.modules)"
+    )
+    first, then = (set(line.split()) for line in _python(code).splitlines())
+    late = {"fitting", "io", "losses", "mujoco", "skinning", "_formats", "_viewer"}
+    assert {f"jaxrender.{name}" for name in late} <= then - first
+    with pytest.raises(AttributeError, match="module 'jaxrender' has no attribute 'teapot'"):
+        jr.teapot  # noqa: B018
 
 
 def _python(code: str) -> str:
@@ -184,7 +199,7 @@ def test_public_names_are_documented(name):
         assert not generated, f"{name} has only the docstring that dataclass makes"
 
 
-PUBLIC = [jr, *(thing for thing in map(vars(jr).get, jr.__all__) if inspect.ismodule(thing)), cli]
+PUBLIC = [jr, *filter(inspect.ismodule, (getattr(jr, name) for name in jr.__all__)), cli]
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)

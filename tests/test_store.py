@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import subprocess
+import sys
 import zipfile
 
 import jax
@@ -98,6 +100,21 @@ def test_all_structs_are_known():
         and thing not in (jr.SceneFile, jr.Viewer)  # what holds them
     }
     assert public <= set(structs_of("jaxrender").values())
+
+
+@pytest.mark.slow
+def test_structs_of_modules_that_are_loaded_late_are_known(tmp_path):
+    io.save(tmp_path / "a.json", number=np.ones(1))
+    code = (
+        "import sys, jaxrender; from jaxrender.ops.pytrees import structs_of\n"
+        "jaxrender.io.load(sys.argv[1]); print(*sorted(structs_of('jaxrender')))\n"
+        "from jaxrender import *; print(*sorted(structs_of('jaxrender')))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.json")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    first, then = (line.split() for line in told.splitlines())
+    assert first == then
+    assert {"BodyModel", "LargeSteps", "Mesh", "Sensor"} <= set(first)
 
 
 def test_structs_of_a_docstring_are_not_known():

@@ -542,7 +542,7 @@ def test_every_argument(tmp_path):
 @pytest.mark.slow
 def test_every_function_is_called(tmp_path):
     known = {name.removeprefix("render ").split(" ")[0] for name in calls(tmp_path)}
-    modules = [jr, *(thing for thing in map(vars(jr).get, jr.__all__) if inspect.ismodule(thing))]
+    modules = [jr, *filter(inspect.ismodule, (getattr(jr, name) for name in jr.__all__))]
     for module in modules:
         prefix = "" if module is jr else module.__name__.split(".")[-1] + "."
         missing = [
