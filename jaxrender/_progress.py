@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +15,10 @@ def progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, fl
     """Makes a function that shows a step and its loss."""
     tqdm = None
     if progress:
+        # In a notebook without ipywidgets `tqdm.auto` shows text as well, and warns of it.
+        widgets = importlib.util.find_spec("ipywidgets") is not None
         with contextlib.suppress(ImportError):
-            from tqdm.auto import tqdm
+            tqdm = importlib.import_module("tqdm.auto" if widgets else "tqdm.std").tqdm
     if tqdm is None:
         yield lambda step, loss: None
         return

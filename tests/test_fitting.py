@@ -6,6 +6,8 @@ import dataclasses
 import signal
 import sys
 import threading
+import warnings
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -502,6 +504,21 @@ class TestProgress:
         assert last.startswith("pose: 100%")
         assert "20/20" in last
         assert "loss 0.000697" in last
+
+    def test_bar_of_a_notebook_without_widgets(self, monkeypatch, capsys):
+        """tqdm's own choice would warn there."""
+        pytest.importorskip("tqdm")
+        for name in ("tqdm.auto", "tqdm.autonotebook", "tqdm.notebook"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        shell = SimpleNamespace(get_ipython=lambda: None)
+        fakes = {"ipywidgets": None, "IPython": shell, "ipykernel.zmqshell": shell}
+        for name, fake in fakes.items():
+            monkeypatch.setitem(sys.modules, name, fake)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            quiet_fit(progress=True)
+        assert not told
+        assert "fitting: 100%" in capsys.readouterr().err
 
     @pytest.mark.usefixtures("no_tqdm")
     @pytest.mark.parametrize("progress", [True, False])
