@@ -34,6 +34,7 @@ GRAY = 0.2  # of the background
 COARSE = 2  # by which the picture is smaller while the camera moves
 STEP = 16  # pixels: widths are multiples, so that few programs are compiled
 WIDEST = 4.0  # width over height
+PATIENCE = 0.3  # seconds that a picture may take before it is said what it waits for
 SIGMAS, GAMMAS = (-7.0, -2.0), (-5.0, 0.0)  # of the sliders, powers of ten
 
 
@@ -232,16 +233,20 @@ class Viewer:
             client = self.server.get_clients().get(number)
             if client is None:
                 continue
-            for coarse in (COARSE, 1):
-                # A camera that has moved on is drawn from where it is now.
-                if self._stopped or (coarse == 1 and number in self._dirty):
-                    break
-                try:
-                    picture = self._picture(client.camera, coarse)
-                    client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90)
-                except Exception as error:  # the page stays, and says what is wrong
-                    self._message.content = f"**{type(error).__name__}**: {error}"
-                    break
+            try:
+                with _telling_of_waits(client):
+                    self._draw_for(client)
+            except Exception as error:  # the page stays, and says what is wrong
+                self._message.content = f"**{type(error).__name__}**: {error}"
+
+    def _draw_for(self, client: Any) -> None:
+        """Shows a client its picture, small at first."""
+        for coarse in (COARSE, 1):
+            # A camera that has moved on is drawn from where it is now.
+            if self._stopped or (coarse == 1 and client.client_id in self._dirty):
+                break
+            picture = self._picture(client.camera, coarse)
+            client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90)
 
     def _picture(self, eye: Any, coarse: int) -> np.ndarray:
         """What a client sees `[H, W, 3]` uint8."""
@@ -274,6 +279,28 @@ class Viewer:
             up=self._up,
         )
         return rgb.to_uint8()
+
+
+@contextlib.contextmanager
+def _telling_of_waits(client: Any) -> Iterator[None]:
+    """Says on the page that a picture is being compiled, where it takes that long."""
+    notices: list[Any] = []
+
+    def tell() -> None:
+        why = "The first picture of a kind or a size takes some seconds."
+        notices.append(
+            client.add_notification("Compiling", why, loading=True, with_close_button=False)
+        )
+
+    timer = threading.Timer(PATIENCE, tell)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for notice in notices:
+            notice.remove()
 
 
 def _add_power(gui: Any, name: str, limits: tuple[float, float], value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import threading
 import time
 from types import SimpleNamespace
 
@@ -135,9 +136,13 @@ def test_live_must_be_a_viewer():
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
-def test_the_page_in_a_browser(viewer, tmp_path):
+def test_the_page_in_a_browser(viewer, tmp_path, monkeypatch):
     playwright = pytest.importorskip("playwright.sync_api")
     complaints = []
+
+    # Let the first picture take until the page has said that it does.
+    ready, draw = threading.Event(), viewer._picture
+    monkeypatch.setattr(viewer, "_picture", lambda *args: ready.wait(120) and draw(*args))
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
         page = browser.new_page(viewport={"width": 640, "height": 480})
@@ -145,6 +150,10 @@ def test_the_page_in_a_browser(viewer, tmp_path):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(viewer.url, timeout=120_000)
         page.wait_for_selector("canvas", timeout=120_000)
+        notice = page.get_by_text("The first picture of a kind or a size takes some seconds.")
+        notice.wait_for(timeout=120_000)
+        ready.set()
+        notice.wait_for(state="detached", timeout=120_000)
 
         def picture():
             page.screenshot(path=tmp_path / "page.png", timeout=120_000)
