@@ -234,7 +234,7 @@ class Viewer:
             if client is None:
                 continue
             try:
-                with _telling_of_waits(client):
+                with self._telling_of_waits(client):
                     self._draw_for(client)
             except Exception as error:  # the page stays, and says what is wrong
                 self._message.content = f"**{type(error).__name__}**: {error}"
@@ -246,7 +246,35 @@ class Viewer:
             if self._stopped or (coarse == 1 and client.client_id in self._dirty):
                 break
             picture = self._picture(client.camera, coarse)
+            if not self._is_here(client):
+                break
             client.scene.set_background_image(picture, format="jpeg", jpeg_quality=90)
+
+    def _is_here(self, client: Any) -> bool:
+        """Whether someone still looks: viser warns of what is sent to a page that is closed."""
+        return client.client_id in self.server.get_clients()
+
+    @contextlib.contextmanager
+    def _telling_of_waits(self, client: Any) -> Iterator[None]:
+        """Says on the page that a picture is being compiled, where it takes that long."""
+        notices: list[Any] = []
+
+        def tell() -> None:
+            why = "The first picture of a kind or a size takes some seconds."
+            notices.append(
+                client.add_notification("Compiling", why, loading=True, with_close_button=False)
+            )
+
+        timer = threading.Timer(PATIENCE, tell)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            for notice in notices:
+                if self._is_here(client):
+                    notice.remove()
 
     def _picture(self, eye: Any, coarse: int) -> np.ndarray:
         """What a client sees `[H, W, 3]` uint8."""
@@ -279,28 +307,6 @@ class Viewer:
             up=self._up,
         )
         return rgb.to_uint8()
-
-
-@contextlib.contextmanager
-def _telling_of_waits(client: Any) -> Iterator[None]:
-    """Says on the page that a picture is being compiled, where it takes that long."""
-    notices: list[Any] = []
-
-    def tell() -> None:
-        why = "The first picture of a kind or a size takes some seconds."
-        notices.append(
-            client.add_notification("Compiling", why, loading=True, with_close_button=False)
-        )
-
-    timer = threading.Timer(PATIENCE, tell)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        for notice in notices:
-            notice.remove()
 
 
 def _add_power(gui: Any, name: str, limits: tuple[float, float], value: Any) -> Any:
