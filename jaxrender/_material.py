@@ -123,8 +123,8 @@ class Material:
     @property
     def count(self) -> int:
         """`M`, at least 1."""
-        found = [getattr(self, name) for name in NUMBERS]
-        return max([1, *(len(numbers) for numbers in found if numbers is not None)])
+        found = [np.shape(getattr(self, name)) for name in NUMBERS]  # of None it is ()
+        return max([1, *(shape[0] for shape in found if shape)])
 
     def by_face(self, name: str, faces: int) -> jax.Array:
         """A number of the material of each face, `[F, ...]`."""

@@ -324,6 +324,7 @@ def test_bad_materials():
         ({"base_color": np.ones((2, 3))}, r"material.base_color` must be .* \[M, 4\]"),
         ({"base_color": np.ones((3, 4)), "unlit": np.zeros(2)}, "one for each of the 3 materials"),
         ({"alpha_cutoff": np.array([np.nan])}, "material.alpha_cutoff` must be finite"),
+        ({"roughness": 0.5}, r"material.roughness` must be .* \[M\]"),
         ({"specular": np.ones((1, 3))}, "must both be given"),
         ({"emissive": texels}, "material.emissive` must have 3 channels, got 4"),
         ({"emissive": np.ones(3)}, "material.emissive`: `texture` must be"),

@@ -34,6 +34,26 @@ def test_one_line(struct, text):
     assert repr(struct) == text
 
 
+def test_a_scene_is_one_line():
+    ball = jr.shapes.icosphere(1)
+    pair = jr.make_scene(
+        [ball, jr.Object(ball, material=jr.Material(roughness=jnp.array([0.5])), id=7)]
+    )
+    assert "\n" not in repr(pair)
+    assert "Parts(object_of_part=int32[2], object_of_face=int32[160]" in repr(pair)
+
+
+def test_arrays_inside_of_tuples():
+    @jr.struct
+    class Pair:
+        both: tuple[jax.Array, jax.Array]
+        more: list[float]
+
+    assert (
+        repr(Pair((jnp.ones(3), jnp.ones(())), [1.5])) == "Pair(both=(float32[3], 1), more=[1.5])"
+    )
+
+
 def test_traced():
     seen = []
     jax.jit(lambda soft: seen.append(repr(soft)))(jr.Soft(sigma=jnp.float32(0.1)))
