@@ -27,6 +27,7 @@ from benchmarks import (
     quieter,
     roofline,
     scenes,
+    shading,
     soft,
     stages,
 )
@@ -283,3 +284,15 @@ def test_quieter_of_two_runs(tmp_path):
     found = {row["who"]: (row["median_ms"], row["ratio"]) for row in record["results"]}
     assert record["runs"] == 2
     assert found == {"jaxrender": (4.0, None), "peer": (3.0, 4 / 3)}
+
+
+@pytest.mark.slow
+def test_costs_by_shading(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shading, "WAYS", {"Hard()": jr.Hard()})
+    monkeypatch.setattr(shading, "SHADINGS", ("none",))
+    kept = tmp_path / "shading.json"
+    sizes = ["--rounds", "1", "--subdivisions", "0", "--size", "8"]
+    assert shading.main([*sizes, "--json", str(kept)]) == 0
+    found = json.loads(kept.read_text())["ms"]["Hard()"]["none"]
+    assert found > 0
+    assert capsys.readouterr().out == f'|  | "none" |\n| --- | --- |\n| `Hard()` | {found:.2g} |\n'
