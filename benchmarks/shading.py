@@ -77,7 +77,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
     """A table in Markdown."""
     shadings = list(next(iter(found.values())))
     rows = [["", *(f'"{shading}"' for shading in shadings)], ["---"] * (1 + len(shadings))]
-    rows += [[f"`{name}`", *(f"{ms:.2g}" for ms in row.values())] for name, row in found.items()]
+    rows += [[f"`{name}`", *(f"{ms:.3g}" for ms in row.values())] for name, row in found.items()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -295,4 +295,4 @@ def test_costs_by_shading(tmp_path, monkeypatch, capsys):
     assert shading.main([*sizes, "--json", str(kept)]) == 0
     found = json.loads(kept.read_text())["ms"]["Hard()"]["none"]
     assert found > 0
-    assert capsys.readouterr().out == f'|  | "none" |\n| --- | --- |\n| `Hard()` | {found:.2g} |\n'
+    assert capsys.readouterr().out == f'|  | "none" |\n| --- | --- |\n| `Hard()` | {found:.3g} |\n'
