@@ -261,9 +261,10 @@ class Viewer:
 
         def tell() -> None:
             why = "The first picture of a kind or a size takes some seconds."
-            notices.append(
-                client.add_notification("Compiling", why, loading=True, with_close_button=False)
-            )
+            if self._is_here(client):
+                notices.append(
+                    client.add_notification("Compiling", why, loading=True, with_close_button=False)
+                )
 
         timer = threading.Timer(PATIENCE, tell)
         timer.start()
