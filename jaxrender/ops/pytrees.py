@@ -85,12 +85,14 @@ def _in_one_line(node: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        named = zip(value._fields, map(_as_text, value), strict=True)
+    names = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    if names is not None:
+        named = zip(names, map(_as_text, value), strict=True)
         return f"{type(value).__name__}({', '.join(f'{name}={text}' for name, text in named)})"
-    if type(value) in (tuple, list):
-        parts = ", ".join(map(_as_text, value))
-        return f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_text, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_as_text, value))}{',' * (len(value) == 1)})"
     shape = getattr(value, "shape", None)
     if not isinstance(shape, tuple):
         return repr(value)
