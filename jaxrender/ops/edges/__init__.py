@@ -523,5 +523,5 @@ _MOVE_PIXELS = LinearMap("jaxrender_move_pixels", _move_pixels, _pull_pixels, _p
 _FIND = Kernel("edges", _find_plainly)
 _BLENDER = Kernel("antialias", _blend_otherwise)
 _PULL = Kernel("places", _pull_otherwise)
-_PUSH = Kernel("motions", _push_otherwise)
+_PUSH = Kernel("edge_motions", _push_otherwise)
 _BLEND_BY_KERNEL = fold_vmap(lambda *arrays: _by_kernel(*arrays, transposed=False)[0])
