@@ -1,16 +1,15 @@
 """`python -m benchmarks.hands`: hands fitted to a depth picture and to a photograph, beside deodr.
 
-deodr (`pip install deodr`) comes with both pictures, a mesh of a hand, and two examples that bend it
-to them. Its energy is
+deodr (`pip install deodr`) comes with both pictures, a mesh of a hand, and two examples that bend
+it to them. Its energy is
 
     E = Σ |I - I₀|² + ½ c |L (v - v₀)|²
 
 with the graph's Laplacian `L`, over the vertices `v` about their mean, a turn and a shift; and for
-the photograph a colour and two lights. Its fitter runs twice from the same start: as it is, and with
-our pictures, by "antialias", and our gradient in place of its own. Both run as long as its examples
-FURTHER = (1.0, 1.0, 0.3)  # as long again each, and what steps are made smaller by before
-do, and then on: as long thrice, the last time by steps of 0.3 of their size, since the steps of
-the examples go to and fro. What is found is drawn by the other as well.
+the photograph a colour and two lights. Its fitter runs twice from the same start: as it is, and
+with our pictures, by "antialias", and our gradient in place of its own. Both run as long as its
+examples do, and as long again thrice, the last time by steps of 0.3 of their size, since the steps
+of the examples go to and fro. What is found is drawn by the other as well.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-# --- deodr's ----------------------------------------------------------------------------------------
+# --- deodr's --------------------------------------------------------------------------------------
 
 
 def depth_fitter() -> Any:
@@ -100,7 +99,7 @@ def photograph_fitter() -> Any:
     return fitter
 
 
-# --- ours -------------------------------------------------------------------------------------------
+# --- ours -----------------------------------------------------------------------------------------
 
 
 def compare(name: str, make: Callable[[], Any]) -> dict[str, Any]:
@@ -190,7 +189,11 @@ def put_ours_in(fitter: Any) -> None:
 
     def render_backward(upstream: np.ndarray) -> None:
         for name, gradient in pull(state(), upstream.astype(np.float32)).items():
-            setattr(fitter, f"_{name}_b" if name == "vertices" else f"{name}_b", np.array(gradient, float))
+            setattr(
+                fitter,
+                f"_{name}_b" if name == "vertices" else f"{name}_b",
+                np.array(gradient, float),
+            )
 
     fitter.render, fitter.render_backward = render, render_backward
 

@@ -1,9 +1,9 @@
 """`python -m benchmarks.poses`: how many of many starts find a pose, and how long Adam takes.
 
-The task of `examples/pose_from_cad.py`, by its own residuals: the pose of a known mesh from one mask
-and one depth picture of 128² pixels, from starts that are up to 30 degrees and a fifth of the size
-off, in 20 steps of `fitting.least_squares`. A start has arrived within 0.5 degrees and 1% of the
-size. Four shapes that no turn maps onto themselves.
+The task of `examples/pose_from_cad.py`, by its own residuals: the pose of a known mesh from one
+mask and one depth picture of 128² pixels, from starts that are up to 30 degrees and a fifth of the
+size off, in 20 steps of `fitting.least_squares`. A start has arrived within 0.5 degrees and 1% of
+the size. Four shapes that no turn maps onto themselves.
 
 Adam gets the same residuals, squared, their gradient by reverse mode, and the same squares, large
 ones first, over five times the processor time that the steps took, at three rates. Both are counted

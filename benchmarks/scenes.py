@@ -58,6 +58,7 @@ def crowded(size: int = 256) -> Scene:
 
 @functools.cache
 def bumpy_sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Its vertices and faces, of size 0.9 or so about the origin."""
     mesh = shapes.icosphere(subdivisions)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
     x, y, z = vertices.T

@@ -5,10 +5,10 @@ and keeps all else as it was: forward mode, reverse mode and both in any order, 
 folds into one call as in `batching.py`. To differentiate again by what a map is not linear in, its
 plain program is taken.
 
-The columns of a Jacobian share what a map is not linear in, and under a further `vmap` those of each
-view their own. So of a batch of `B` examples the arrays that a map is not linear in have a leading
-axis of size `G`, or 1, where `G` divides `B`: each is that of `B / G` examples that follow each
-other.
+The columns of a Jacobian share what a map is not linear in, and under a further `vmap` those of
+each view their own. So of a batch of `B` examples the arrays that a map is not linear in have a
+leading axis of size `G`, or 1, where `G` divides `B`: each is that of `B / G` examples that follow
+each other.
 """
 
 from __future__ import annotations
@@ -221,12 +221,12 @@ def _give_rules(
             array if axis is None else jnp.moveaxis(array, axis, place)
             for array, axis in zip(arrays, axes, strict=True)
         ]
-        sizes = [array.shape[1 - place if of else 0] for array, of in zip(moved, mapped, strict=True)]
+        sizes = [
+            array.shape[1 - place if of else 0] for array, of in zip(moved, mapped, strict=True)
+        ]
         inner = max(sizes[:count]), max(sizes)
         folded = [
-            fold_into(array, of, size, inner[k >= count], place)
-            if grouped or k >= count
-            else array
+            fold_into(array, of, size, inner[k >= count], place) if grouped or k >= count else array
             for k, (array, of) in enumerate(zip(moved, mapped, strict=True))
         ]
         results = own.bind(*folded, count=count, **params)

@@ -80,7 +80,10 @@ def do_part(job: int, part: int, like: Any) -> None:
                 of_first = shares[0] if row >= top else 0.0
                 of_second = shares[1] if (axis == 0) | (row < bottom - 1) else 0.0
                 for i in range(channels * pixel, channels * (pixel + 1)):
-                    colors, j = color_step(picture, i, channels * step, shares, like), channels * step
+                    colors, j = (
+                        color_step(picture, i, channels * step, shares, like),
+                        channels * step,
+                    )
                     for motion in range(motions):
                         change, at = colors * load(ways, motion, 0.0), motion * size + i
                         if of_first != 0.0:

@@ -1,9 +1,9 @@
 """The gradient of pictures at edges to the vertices, see `ops/edges`.
 
-Pixels without an edge are passed by. How an edge moves is written once for both ways: `add` adds
-to the gradient, or, for `edge_motions.py`, to how far the edge goes where vertices move. A **sink** says
-which: an address of the one, or the other; that of motions of vertices; how many numbers each has;
-and how many motions there are, 0 for a gradient.
+Pixels without an edge are passed by. How an edge moves is written once for both ways: `add` adds to
+the gradient, or, for `edge_motions.py`, to how far the edge goes where vertices move. A **sink**
+says which: an address of the one, or the other; that of motions of vertices; how many numbers each
+has; and how many motions there are, 0 for a gradient.
 
 Each part of a picture has sums of its own, which are added in order: so the bits do not depend on
 who made which.

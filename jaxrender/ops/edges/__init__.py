@@ -23,7 +23,8 @@ which holds too where an end lies behind the camera and `t` is not between 0 and
     ds = -(dP - dQ) / (∂P/∂X - ∂Q/∂X)
 
 Both are linear in the motion of the vertices: a `LinearMap`, which on a CPU is a kernel that visits
-the pixels with an edge alone, and so is its transpose. Second derivatives are those of these formulas.
+the pixels with an edge alone, and so is its transpose. Second derivatives are those of these
+formulas.
 
 Shapes: `V` vertices, `F` faces, `H, W` image. What pairs of neighbours have is `[2, H, W]`, those
 of rows and those of columns, at the first of the two; the last column, or row, has no pair.

@@ -61,7 +61,7 @@ def gradient_by_kernel(
 
 
 def motions_by_kernel(given: Any, linear: Any, perspective: Any) -> Sequence[jax.Array]:
-    """How barycentrics and depth of all views move with vertices, each by the motions of a group."""
+    """How barycentrics and depth move with vertices, of all views, each by motions of its own."""
     vertices, faces, face = given
     groups, views, dtype = batch_size(*given), batch_size(*given, *linear), vertices.dtype
     face = jnp.broadcast_to(face, (groups, *face.shape[1:]))
