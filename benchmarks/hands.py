@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import sys
@@ -57,17 +58,20 @@ def main(argv: list[str] | None = None) -> int:
 # --- deodr's --------------------------------------------------------------------------------------
 
 
+def _imported() -> tuple[Any, Any]:
+    """deodr, and its fitters."""
+    return importlib.import_module("deodr"), importlib.import_module("deodr.mesh_fitter")
+
+
 def depth_fitter() -> Any:
     """Its fitter of a depth picture, as its example sets it up."""
-    import deodr
-    from deodr.mesh_fitter import MeshDepthFitter
-
+    deodr, fitters = _imported()
     folder = Path(deodr.data_path)
     depth = np.fromfile(folder / "depth.bin", np.float32).reshape(240, 320).astype(float)
     depth = np.fliplr(depth)[20:-20, 60:-60].copy()
     depth[depth == 0] = FARTHEST
     faces, vertices = deodr.read_obj(str(folder / "hand.obj"))
-    fitter = MeshDepthFitter(vertices, faces, np.full(3, 0.1), np.zeros(3), cregu=RIGID)
+    fitter = fitters.MeshDepthFitter(vertices, faces, np.full(3, 0.1), np.zeros(3), cregu=RIGID)
     fitter.set_image(depth / FARTHEST, focal=FOCAL, distortion=np.array([1.0, 0, 0, 0, 0]))
     fitter.set_max_depth(1)
     fitter.set_depth_scale(DEPTH_SCALE)
@@ -76,14 +80,13 @@ def depth_fitter() -> Any:
 
 def photograph_fitter() -> Any:
     """Its fitter of a photograph, likewise."""
-    import deodr
     import imageio.v3 as iio
-    from deodr.mesh_fitter import MeshRGBFitterWithPose
 
+    deodr, fitters = _imported()
     folder = Path(deodr.data_path)
     faces, vertices = deodr.read_obj(str(folder / "hand.obj"))
     middle = vertices.mean(0)
-    fitter = MeshRGBFitterWithPose(
+    fitter = fitters.MeshRGBFitterWithPose(
         vertices - middle,
         faces,
         default_color=np.array([0.4, 0.3, 0.25]),
@@ -161,10 +164,10 @@ def put_ours_in(fitter: Any) -> None:
         if rgb:
             normals = jr.vertex_normals(vertices, faces)
             lit = jnp.maximum(-(normals @ state["light_directional"]), 0) + state["light_ambient"]
-            colors, behind = lit[:, None] * state["mesh_color"][None], tuple(BACKGROUND)
+            colors, behind = lit[:, None] * state["mesh_color"][None], jnp.asarray(BACKGROUND)
         else:
             depth = vertices @ camera.rotation[2] + camera.translation[2]
-            colors, behind = jnp.clip(depth * DEPTH_SCALE, 0, 1)[:, None], (1.0,)
+            colors, behind = jnp.clip(depth * DEPTH_SCALE, 0, 1)[:, None], jnp.ones(1)
         return jr.render(
             jr.Mesh(vertices, faces, jr.VertexColors(colors)),
             camera,

@@ -50,7 +50,7 @@ PARTS = FIRST  # of a view, noted in a job
 
 
 @numba.njit(error_model="numpy")
-def move_planes(plane: int, scene: Any, moved: Any, face: int, like: Any) -> None:
+def move_planes(plane: int, scene: Any, moved: Any, face: Any, like: Any) -> None:
     """Writes what the planes of a face change by, behind them, for each motion.
 
     Of each plane the slopes along x and y and what it has at the far corner's place; then the

@@ -133,7 +133,7 @@ def pull_cut(sink: Any, scene: Any, pair: Any, place: Any, pulled: float, like: 
 
 
 @numba.njit(error_model="numpy")
-def pull_place(sink: Any, scene: Any, code: int, faces: Any, place: Any, pulled: Any, like: Any):
+def pull_place(sink: Any, scene: Any, code: Any, faces: Any, place: Any, pulled: Any, like: Any):
     """Adds what moves the place of an edge with that code, between pixels that see these faces."""
     last = faces[2]
     first, second = min(max(faces[0], 0), last), min(max(faces[1], 0), last)
