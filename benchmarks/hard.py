@@ -32,22 +32,16 @@ def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
 
 
 def colored(scene: Scene, *, peers: bool) -> Iterator[Contest]:
-    """The picture in colours of its vertices, and its gradient to both; without visibility."""
+    """The picture in colours of its vertices, and its gradient to both; how visibility has one."""
     rng = np.random.default_rng(0)
     colors = rng.uniform(size=(scene.vertices.shape[1], 3)).astype(np.float32)
     upstream = rng.normal(size=(scene.views, scene.size, scene.size, 3)).astype(np.float32)
-    picture = _picture(scene)
-
-    def gradient(
-        vertices: jax.Array, faces: jax.Array, colors: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        def loss(vertices: jax.Array, colors: jax.Array) -> jax.Array:
-            return jnp.sum(picture(vertices, faces, colors) * upstream)
-
-        return jax.grad(loss, (0, 1))(vertices, colors)
-
     args = *_args(scene), colors
-    for name, function, weights in (("", picture, None), (", grad", gradient, upstream)):
+    picture = _picture(scene)
+    rows = [("", picture, None), (", grad", _gradient(picture, upstream), upstream)]
+    for way in ("antialias", "edge"):
+        rows.append((f", {way}, grad", _gradient(_picture(scene, way), upstream), upstream))
+    for name, function, weights in rows:
         rivals = {"deodr": functools.partial(deodr, colors=colors, upstream=weights)}
         task = f"hard, rgb{name}"
         # Nothing is compared: deodr's gradient is that of its smoothed edges too.
@@ -116,16 +110,31 @@ def _depth(scene: Scene) -> Callable[..., jax.Array]:
     return lambda vertices, faces: _fragments(scene)(vertices, faces).depth
 
 
-def _picture(scene: Scene) -> Callable[..., jax.Array]:
+def _gradient(picture: Callable[..., jax.Array], upstream: np.ndarray) -> Callable[..., Any]:
+    def gradient(
+        vertices: jax.Array, faces: jax.Array, colors: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        def loss(vertices: jax.Array, colors: jax.Array) -> jax.Array:
+            return jnp.sum(picture(vertices, faces, colors) * upstream)
+
+        return jax.grad(loss, (0, 1))(vertices, colors)
+
+    return gradient
+
+
+def _picture(scene: Scene, visibility: str = "none") -> Callable[..., jax.Array]:
+    edges = jr.number_edges(scene.faces) if visibility == "antialias" else None
+
     def draw(vertices: jax.Array, faces: jax.Array, colors: jax.Array) -> jax.Array:
+        screen = jr.ScreenMesh(vertices, faces)
         seen = jr.rasterize_hard(
-            jr.ScreenMesh(vertices, faces),
-            image_size=(scene.size, scene.size),
-            near=scenes.NEAR,
-            far=scenes.FAR,
+            screen, image_size=(scene.size, scene.size), near=scenes.NEAR, far=scenes.FAR
         )
         texture = jr.VertexColors(colors)
-        return jr.sample_texture(texture, faces, seen.face, seen.barycentrics)
+        image = jr.sample_texture(texture, faces, seen.face, seen.barycentrics)
+        if visibility == "antialias":
+            return jr.antialias(image, seen, screen, edges=edges)
+        return jr.edge_gradient(image, seen, screen) if visibility == "edge" else image
 
     return jax.vmap(draw, in_axes=(0, None, None))
 

@@ -41,7 +41,7 @@ class Scene:
 
 def sphere(subdivisions: int, size: int, views: int = 1) -> Scene:
     """The bumpy sphere of `20 · 4^subdivisions` faces; further views walk around it."""
-    vertices, faces = _bumpy_sphere(subdivisions)
+    vertices, faces = bumpy_sphere(subdivisions)
     azimuths = AZIMUTH + np.arange(views) * (360.0 / views)
     screens = np.stack([_project(vertices, azimuth) for azimuth in azimuths])
     return Scene(f"{len(faces):,} faces, {size}², {_count(views)}", screens, faces, size)
@@ -57,7 +57,8 @@ def crowded(size: int = 256) -> Scene:
 
 
 @functools.cache
-def _bumpy_sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+def bumpy_sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Its vertices and faces, of size 0.9 or so about the origin."""
     mesh = shapes.icosphere(subdivisions)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
     x, y, z = vertices.T

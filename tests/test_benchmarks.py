@@ -22,8 +22,10 @@ from benchmarks import (
     ahead,
     compare,
     gradients,
+    hands,
     loading,
     plot,
+    poses,
     quieter,
     roofline,
     scenes,
@@ -36,7 +38,10 @@ from benchmarks.harness import Result
 REPO = Path(__file__).resolve().parent.parent
 
 CONTESTS = {
-    "hard": {"hard", "hard, depth", "hard, rgb", "hard, rgb, grad"},
+    "hard": {
+        *("hard", "hard, depth", "hard, rgb", "hard, rgb, grad"),
+        *("hard, rgb, antialias, grad", "hard, rgb, edge, grad"),
+    },
     "nmr": {"nmr, alpha", "nmr, rgb 2x2, grad", "nmr, fitting step"},
     "soft": {"soft, alpha", "soft, rgb, grad"},
     "views": {"views, soft"},
@@ -44,7 +49,9 @@ CONTESTS = {
 
 
 @pytest.mark.parametrize(
-    "module", [main, ahead, compare, gradients, loading, quieter], ids=lambda m: m.__name__
+    "module",
+    [main, ahead, compare, gradients, hands, loading, poses, quieter],
+    ids=lambda m: m.__name__,
 )
 def test_help_speaks_no_python(module, capsys):
     with pytest.raises(SystemExit):
@@ -74,6 +81,7 @@ def test_quick_run_writes_a_record(task, tmp_path):
     # The C++ peer sees what we see, and finds the same gradient, up to ties and rounding at edges.
     theirs = [result for result in record["results"] if result["who"] != "jaxrender"]
     alone = {"nmr, fitting step", "views, soft", "hard, rgb", "hard, rgb, grad"}
+    alone |= {"hard, rgb, antialias, grad", "hard, rgb, edge, grad"}
     assert {result["task"] for result in theirs} == expected - alone
     for result in theirs:
         if shutil.which("g++"):

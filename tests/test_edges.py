@@ -331,7 +331,7 @@ class TestKernels:
     @staticmethod
     @functools.partial(jit, static_argnames=("options", "size"))
     def both(vertices, faces, numbers, options, size):
-        """What edges there are, pixels blended and back, and the gradient; in either way."""
+        """What edges there are, pixels blended and back, gradient and motions; in either way."""
         fragments = seen(jr.ScreenMesh(vertices, faces, options.perspective), size)
         numbers = numbers if options.silhouettes else numbers[:0]
         given = vertices, faces, fragments.face, fragments.depth, numbers
@@ -339,6 +339,7 @@ class TestKernels:
         random = (jax.random.normal(jax.random.key(k), (1, *size, 2)) for k in (0, 1))
         picture, pulled = (array.astype(vertices.dtype) for array in random)
         shapes = ((vertices.shape, vertices.dtype),)
+        moved = jax.random.normal(jax.random.key(2), (3, *vertices.shape), vertices.dtype)
         results = []
         for way in (True, False):
             with pytest.MonkeyPatch.context() as patch:
@@ -348,6 +349,7 @@ class TestKernels:
                     code, place = found
                 args = [*given[:3], code, place, picture]
                 gradient = ops_edges._pull_pixels(args, [pulled], shapes, options)
+                gradient += ops_edges._push_pixels(args, [moved], options)
                 blended = []
                 if options.silhouettes:
                     back = ops_edges._pull_blend(
@@ -375,9 +377,10 @@ class TestKernels:
             args = vertices, jnp.asarray(faces), jnp.asarray(jr.number_edges(faces))
             one, other = self.both(*args, options, (24, 31))
             np.testing.assert_array_equal(one[0][0], other[0][0])
-            scale = np.abs(other[1][0]).max()
-            assert scale > 1
-            np.testing.assert_allclose(one[1][0], other[1][0], atol=1e-10 * scale)
+            for got, want in zip(one[1], other[1], strict=True):
+                scale = np.abs(want).max()
+                assert scale > 1
+                np.testing.assert_allclose(got, want, atol=1e-10 * scale)
             for got, want in zip((one[0][1], *one[2]), (other[0][1], *other[2]), strict=True):
                 np.testing.assert_allclose(got, want, atol=1e-9)
             cuts += (one[0][0] == ops_edges.CUT).sum()
@@ -393,8 +396,8 @@ class TestKernels:
             options = ops_edges.Options(True, silhouettes, faceted)
             one, other = self.both(*args, options, (260, 257))
             assert (one[0][0] != other[0][0]).mean() < 1e-4
-            scale = np.abs(other[1][0]).max()
-            np.testing.assert_allclose(one[1][0], other[1][0], atol=1e-4 * scale)
+            for got, want in zip(one[1], other[1], strict=True):
+                np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
             for got, want in zip(one[2], other[2], strict=True):
                 np.testing.assert_allclose(got, want, atol=1e-3)
 

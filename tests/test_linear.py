@@ -31,7 +31,17 @@ def _transposed(given, cotangents, shapes, options):
     return [one, other]
 
 
+def _program(given, linear, options):
+    """The same of batches, by groups; says how many there were."""
+    groups, size = len(given[0]), max(len(array) for array in linear)
+    COUNTED.append((groups, size))
+    weights = jnp.repeat(given[0], size // groups, 0)
+    one, other = (jnp.broadcast_to(array, (size, *array.shape[1:])) for array in linear)
+    return [weights * one + other.sum(1, keepdims=True), options * one]
+
+
 PAIR = LinearMap("test_pair", _plain, _transposed)
+GROUPED = LinearMap("test_grouped", _plain, _transposed, _program)
 
 
 def own(weights, one, other):
@@ -95,6 +105,26 @@ class TestModes:
         wanted = nested(jax.vmap(jax.grad(same, 1), (0, None, None)))(weights, self.one, self.other)
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
+    @pytest.mark.parametrize("order", ["columns of views", "views of columns"])
+    def test_columns_share_what_they_depend_on(self, order):
+        """Those of a Jacobian, of each of two views."""
+        views, columns = jnp.stack([self.weights, self.weights + 1]), jnp.eye(3)
+
+        def push(weights, column, map_):
+            return map_([weights], [column, self.other], 3.0)[0]
+
+        def all_of(map_):
+            inner, outer = (0, None), (None, 0)
+            if order == "views of columns":
+                inner, outer = outer, inner
+            both = jax.vmap(jax.vmap(functools.partial(push, map_=map_), inner), outer)
+            return jax.jit(both)(views, columns)
+
+        COUNTED.clear()
+        found, wanted = all_of(GROUPED), all_of(_plain)
+        assert COUNTED[-1] == (2, 6)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
 
 @pytest.mark.slow
 class TestBlend:
@@ -152,6 +182,22 @@ class TestFragments:
         wanted = gradient(lambda given, moved: hard._move_fragments(given, [moved], perspective))
         scale = np.abs(wanted).max()
         np.testing.assert_allclose(found / scale, wanted / scale, atol=1e-12)
+
+        # Forward mode, by several motions of each view.
+        moved = jnp.array(np.random.default_rng(1).normal(size=(3, *vertices.shape)))
+
+        def motions(move):
+            def single(face, moved):
+                return move([vertices, faces, face], moved)
+
+            each = jax.vmap(single, (None, 0))
+            return jax.jit(jax.vmap(each, (0, None)))(faces_seen, moved)
+
+        found = motions(lambda given, moved: tuple(own(given, [moved], perspective)))
+        wanted = motions(lambda given, moved: hard._move_fragments(given, [moved], perspective))
+        for got, want in zip(found, wanted, strict=True):
+            scale = np.abs(want).max()
+            np.testing.assert_allclose(got / scale, want / scale, atol=1e-12)
 
     def test_same_bits_each_time(self):
         """Whatever the threads do."""

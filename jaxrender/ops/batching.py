@@ -91,15 +91,31 @@ def fold_axis(operation: Callable, axis_size: int, args: Any, mapped: Any) -> An
     inner = max(array.shape[1 if of_map else 0] for array, of_map in pairs)
 
     def fold(array: jax.Array, of_map: bool) -> jax.Array:
-        if not of_map and array.shape[0] == 1:
-            return array
-        if not of_map:
-            array = jnp.broadcast_to(array[None], (axis_size, *array.shape))
-        array = jnp.broadcast_to(array, (axis_size, inner, *array.shape[2:]))
-        return array.reshape(axis_size * inner, *array.shape[2:])
+        return fold_into(array, of_map, axis_size, inner, 0)
 
     results = operation(*jax.tree.map(fold, args, mapped))
     return jax.tree.map(lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results)
+
+
+def fold_into(array: jax.Array, mapped: bool, size: int, inner: int, place: int) -> jax.Array:
+    """An array with the axis of `vmap` folded into that of the batch.
+
+    Args:
+        array: with a leading batch axis of size `inner` or 1, and if it is mapped, that of `vmap`.
+        mapped: whether it is.
+        size: of the axis of `vmap`.
+        inner: of the batch.
+        place: 0 if the axis of `vmap` goes before that of the batch, 1 if behind it.
+
+    Returns:
+        With a leading axis of `size * inner`, or 1 if all share it.
+    """
+    if not mapped and array.shape[0] == 1:
+        return array
+    if not mapped:
+        array = jnp.expand_dims(array, place)
+    whole = (size, inner) if place == 0 else (inner, size)
+    return jnp.broadcast_to(array, (*whole, *array.shape[2:])).reshape(-1, *array.shape[2:])
 
 
 def in_chunks(batched: Callable, args: tuple, chunk_size: int) -> Any:

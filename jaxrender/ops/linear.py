@@ -4,6 +4,11 @@ JAX transposes what it can differentiate; where another program is quicker, a `L
 and keeps all else as it was: forward mode, reverse mode and both in any order, and `vmap`, which
 folds into one call as in `batching.py`. To differentiate again by what a map is not linear in, its
 plain program is taken.
+
+The columns of a Jacobian share what a map is not linear in, and under a further `vmap` those of
+each view their own. So of a batch of `B` examples the arrays that a map is not linear in have a
+leading axis of size `G`, or 1, where `G` divides `B`: each is that of `B / G` examples that follow
+each other.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.batching import batch_size, fold_axis
+from jaxrender.ops.batching import batch_size, fold_into
 from jaxrender.ops.sharding import match_varying_axes
 
 Arrays = Sequence[jax.Array]
@@ -44,10 +49,18 @@ class LinearMap:
         transposed: `transposed(given, cotangents, shapes, options) -> cotangents of linear`, for
             arrays with a leading batch axis, of size 1 where the whole batch shares an array; its
             results have that of the batch. `shapes` and dtypes are those of one example.
+        program: `program(given, linear, options) -> results`, of arrays with a leading batch axis,
+            where a quicker one than the plain is known: `given` of `G` or 1, see above.
     """
 
-    def __init__(self, name: str, plain: Callable, transposed: Callable) -> None:
-        self.name, self.plain, self.transposed = name, plain, transposed
+    def __init__(
+        self,
+        name: str,
+        plain: Callable,
+        transposed: Callable,
+        program: Callable | None = None,
+    ) -> None:
+        self.name, self.plain, self.transposed, self.program = name, plain, transposed, program
 
     def __call__(self, given: Arrays, linear: Arrays, options: Hashable) -> list[jax.Array]:
         """The results for one example."""
@@ -66,16 +79,31 @@ class LinearMap:
     def forward(
         self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
     ) -> Arrays:
-        """The map, of arrays with a leading batch axis."""
-        return over_batch(
-            lambda *single: self.plain(single[:count], single[count:], options), arrays
+        """The map, of arrays with a leading batch axis, by its own program."""
+        if self.program is not None:
+            return self.program(arrays[:count], arrays[count:], options)
+        return self.plainly_forward(*arrays, count=count, shapes=shapes, options=options)
+
+    def plainly_forward(
+        self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
+    ) -> Arrays:
+        """The map, as it is written."""
+        return _over_groups(
+            lambda *single: self.plain(single[:count], single[count:], options), arrays, count
         )
 
     def backward(
         self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
     ) -> Arrays:
         """Its transpose, by its own program."""
-        return self.transposed(arrays[:count], arrays[count:], shapes, options)
+        given, cotangents = arrays[:count], arrays[count:]
+        size = batch_size(*arrays)
+        # That knows of no groups: have each example come with its own.
+        given = [
+            jnp.repeat(array, size // array.shape[0], axis=0) if 1 < len(array) < size else array
+            for array in given
+        ]
+        return self.transposed(given, cotangents, shapes, options)
 
     def plainly_backward(
         self, *arrays: jax.Array, count: int, shapes: Any, options: Any, unused: Any = ()
@@ -89,10 +117,10 @@ class LinearMap:
             _, pull = jax.vjp(lambda *linear: tuple(self.plain(given, linear, options)), *nowhere)
             return pull(tuple(cotangents))
 
-        return over_batch(single, arrays)
+        return _over_groups(single, arrays, count)
 
     # What tells the shapes of results, by tracing it.
-    outline_forward, outline_backward = forward, plainly_backward
+    outline_forward, outline_backward = plainly_forward, plainly_backward
 
     @functools.cached_property
     def _primitives(self) -> tuple[Any, Any]:
@@ -101,7 +129,7 @@ class LinearMap:
 
         pair = Primitive(self.name), Primitive(f"{self.name}_transposed")
         programs = (
-            (self.forward, self.forward, self.outline_forward),
+            (self.forward, self.plainly_forward, self.outline_forward),
             (self.backward, self.plainly_backward, self.outline_backward),
         )
         for own, other, of_own in zip(pair, pair[::-1], programs, strict=True):
@@ -119,6 +147,27 @@ def over_batch(single: Callable, arrays: Arrays) -> Any:
     axes = [None if alone else 0 for alone in shared]
     args = [array[0] if alone else array for array, alone in zip(arrays, shared, strict=True)]
     return jax.vmap(single, axes)(*args)
+
+
+def _over_groups(single: Callable, arrays: Arrays, count: int) -> Any:
+    """The same, where the first `count` arrays are those of groups of examples."""
+    groups, size = batch_size(*arrays[:count]), batch_size(*arrays)
+    if groups in (1, size):
+        return over_batch(single, arrays)
+    split = [
+        array if k < count or len(array) == 1 else array.reshape(groups, -1, *array.shape[1:])
+        for k, array in enumerate(arrays)
+    ]
+
+    def one_group(*arrays: jax.Array) -> Any:
+        own = [
+            array[None] if k < count or len(split[k]) == 1 else array
+            for k, array in enumerate(arrays)
+        ]
+        return over_batch(single, own)
+
+    results = over_batch(one_group, split)
+    return jax.tree.map(lambda result: result.reshape(size, *result.shape[2:]), results)
 
 
 def _give_rules(
@@ -161,15 +210,29 @@ def _give_rules(
         ]
         return [None] * count + summed
 
-    def batch(arrays: Any, axes: Any, **params: Any) -> Any:
+    def batch(arrays: Any, axes: Any, *, count: int, **params: Any) -> Any:
+        mapped = [axis is not None for axis in axes]
+        grouped = any(mapped[:count])
+        size = next(a.shape[axis] for a, axis in zip(arrays, axes, strict=True) if axis is not None)
+        # Examples of one group follow each other: where all share what the map is not linear in,
+        # the axis goes behind that of the batch, else before it.
+        place = 0 if grouped else 1
         moved = [
-            array if axis is None else jnp.moveaxis(array, axis, 0)
+            array if axis is None else jnp.moveaxis(array, axis, place)
             for array, axis in zip(arrays, axes, strict=True)
         ]
-        mapped = [axis is not None for axis in axes]
-        size = next(array.shape[0] for array, of in zip(moved, mapped, strict=True) if of)
-        unfolded = fold_axis(functools.partial(own.bind, **params), size, moved, mapped)
-        return unfolded, [0] * len(unfolded)
+        sizes = [
+            array.shape[1 - place if of else 0] for array, of in zip(moved, mapped, strict=True)
+        ]
+        inner = max(sizes[:count]), max(sizes)
+        folded = [
+            fold_into(array, of, size, inner[k >= count], place) if grouped or k >= count else array
+            for k, (array, of) in enumerate(zip(moved, mapped, strict=True))
+        ]
+        results = own.bind(*folded, count=count, **params)
+        shape = (size, inner[1]) if grouped else (inner[1], size)
+        unfolded = [result.reshape(*shape, *result.shape[1:]) for result in results]
+        return unfolded, [place] * len(unfolded)
 
     ad.primitive_jvps[own] = jvp
     ad.primitive_transposes[own] = transpose

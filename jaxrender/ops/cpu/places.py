@@ -1,6 +1,9 @@
 """The gradient of pictures at edges to the vertices, see `ops/edges`.
 
-Pixels without an edge are passed by.
+Pixels without an edge are passed by. How an edge moves is written once for both ways: `add` adds to
+the gradient, or, for `edge_motions.py`, to how far the edge goes where vertices move. A **sink**
+says which: an address of the one, or the other; that of motions of vertices; how many numbers each
+has; and how many motions there are, 0 for a gradient.
 
 Each part of a picture has sums of its own, which are added in order: so the bits do not depend on
 who made which.
@@ -42,22 +45,27 @@ from jaxrender.ops.cpu.sums import PARTS, parts_of_picture, run_sums, table_of
 
 
 @numba.njit(error_model="numpy")
-def add(gradient: int, scene: Any, face: int, corner: int, slope: Any, like: Any) -> None:
-    """Adds to the gradient of a vertex, as far as that is known, by its place in pixels."""
+def add(sink: Any, scene: Any, face: int, corner: int, slope: Any, like: Any) -> None:
+    """Adds what a vertex does to an edge, as far as that is known, by its place in pixels."""
     vertices, _, _, height, width, _ = scene
+    into, moved, numbers, motions = sink
     vertex = 3 * vertex_of(scene, face, corner)
     parts = slope[0] * width * 0.5, slope[1] * height * -0.5, slope[2]
     for k in range(3):
         if abs(load(vertices, vertex + k, like)) < TOO_FAR:
-            total = load(gradient, vertex + k, like) + typed(parts[k], like)
-            store(gradient, vertex + k, total)
+            if motions == 0:
+                total = load(into, vertex + k, like) + typed(parts[k], like)
+                store(into, vertex + k, total)
+            for motion in range(motions):
+                by = typed(load(moved, motion * numbers + vertex + k, like), 0.0)
+                store(into, motion, load(into, motion, 0.0) + parts[k] * by)
 
 
 @numba.njit(error_model="numpy")
 def pull_outline(
-    gradient: int, scene: Any, face: Any, corner: Any, place: Any, pulled: float, like: Any
+    sink: Any, scene: Any, face: Any, corner: Any, place: Any, pulled: float, like: Any
 ) -> None:
-    """Adds the gradient of where the edge opposite to a corner crosses."""
+    """Adds what moves the place where the edge opposite to a corner crosses."""
     x, y, axis = place
     first, second = corner + 1 if corner < 2 else 0, corner - 1 if corner > 0 else 2
     xa, ya, _ = position_of(scene, vertex_of(scene, face, first), like)
@@ -72,18 +80,18 @@ def pull_outline(
     of_b = pulled * -across_a / difference
     of_a, slope = pulled - of_b, (along_b - along_a) / difference
     if axis == 0:
-        add(gradient, scene, face, first, (of_a, -of_a * slope, 0.0), like)
-        add(gradient, scene, face, second, (of_b, -of_b * slope, 0.0), like)
+        add(sink, scene, face, first, (of_a, -of_a * slope, 0.0), like)
+        add(sink, scene, face, second, (of_b, -of_b * slope, 0.0), like)
     else:
-        add(gradient, scene, face, first, (-of_a * slope, of_a, 0.0), like)
-        add(gradient, scene, face, second, (-of_b * slope, of_b, 0.0), like)
+        add(sink, scene, face, first, (-of_a * slope, of_a, 0.0), like)
+        add(sink, scene, face, second, (-of_b * slope, of_b, 0.0), like)
 
 
 @numba.njit(error_model="numpy")
 def pull_face(
-    gradient: int, scene: Any, face: int, corners: Any, point: Any, pulled: float, like: Any
+    sink: Any, scene: Any, face: int, corners: Any, point: Any, pulled: float, like: Any
 ) -> None:
-    """Adds the gradient of what is linear on screen, at a point of a face."""
+    """Adds what changes that which is linear on screen, at a point of a face."""
     a, b, c = corners
     sa, sb, sc, determinant = sides_of(a, b, c, point[0], point[1])
     px, py = plane_of(a, b, c, determinant)
@@ -94,12 +102,12 @@ def pull_face(
         w = a[2] if corner == 0 else (b[2] if corner == 1 else c[2])
         share = scale * side * w
         by_depth = -scale * side / w if scene[5] else share
-        add(gradient, scene, face, corner, (-share * px, -share * py, by_depth), like)
+        add(sink, scene, face, corner, (-share * px, -share * py, by_depth), like)
 
 
 @numba.njit(error_model="numpy")
-def pull_cut(gradient: int, scene: Any, pair: Any, place: Any, pulled: float, like: Any) -> None:
-    """Adds the gradient of where two faces cut each other."""
+def pull_cut(sink: Any, scene: Any, pair: Any, place: Any, pulled: float, like: Any) -> None:
+    """Adds what moves the place where two faces cut each other."""
     x, y, axis = place
     first, second = pair
     a0 = corner_of(scene, vertex_of(scene, first, 0), like)
@@ -120,8 +128,52 @@ def pull_cut(gradient: int, scene: Any, pair: Any, place: Any, pulled: float, li
     step = -here / along
     point = (x + step, y) if axis == 0 else (x, y + step)
     scale = pulled / along
-    pull_face(gradient, scene, first, (a0, a1, a2), point, -scale, like)
-    pull_face(gradient, scene, second, (b0, b1, b2), point, scale, like)
+    pull_face(sink, scene, first, (a0, a1, a2), point, -scale, like)
+    pull_face(sink, scene, second, (b0, b1, b2), point, scale, like)
+
+
+@numba.njit(error_model="numpy")
+def pull_place(sink: Any, scene: Any, code: Any, faces: Any, place: Any, pulled: Any, like: Any):
+    """Adds what moves the place of an edge with that code, between pixels that see these faces."""
+    last = faces[2]
+    first, second = min(max(faces[0], 0), last), min(max(faces[1], 0), last)
+    if code == CUT:
+        pull_cut(sink, scene, (first, second), place, pulled, like)
+    elif code <= 3:
+        pull_outline(sink, scene, first, code - 1, place, pulled, like)
+    else:
+        pull_outline(sink, scene, second, code - 4, place, pulled, like)
+
+
+@numba.njit(error_model="numpy")
+def shares_of(face_at: int, pixel: int, where: float, axis: int, size: Any, silhouettes: bool):
+    """What moves with a place: how much of either pixel, and how far their colours go on.
+
+    That is one of both, or each a half; and colours go on to the edge as from the pixel before.
+    """
+    if silhouettes:
+        return (0.0, 1.0, 0.0, 0.0) if where >= 0.5 else (1.0, 0.0, 0.0, 0.0)
+    height, width = size
+    step, none, to_first, to_second = width if axis == 1 else 1, np.int32(-1), 0.0, 0.0
+    at, end = (pixel // width, height - 2) if axis == 1 else (pixel % width, width - 2)
+    own, theirs = load(face_at, pixel, none), load(face_at, pixel + step, none)
+    if at > 0 and load(face_at, pixel - step, none) == own:
+        to_first = where
+    if at < end and load(face_at, pixel + 2 * step, none) == theirs:
+        to_second = 1.0 - where
+    return 0.5, 0.5, to_first, to_second
+
+
+@numba.njit(error_model="numpy")
+def color_step(picture: int, i: int, step: int, shares: Any, like: Any) -> float:
+    """How much more of a channel there is on the near side of an edge than beyond it."""
+    of_i, of_j = load(picture, i, like), load(picture, i + step, like)
+    colors = typed(of_i - of_j, 0.0)
+    if shares[2] != 0.0:
+        colors += shares[2] * (of_i - load(picture, i - step, like))
+    if shares[3] != 0.0:
+        colors += shares[3] * (load(picture, i + 2 * step, like) - of_j)
+    return colors
 
 
 @numba.njit(error_model="numpy")
@@ -137,7 +189,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     places = view_of(argument(job, 4), view, like)
     picture, pulled = view_of(shape, view, like), view_of(argument(job, 6), view, like)
     gradient = table_of(job, view, band, like)
-    zero = typed(0, like)
+    sink, zero = (gradient, gradient, 3 * count, 0), typed(0, like)
     for number in range(3 * count):
         store(gradient, number, zero)
     for axis in range(2):
@@ -148,43 +200,19 @@ def do_part(job: int, part: int, like: Any) -> None:
                 code = np.int64(load(codes, axis * pixels + pixel, none))
                 if code == NO_EDGE:
                     continue
-
-                # Find what moves with the place: one of both pixels, or each a half; and how far
-                # each one's colours go on to the edge as they come from the pixel before.
-                of_first, of_second, to_first, to_second = 0.5, 0.5, 0.0, 0.0
                 where = typed(load(places, axis * pixels + pixel, like), 0.0)
-                if silhouettes:
-                    of_first, of_second = (0.0, 1.0) if where >= 0.5 else (1.0, 0.0)
-                else:
-                    at, end = (row, height - 2) if axis == 1 else (column, width - 2)
-                    own, theirs = load(face_at, pixel, none), load(face_at, pixel + step, none)
-                    if at > 0 and load(face_at, pixel - step, none) == own:
-                        to_first = where
-                    if at < end and load(face_at, pixel + 2 * step, none) == theirs:
-                        to_second = 1.0 - where
+                shares = shares_of(face_at, pixel, where, axis, (height, width), silhouettes)
                 pull = 0.0
                 for i in range(channels * pixel, channels * (pixel + 1)):
-                    j = i + channels * step
-                    of_i, of_j = load(picture, i, like), load(picture, j, like)
-                    colors = typed(of_i - of_j, 0.0)
-                    if to_first != 0.0:
-                        colors += to_first * (of_i - load(picture, i - channels * step, like))
-                    if to_second != 0.0:
-                        colors += to_second * (load(picture, j + channels * step, like) - of_j)
-                    one, other = load(pulled, i, like), load(pulled, j, like)
-                    pull += colors * (of_first * one + of_second * other)
+                    one, other = load(pulled, i, like), load(pulled, i + channels * step, like)
+                    colors = color_step(picture, i, channels * step, shares, like)
+                    pull += colors * (shares[0] * one + shares[1] * other)
                 if pull == 0.0:
                     continue
                 place = typed(column, 0.0), typed(row, 0.0), axis
                 first = np.int64(load(face_at, pixel, none))
                 second = np.int64(load(face_at, pixel + step, none))
-                first, second = min(max(first, 0), last), min(max(second, 0), last)
-                if code == CUT:
-                    pull_cut(gradient, scene, (first, second), place, pull, like)
-                elif code <= 3:
-                    pull_outline(gradient, scene, first, code - 1, place, pull, like)
-                else:
-                    pull_outline(gradient, scene, second, code - 4, place, pull, like)
+                pull_place(sink, scene, code, (first, second, last), place, pull, like)
 
 
 @numba.njit(error_model="numpy")

@@ -22,8 +22,9 @@ which holds too where an end lies behind the camera and `t` is not between 0 and
 
     ds = -(dP - dQ) / (∂P/∂X - ∂Q/∂X)
 
-Both are linear in the motion of the vertices: a `LinearMap`, whose transpose on a CPU is a kernel
-that visits the pixels with an edge alone. Second derivatives are those of these formulas.
+Both are linear in the motion of the vertices: a `LinearMap`, which on a CPU is a kernel that visits
+the pixels with an edge alone, and so is its transpose. Second derivatives are those of these
+formulas.
 
 Shapes: `V` vertices, `F` faces, `H, W` image. What pairs of neighbours have is `[2, H, W]`, those
 of rows and those of columns, at the first of the two; the last column, or row, has no pair.
@@ -238,6 +239,19 @@ def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
     of_second = (place >= 0.5)[..., None]
     of_first = jnp.where(of_second, 0, change).sum(0)
     return [of_first + _at_second(jnp.where(of_second, change, 0))]
+
+
+def _push_pixels(given: Any, linear: Any, options: Options) -> Sequence[jax.Array]:
+    """`_move_pixels` of all views, each with the motions of a group."""
+    vertices, faces, *of_pixels = given
+    groups, views = batch_size(*given), batch_size(*given, *linear)
+    if jax.default_backend() == "cpu" and cpu.can_take(vertices.dtype):
+        of_pixels = [jnp.broadcast_to(a, (groups, *a.shape[1:])) for a in of_pixels]
+        moved = jnp.broadcast_to(linear[0], (views, *linear[0].shape[1:]))
+        result = (views, *of_pixels[-1].shape[1:]), vertices.dtype
+        return _PUSH(vertices, faces, *of_pixels, moved, results=[result], options=options)
+    shapes = ((linear[0].shape[1:], linear[0].dtype),)
+    return _MOVE_PIXELS.plainly_forward(*given, *linear, count=6, shapes=shapes, options=options)
 
 
 def _pull_pixels(given: Any, cotangents: Any, shapes: Any, options: Options) -> Sequence[jax.Array]:
@@ -492,6 +506,12 @@ def _blend_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence
     return [over_batch(lambda *arrays: _blend(arrays[1:], arrays[:1], None)[0], arrays)]
 
 
+def _push_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+    """`_move_pixels` in plain JAX."""
+    of = Options(*(bool(option) for option in options[:3]))
+    return _MOVE_PIXELS.plainly_forward(*arrays, count=6, shapes=(), options=of)
+
+
 def _pull_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same as JAX transposes it."""
     shapes = ((results[0][0][1:], results[0][1]),)
@@ -500,8 +520,9 @@ def _pull_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[
 
 
 _BLEND = LinearMap("jaxrender_blend_pixels", _blend, _pull_blend)
-_MOVE_PIXELS = LinearMap("jaxrender_move_pixels", _move_pixels, _pull_pixels)
+_MOVE_PIXELS = LinearMap("jaxrender_move_pixels", _move_pixels, _pull_pixels, _push_pixels)
 _FIND = Kernel("edges", _find_plainly)
 _BLENDER = Kernel("antialias", _blend_otherwise)
 _PULL = Kernel("places", _pull_otherwise)
+_PUSH = Kernel("edge_motions", _push_otherwise)
 _BLEND_BY_KERNEL = fold_vmap(lambda *arrays: _by_kernel(*arrays, transposed=False)[0])

@@ -32,7 +32,7 @@ from jax import lax
 
 from jaxrender.ops import cpu, deterministic
 from jaxrender.ops.batching import batch_size, fold_vmap_scheduled
-from jaxrender.ops.hard.kernels import draw_by_kernels, gradient_by_kernel
+from jaxrender.ops.hard.kernels import draw_by_kernels, gradient_by_kernel, motions_by_kernel
 from jaxrender.ops.hard.passes import draw_by_passes
 from jaxrender.ops.hard.scene import pixel_centres
 from jaxrender.ops.linear import LinearMap
@@ -229,5 +229,7 @@ def _move_fragments(given: Any, linear: Any, perspective: Any) -> tuple[jax.Arra
     return jax.jvp(seen, (vertices,), (moved,))[1]
 
 
-MOVE_FRAGMENTS = LinearMap("jaxrender_move_fragments", _move_fragments, gradient_by_kernel)
+MOVE_FRAGMENTS = LinearMap(
+    "jaxrender_move_fragments", _move_fragments, gradient_by_kernel, motions_by_kernel
+)
 SCHEDULES = {"kernels": True, "passes": False}

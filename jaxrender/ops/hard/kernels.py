@@ -60,6 +60,18 @@ def gradient_by_kernel(
     return _GRADIENT(vertices, faces, face, *cotangents, results=[result], options=[perspective])
 
 
+def motions_by_kernel(given: Any, linear: Any, perspective: Any) -> Sequence[jax.Array]:
+    """How barycentrics and depth move with vertices, of all views, each by motions of its own."""
+    vertices, faces, face = given
+    groups, views, dtype = batch_size(*given), batch_size(*given, *linear), vertices.dtype
+    face = jnp.broadcast_to(face, (groups, *face.shape[1:]))
+    moved = jnp.broadcast_to(linear[0], (views, *linear[0].shape[1:]))
+    shape = views, *face.shape[1:]
+    results = [((*shape, 3), dtype), (shape, dtype)]
+    faces = faces.astype(jnp.int32)
+    return _MOTIONS(vertices, faces, face, moved, results=results, options=[perspective])
+
+
 def _nearest_otherwise(
     vertices: jax.Array, faces: jax.Array, limits: jax.Array, *, results: Any, options: Any
 ) -> Sequence[jax.Array]:
@@ -102,6 +114,14 @@ def _gradient_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Seque
     )
 
 
+def _motions_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+    """The same in plain JAX."""
+    from jaxrender.ops.hard import MOVE_FRAGMENTS
+
+    return MOVE_FRAGMENTS.plainly_forward(*arrays, count=3, shapes=(), options=bool(options[0]))
+
+
 _GRADIENT = Kernel("gradient", _gradient_otherwise)
+_MOTIONS = Kernel("motions", _motions_otherwise)
 _ZBUFFER = Kernel("zbuffer", _nearest_otherwise)
 _BARYCENTRICS = Kernel("barycentrics", _barycentrics_otherwise)
