@@ -23,12 +23,12 @@ class _Corners(NamedTuple):
     """What a texture on screen has at faces, in arrays `[...]`.
 
     Attributes:
-        index: its indices.
+        indices: of the texture.
         corners: its varyings and depth, of each corner.
         slopes: of `V` and of `W` from pixel to pixel, along x, then along y: `2 (K + 1)`.
     """
 
-    index: Columns
+    indices: Columns
     corners: list[Columns]
     slopes: Columns
 
@@ -65,7 +65,7 @@ class OnScreen(Texture):
             jax.lax.bitcast_convert_type(slope.astype(jnp.float32), jnp.int32)
             for slope in own.slopes
         ]
-        return jnp.stack([*own.index, *bits], axis=-1)
+        return jnp.stack([*own.indices, *bits], axis=-1)
 
     def varyings(self, faces: jax.Array) -> jax.Array:
         """Those of the texture, and depth."""
@@ -86,7 +86,7 @@ class OnScreen(Texture):
             a, b, c = (weight * value for weight, value in zip(weights, corners, strict=True))
             here.append(a + b + c)
         *here, depth = computed_once(here)
-        return computed_once(own.index), here, _changes(here, depth, own.slopes)
+        return computed_once(own.indices), here, _changes(here, depth, own.slopes)
 
     def _at(self, faces: jax.Array, face: jax.Array) -> _Corners:
         """What faces `[...]` have."""
