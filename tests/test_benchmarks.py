@@ -24,6 +24,7 @@ from benchmarks import (
     gradients,
     hands,
     loading,
+    moving,
     plot,
     poses,
     quieter,
@@ -250,6 +251,22 @@ def test_loading(capsys):
     assert loading.main(["--faces", "7", "--rounds", "1"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["format", "obj", "ply", "glb"]
+
+
+@pytest.mark.thorough
+def test_moving_loads_its_own_model_and_moves_it():
+    mujoco = pytest.importorskip("mujoco")
+    model = moving.loaded(mujoco, None)
+    first, second = moving.states(mujoco, model, 2)
+    assert model.ngeom == 9
+    assert (first.qpos != second.qpos).all()
+    assert len(moving.scene_of(model).ids) == 9
+
+
+def test_only_ids_beside_others_are_near_an_edge():
+    ids = np.zeros((4, 6), int)
+    ids[:, 4:] = 1
+    assert moving.near_edge(ids).sum(0).tolist() == [0, 0, 0, 4, 4, 0]
 
 
 @pytest.mark.thorough

@@ -198,6 +198,16 @@ def test_hand_eye(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
+def test_urdf_arm(tmp_path):
+    """Nearly all starts find the six joints of an arm that URDF describes."""
+    pytest.importorskip("mujoco")
+    module = load("urdf_arm")
+    share = module.find("ours", "", 8, 15.0, 64, 36, 8, tmp_path / "arm.png")
+    assert share > 0.8
+    assert imread(tmp_path / "arm.png").shape[:2] == (64, 3 * 64)
+
+
+@pytest.mark.long
 def test_softras_pose(tmp_path, monkeypatch):
     """Most cubes turn into place, and the loss is lowest in the middle of its landscape."""
     module = load("softras_pose")

@@ -182,6 +182,33 @@ def test_kinematics_have_gradients(x64):
     np.testing.assert_allclose(slope, expected, rtol=1e-7)
 
 
+@pytest.mark.long
+def test_the_gradient_of_a_picture_to_joints_is_that_of_differences(x64):
+    model, data = small()
+    scene, camera = OURS.scene_from_model(model), OURS.camera(model, data, "front")
+    weights = np.random.default_rng(4).normal(size=(24, 24))
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(qpos):
+        image = jr.render(
+            scene.at(OURS.kinematics(model, qpos)),
+            camera,
+            image_size=(24, 24),
+            rasterizer=jr.Hard(visibility_gradient="antialias"),
+            **OURS.options(model),
+        )
+        return (image.rgb[..., 0] * weights).sum()
+
+    qpos = np.asarray(data.qpos, float)
+    qpos[0] = 0.3
+    way = np.array([1, 0.2, 0.1, -0.3, 0.2, 0.5])
+    (above, _), (below, _) = loss(qpos + 1e-6 * way), loss(qpos - 1e-6 * way)
+    slope = loss(qpos)[1] @ way
+    assert abs(slope) > 0.1
+    np.testing.assert_allclose(slope, (above - below) / 2e-6, rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_lights_follow_bodies_as_mujoco_has_them():
     model, data = small()

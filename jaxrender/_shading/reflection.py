@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxrender._types import Lights
 from jaxrender._vectors import NO_LENGTH, Vector, unit3
+from jaxrender.ops.fusion import computed_once
 
 NO_WIDTH = 1e-6  # of the soft border of a cone, in cosines: it is sharp
 
@@ -33,12 +34,25 @@ def light_points(
 
     `gloss` `[N, 4]` is specular colour and shininess of the points, in place of the lights'.
     """
+    diffuse, reflection = light_columns(
+        points.T, normals.T, lights, eye, None if gloss is None else gloss.T
+    )
+    return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)
+
+
+def light_columns(
+    points: jax.Array,
+    normals: jax.Array,
+    lights: Lights,
+    eye: jax.Array | None,
+    gloss: jax.Array | None = None,
+) -> tuple[list[jax.Array], list[jax.Array] | None]:
+    """The same by components: of points and normals `[3, N]`, gloss `[4, N]`; channels `[N]`."""
     spread = jax.tree.map(lambda numbers: numbers.T[..., None], lights)
     if gloss is not None:
-        spread = dataclasses.replace(spread, specular=gloss[:, :3].T, shininess=gloss[:, 3])
+        spread = dataclasses.replace(spread, specular=gloss[:3], shininess=gloss[3])
     eye = None if eye is None else eye[:, None, None]
-    diffuse, reflection = reflect(points.T[:, None], normals.T[:, None], spread, eye)
-    return jnp.stack(diffuse, -1), None if reflection is None else jnp.stack(reflection, -1)
+    return reflect(points[:, None], normals[:, None], spread, eye)
 
 
 def is_behind(eye: jax.Array, points: jax.Array, normals: jax.Array) -> jax.Array:
@@ -161,10 +175,16 @@ def _sum_lights(
     colors: tuple[jax.Array, jax.Array], parallel: jax.Array, central: jax.Array
 ) -> list[jax.Array]:
     """The colours `[3, L, ...]` of lights in these amounts `[L, ...]`, none negative, summed."""
-    return [
-        (jax.nn.relu(parallel) * colors[0][c]).sum(0) + (jax.nn.relu(central) * colors[1][c]).sum(0)
-        for c in range(3)
-    ]
+    amounts = [jax.nn.relu(own) for own in (parallel, central)]
+    rows = computed_once([row for own in amounts for row in own])
+    mixed = []
+    for c in range(3):
+        kept = [color for own in colors for color in own[c]]
+        total = jnp.zeros_like(amounts[0][:0].sum(0))
+        for row, color in zip(rows, kept, strict=True):
+            total = total + row * color
+        mixed.append(total)
+    return mixed
 
 
 def _components(vectors: jax.Array) -> Vector:

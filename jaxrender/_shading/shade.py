@@ -31,12 +31,13 @@ from jaxrender._shading.lighting import (
 )
 from jaxrender._shading.lights import check_eye, check_lights, check_lit, make_lights
 from jaxrender._shading.normals import corner_normals, finite_or_zero, front_normals
-from jaxrender._shading.reflection import light_points
+from jaxrender._shading.reflection import light_columns
 from jaxrender._textures import VertexColors, check_texture, encoding_of, sample_texture
 from jaxrender._textures.base import columns_of
 from jaxrender._types import Fragments, Lights, Mesh
-from jaxrender._vectors import unit
+from jaxrender._vectors import unit3
 from jaxrender.ops.deterministic import gather
+from jaxrender.ops.fusion import computed_once
 
 
 def shade(
@@ -215,15 +216,21 @@ def _light_seen(
         parts = (VertexColors(positions), faces), (VertexColors(normals), own)
         points = [sample_texture(*part, face, barycentrics) for part in parts]
         points = jnp.concatenate(points, -1)
-    points = points.reshape(-1, 6)
-    positions, normals = points[:, :3], unit(points[:, 3:])
+    points = columns_of(points.reshape(-1, 6))
     back = shows_back(mesh, front_normals(mesh), facing_eye)
+    normals = unit3((points[3], points[4], points[5]))
     if back is not None:
         flipped = jnp.take(back, own_face.reshape(-1), axis=0, mode="clip")
-        normals = jnp.where(flipped[:, None], -normals, normals)
+        normals = [jnp.where(flipped, -axis, axis) for axis in normals]
     gloss = gloss_of(mesh)
     if gloss is not None:
-        gloss = gather(gloss, own_face.reshape(-1))
-    light = light_points(positions, normals, lights, specular_eye, gloss)
-    diffuse, reflection = jax.tree.map(lambda part: part.reshape(*face.shape, 3), light)
+        gloss = jnp.stack([gather(number, own_face.reshape(-1)) for number in gloss.T])
+    light = light_columns(
+        jnp.stack(points[:3]), jnp.stack(computed_once(normals)), lights, specular_eye, gloss
+    )
+    diffuse, reflection = (
+        None if part is None else jnp.stack([own.reshape(face.shape) for own in part], -1)
+        for part in light
+    )
+    assert diffuse is not None
     return diffuse, reflection

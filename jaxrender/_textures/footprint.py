@@ -1,19 +1,36 @@
 """`with_footprints`: textures that are told how fast they change from pixel to pixel.
 
-Shape legend: `F` faces, `K` varyings, `H, W` image.
+Shape legend: `V` vertices, `F` faces, `K` varyings, `H, W` image.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxrender._choices import Encoding
-from jaxrender._textures.base import Columns, Texture, indices_of, varyings_of
+from jaxrender._textures.base import Columns, Texture, columns_of, indices_of, varyings_of
 from jaxrender._types import ScreenMesh
 from jaxrender.ops.deterministic import gather
+from jaxrender.ops.fusion import computed_once
 
 NO_DEPTH = 1e-6  # nearer to the plane of the camera, corners count as this far from it
+
+
+class _Corners(NamedTuple):
+    """What a texture on screen has at faces, in arrays `[...]`.
+
+    Attributes:
+        indices: of the texture.
+        corners: its varyings and depth, of each corner.
+        slopes: of `V` and of `W` from pixel to pixel, along x, then along y: `2 (K + 1)`.
+    """
+
+    indices: Columns
+    corners: list[Columns]
+    slopes: Columns
 
 
 class OnScreen(Texture):
@@ -24,13 +41,13 @@ class OnScreen(Texture):
 
     Attributes:
         texture: which takes that; see `Texture.has_footprint`.
-        slopes: `[F, 2 (K + 1)]` of `V` and of `W` from pixel to pixel, along x, then along y.
-        depths: `[F, 3]` z of the corners; 1 where rays are parallel.
+        vertices: `[V, 3]` x and y in pixels, and z; 1 where rays are parallel.
+        faces: `[F, 3]` of them.
     """
 
     texture: Texture
-    slopes: jax.Array  # [F, 2 (K + 1)]
-    depths: jax.Array  # [F, 3]
+    vertices: jax.Array  # [V, 3]
+    faces: jax.Array  # [F, 3]
 
     @property
     def encoding(self) -> Encoding:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -43,13 +60,65 @@ class OnScreen(Texture):
 
     def indices(self, faces: jax.Array) -> jax.Array:
         """Those of the texture, and the bits of the slopes: they are the same all over a face."""
-        bits = jax.lax.bitcast_convert_type(self.slopes.astype(jnp.float32), jnp.int32)
-        return jnp.concatenate([indices_of(self.texture, faces).astype(jnp.int32), bits], axis=1)
+        own = self._at(faces, jnp.arange(len(faces)))
+        bits = [
+            jax.lax.bitcast_convert_type(slope.astype(jnp.float32), jnp.int32)
+            for slope in own.slopes
+        ]
+        return jnp.stack([*own.indices, *bits], axis=-1)
 
     def varyings(self, faces: jax.Array) -> jax.Array:
         """Those of the texture, and depth."""
-        own = varyings_of(self.texture, faces, self.depths.dtype)
-        return jnp.concatenate([own, self.depths[..., None]], axis=-1)
+        corners = self._at(faces, jnp.arange(len(faces))).corners
+        return jnp.stack([jnp.stack(corner, axis=-1) for corner in corners], axis=1)
+
+    def at(
+        self, faces: jax.Array, face: jax.Array, barycentrics: jax.Array
+    ) -> tuple[Columns, Columns, Columns]:
+        """What `taps` of the texture needs at points `[...]` on some faces: of these alone.
+
+        Returns:
+            Indices, interpolated varyings, and what these change.
+        """
+        own, weights = self._at(faces, face), columns_of(barycentrics)
+        here = []
+        for corners in zip(*own.corners, strict=True):
+            a, b, c = (weight * value for weight, value in zip(weights, corners, strict=True))
+            here.append(a + b + c)
+        *here, depth = computed_once(here)
+        return computed_once(own.indices), here, _changes(here, depth, own.slopes)
+
+    def _at(self, faces: jax.Array, face: jax.Array) -> _Corners:
+        """What faces `[...]` have."""
+        # By numbers, each an array `[...]`, which XLA vectorises.
+        corners = columns_of(gather(self.faces, face))
+        axes = [gather(axis, corner) for axis in self.vertices.T for corner in corners]
+        x0, x1, x2, y0, y1, y2, *z = computed_once(axes)
+        given = gather(varyings_of(self.texture, faces, self.vertices.dtype), face)
+        given = [columns_of(given[..., k, :]) for k in range(3)]
+
+        # Take what barycentrics by depth change along x and y; without an area, nothing.
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        inverse = jnp.where(area == 0, 0, 1 / jnp.where(area == 0, 1, area))
+        along_x = [
+            side * inverse / depth
+            for side, depth in zip((y1 - y2, y2 - y0, y0 - y1), z, strict=True)
+        ]
+        along_y = [
+            side * inverse / depth
+            for side, depth in zip((x2 - x1, x0 - x2, x1 - x0), z, strict=True)
+        ]
+        ways = computed_once([*along_x, *along_y])
+        values = [jax.lax.stop_gradient(value) for value in zip(*given, strict=True)]
+        slopes = []
+        for way in (ways[:3], ways[3:]):
+            for value in values:
+                a, b, c = (slope * corner for slope, corner in zip(way, value, strict=True))
+                slopes.append(a + b + c)
+            slopes.append(way[0] + way[1] + way[2])
+        index = columns_of(gather(indices_of(self.texture, faces).astype(jnp.int32), face))
+        both = [[*part, depth] for part, depth in zip(given, z, strict=True)]
+        return _Corners(index, both, slopes)
 
     def uniforms(self) -> jax.Array | None:
         """Those of the texture."""
@@ -58,16 +127,13 @@ class OnScreen(Texture):
     def taps(self, index: Columns, varyings: Columns, uniforms: Columns) -> tuple[list, list]:
         """Those of the texture, which gets the changes along x and y behind its varyings."""
         *own, depth = varyings
-        count = len(own) + 1
-        given, bits = index[: -2 * count], index[-2 * count :]
+        count = 2 * len(own) + 2
         slopes = [
-            jax.lax.bitcast_convert_type(part, jnp.float32).astype(depth.dtype) for part in bits
+            jax.lax.bitcast_convert_type(part, jnp.float32).astype(depth.dtype)
+            for part in index[-count:]
         ]
-        changes = []
-        for *of_values, of_inverse in (slopes[:count], slopes[count:]):
-            pairs = zip(of_values, own, strict=True)
-            changes += [depth * (slope - value * of_inverse) for slope, value in pairs]
-        return self.texture.taps(given, [*own, *changes], uniforms)
+        changes = _changes(own, depth, slopes)
+        return self.texture.taps(index[:-count], [*own, *changes], uniforms)
 
     def color(self, texel: Columns, varyings: Columns, uniforms: Columns) -> list:
         """That of the texture."""
@@ -82,34 +148,23 @@ class OnScreen(Texture):
         return self
 
 
+def _changes(values: Columns, depth: jax.Array, slopes: Columns) -> Columns:
+    """What varyings change to the next pixel along x, then along y."""
+    changes, count = [], len(values) + 1
+    for *of_values, of_inverse in (slopes[:count], slopes[count:]):
+        pairs = zip(of_values, values, strict=True)
+        changes += [depth * (slope - value * of_inverse) for slope, value in pairs]
+    return changes
+
+
 def with_footprints(
     texture: Texture | None, screen: ScreenMesh, image_size: tuple[int, int]
 ) -> Texture | None:
     """The texture of a mesh on screen, which is told its footprint if it asks for it."""
     if texture is None or not texture.has_footprint or not screen.faces.shape[0]:
         return texture
-    screen = jax.lax.stop_gradient(screen)
+    x, y, z = jax.lax.stop_gradient(screen.vertices).T
     height, width = image_size
-    # By numbers of corners, each `[F]`, which XLA vectorises.
-    axes = [
-        axis * scale
-        for axis, scale in zip(screen.vertices.T, (width / 2, height / 2, 1), strict=True)
-    ]
-    x, y, z = ([gather(axis, screen.faces[:, k]) for k in range(3)] for axis in axes)
-    if not screen.perspective:
-        z = [jnp.ones_like(part) for part in z]
-    z = [jnp.where(jnp.abs(part) > NO_DEPTH, part, NO_DEPTH) for part in z]
-    own = jax.lax.stop_gradient(varyings_of(texture, screen.faces, z[0].dtype))
-    own = [*jnp.moveaxis(own, -1, 0), jnp.ones_like(own[..., 0])]
-
-    # Take the slopes of the planes through the three corners; of no area, none.
-    (ax, ay), (bx, by) = ((x[k] - x[0], y[k] - y[0]) for k in (1, 2))
-    area = ax * by - bx * ay
-    inverse = jnp.where(area == 0, 0, 1 / jnp.where(area == 0, 1, area))
-    along_x, along_y = [], []
-    for value in own:
-        corners = [value[:, k] / z[k] for k in range(3)]
-        first, second = corners[1] - corners[0], corners[2] - corners[0]
-        along_x.append((first * by - second * ay) * inverse)
-        along_y.append((second * ax - first * bx) * inverse)
-    return OnScreen(texture, jnp.stack([*along_x, *along_y], axis=-1), jnp.stack(z, axis=-1))
+    z = z if screen.perspective else jnp.ones_like(z)
+    z = jnp.where(jnp.abs(z) > NO_DEPTH, z, NO_DEPTH)
+    return OnScreen(texture, jnp.stack([x * (width / 2), y * (height / 2), z], -1), screen.faces)

@@ -16,10 +16,12 @@ from jax.custom_derivatives import SymbolicZero
 from jaxrender._checks import check_array, check_choice
 from jaxrender._choices import ENCODINGS, Encoding
 from jaxrender._textures.base import Texture, White, columns_of
+from jaxrender._textures.footprint import OnScreen
 from jaxrender._textures.program import TextureProgram, program_of
 from jaxrender._types import Mesh
 from jaxrender.ops import deterministic
 from jaxrender.ops.blend import blend_by_weights, blend_rows
+from jaxrender.ops.fusion import computed_once
 
 
 def sample_texture(
@@ -106,6 +108,7 @@ class _Points(NamedTuple):
     indices: list[jax.Array]
     varyings: list[jax.Array]
     uniforms: list[jax.Array]
+    changes: list[jax.Array]  # of the varyings, see `Texture.has_footprint`
 
 
 def _points(
@@ -115,18 +118,21 @@ def _points(
     # Read face 0 where there is none, to count for nothing.
     seen = face >= 0
     face = jnp.where(seen, face, 0).astype(jnp.int32)
-    index, varyings, uniforms = texture.indices(faces), texture.varyings(faces), texture.uniforms()
+    uniforms = texture.uniforms()
+    uniforms = [] if uniforms is None else list(uniforms)
+    if isinstance(texture, OnScreen):
+        index, here, changes = texture.at(faces, face, barycentrics)
+        program = program_of(texture.texture)
+        return _Points(program, seen, index, here, uniforms, changes)
+    index, varyings = texture.indices(faces), texture.varyings(faces)
     own = face[..., None] if index is None else jnp.take(index, face, axis=0, mode="clip")
     here = barycentrics
     if varyings is not None and varyings.shape[-1]:
         corners = deterministic.gather(varyings, face)
         here = (corners * barycentrics[..., None]).sum(-2)
+    empty = varyings is not None and not varyings.shape[-1]
     return _Points(
-        program_of(texture),
-        seen,
-        columns_of(own),
-        [] if varyings is not None and not varyings.shape[-1] else columns_of(here),
-        [] if uniforms is None else list(uniforms),
+        program_of(texture), seen, columns_of(own), [] if empty else columns_of(here), uniforms, []
     )
 
 
@@ -135,9 +141,11 @@ def _read(texture: Texture, points: _Points) -> tuple[jax.Array, jax.Array, jax.
     table = texture.table()
     if table is None:
         raise ValueError(f"`texture` of kind {type(texture).__name__} has no table.")
-    rows, weights = points.program.taps(points.indices, points.varyings, points.uniforms)
-    weights = jnp.where(points.seen[..., None], jnp.stack(weights, -1), 0)
-    return table, jnp.stack(rows, -1), weights
+    rows, weights = points.program.taps(
+        points.indices, [*points.varyings, *points.changes], points.uniforms
+    )
+    weights = [jnp.where(points.seen, weight, 0) for weight in weights]
+    return table, jnp.stack(computed_once(rows), -1), jnp.stack(computed_once(weights), -1)
 
 
 def as_texture(texture: Texture | None) -> Texture:

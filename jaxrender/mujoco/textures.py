@@ -20,6 +20,7 @@ from jaxrender._textures.joining import chained
 from jaxrender._textures.reading import WRAPS, uv_taps
 from jaxrender._types import Mesh, static
 from jaxrender.ops.deterministic import gather
+from jaxrender.ops.fusion import computed_once
 
 TEXTURE_2D = 0  # mjTEXTURE_2D
 ROLE_RGB = 1  # mjTEXROLE_RGB
@@ -109,6 +110,7 @@ class ModelTexture(Texture):
         texels = [jnp.maximum(jnp.abs(way[0]) * width, jnp.abs(way[1]) * height) for way in changes]
         size = jnp.log2(jnp.maximum(jnp.maximum(*texels), 1))
         number = jax.lax.stop_gradient(jnp.floor(size + 0.5))
+        u, v, number, first, height, width = computed_once([u, v, number, first, height, width])
 
         # Walk to the size that is nearest to that; the last is one texel.
         start, rows, columns = first, height, width
@@ -117,6 +119,7 @@ class ModelTexture(Texture):
             start = start + jnp.where(smaller, rows * columns, 0)
             rows = jnp.where(smaller, jnp.maximum(rows >> 1, 1), rows)
             columns = jnp.where(smaller, jnp.maximum(columns >> 1, 1), columns)
+        start, rows, columns = computed_once([start, rows, columns])
         return level(start, rows, columns)
 
     def turned(self, turned: np.ndarray) -> ModelTexture:
