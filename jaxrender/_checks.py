@@ -26,6 +26,7 @@ from jaxrender._types import Fragments, Mesh, ScreenMesh
 from jaxrender._watching import is_watched, watch
 
 T = TypeVar("T")
+MOST_PIXELS = 2**31 - 1  # their numbers are int32
 
 
 def is_concrete(*values: Any) -> bool:
@@ -506,14 +507,19 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
             f"`image_size` must be at least (1, 1) in whole pixels, got {image_size!r}. "
             "Pass for example (256, 256)."
         )
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"`image_size` must be of fewer than 2**31 pixels, got {image_size!r}. Draw less at a "
+            "time."
+        )
     return height, width
 
 
-def check_anti_aliasing(anti_aliasing: Any) -> int:
+def check_anti_aliasing(anti_aliasing: Any, image_size: tuple[int, int]) -> int:
     """Returns how many samples a pixel has along each axis.
 
     Raises:
-        ValueError: it is not a whole number from 1.
+        ValueError: it is not a whole number from 1, or they are too many to be counted.
     """
     try:
         whole = int(anti_aliasing) == anti_aliasing
@@ -523,6 +529,12 @@ def check_anti_aliasing(anti_aliasing: Any) -> int:
         raise ValueError(
             f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
             "Pass 1 for none, or for example 2."
+        )
+    height, width = image_size
+    if int(anti_aliasing) ** 2 * height * width > MOST_PIXELS:
+        raise ValueError(
+            f"`anti_aliasing` must make fewer than 2**31 samples of {image_size} pixels, got "
+            f"{anti_aliasing!r}. Pass for example 2."
         )
     return int(anti_aliasing)
 

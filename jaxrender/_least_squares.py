@@ -27,9 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_is_floating, is_concrete
+from jaxrender._checks import check_array, check_choice, check_is_floating, check_whole, is_concrete
 from jaxrender._manifolds import Parameter
-from jaxrender._progress import check_schedules, held_interrupts, progress_bar
+from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
 
 MANY = 64  # coordinates, from which on no Jacobian is made
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e7
@@ -417,8 +417,7 @@ def _check_arguments(
     schedules: Mapping[str, Any] | None,
 ) -> None:
     for name, count in (("steps", steps), ("chunk", 1 if chunk is None else chunk)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+        check_whole(name, count, least=1, most=MOST_STEPS, example=50, floats=False)
     for name, number in (("scale", scale), ("tolerance", tolerance), ("damping", damping)):
         least = 0 if name == "tolerance" else math.ulp(0)
         real = isinstance(number, int | float | np.number)

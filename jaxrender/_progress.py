@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+MOST_STEPS = 2**31 - 1  # optimizers count them in int32
+
 
 @contextlib.contextmanager
 def progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, float], None]]:

@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_is_floating
+from jaxrender._checks import check_array, check_is_floating, check_whole
 from jaxrender._formats.raw import optional
 from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
-from jaxrender._progress import check_schedules, held_interrupts, progress_bar
+from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
 from jaxrender._viewer import Viewer, live_view
 
 __all__ = [
@@ -413,8 +413,7 @@ def _check_arguments(
             "Pass one of optax, for example optax.adam(1e-2)."
         )
     for name, count in (("steps", steps), ("snapshot_every", snapshot_every)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+        check_whole(name, count, least=1, most=MOST_STEPS, example=300, floats=False)
     check_schedules(schedules, "loss")
     if not (stop is None or callable(stop) or isinstance(stop, int | float | np.number)):
         raise ValueError(f"`stop` must be a number or a function (loss, step), got {stop!r}.")

@@ -47,6 +47,8 @@ TURN = CAMERA.rotation
         ({"mesh": jr.Mesh(VERTICES.at[0, 0].set(np.nan), FACES)}, "`mesh.vertices` must be finite"),
         ({"image_size": (np.inf, 8)}, "`image_size` must be a pair"),
         ({"image_size": None}, "`image_size` must be a pair"),
+        ({"image_size": (2**70, 8)}, "`image_size` must be of fewer than"),
+        ({"anti_aliasing": 2**14}, "`anti_aliasing` must make fewer than"),
         ({"anti_aliasing": None}, "`anti_aliasing` must be a whole number"),
         ({"anti_aliasing": np.nan}, "`anti_aliasing` must be a whole number"),
         ({"anti_aliasing": np.inf}, "`anti_aliasing` must be a whole number"),
