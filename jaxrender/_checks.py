@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from jaxrender._arrays import description
 from jaxrender._types import Fragments, Mesh, ScreenMesh
 from jaxrender._watching import is_watched, watch
 
@@ -68,7 +69,7 @@ def check_array(
             raise TypeError
         array = value if isinstance(value, jax.Array) else jnp.asarray(_either(number, value))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(_message(name, shape, kind, _description(value), hint)) from error
+        raise ValueError(_message(name, shape, kind, description(value), hint)) from error
 
     # Compare rank and fixed sizes.
     axes = list(shape)
@@ -146,21 +147,6 @@ def _dtype_and_shape(array: jax.Array) -> str:
     return f"{array.dtype.name}{list(array.shape)}"
 
 
-def _description(value: Any) -> str:
-    """What came that no array can be made of."""
-    if isinstance(value, int):
-        return f"{value}, which no integer of JAX holds"
-    if not isinstance(value, list | tuple):
-        return type(value).__name__
-    try:
-        kinds = {type(item).__name__ for item in np.array(value, object).reshape(-1)}
-    except ValueError:
-        return "rows of different lengths"
-    lists = kinds & {"list", "tuple"}
-    odd = kinds - {"int", "float", "bool"} - lists
-    return "rows of different lengths" if lists or not odd else f"a list that holds {min(odd)}"
-
-
 def check_flag(name: str, value: Any) -> bool:
     """Returns a bool; 0 and 1 are ones too.
 
@@ -172,6 +158,16 @@ def check_flag(name: str, value: Any) -> bool:
     raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
 
 
+def check_title(name: str, value: Any) -> None:
+    """Rejects what is neither True, False nor a text.
+
+    Raises:
+        ValueError: it is that.
+    """
+    if not isinstance(value, str):
+        check_flag(name, value)
+
+
 def check_is_floating(name: str, value: Any, function: str) -> None:
     """Rejects a parameter of a fit that is no floating-point array or number.
 
@@ -180,7 +176,7 @@ def check_is_floating(name: str, value: Any, function: str) -> None:
     """
     try:
         dtype = jnp.asarray(value).dtype
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         dtype = np.dtype(object)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
@@ -208,6 +204,18 @@ def check_whole(
         f"`{name}` must be a whole number from {least} to {most}, got {_short(value)}. Pass for "
         f"example {example}."
     )
+
+
+def check_function(name: str, value: Any, example: str) -> None:
+    """Rejects what cannot be called.
+
+    Raises:
+        ValueError: it is that.
+    """
+    if not callable(value):
+        raise ValueError(
+            f"`{name}` must be a function, got {_short(value)}. Pass for example {example}."
+        )
 
 
 def check_path(name: str, value: Any) -> Path:

@@ -27,7 +27,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_is_floating, check_whole, is_concrete
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_flag,
+    check_function,
+    check_is_floating,
+    check_title,
+    check_whole,
+    is_concrete,
+)
 from jaxrender._manifolds import Parameter
 from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
 
@@ -175,10 +184,13 @@ def least_squares(
         ([0.5, 0.5, 0.5], True)
     """
     _check_arguments(steps, scale, tolerance, damping, chunk, schedules)
+    scale, tolerance, damping = float(scale), float(tolerance), float(damping)
+    check_function("residuals", residuals, "a function of the parameters that returns an array")
+    check_title("progress", progress)
     check_choice("jacobian", jacobian, ["auto", "forward", "matrix_free"])
     if not callable(rho):
         rho = RHOS[check_choice("rho", rho, list(RHOS))]
-    params, starts = _check_params(params, many)
+    params, starts = _check_params(params, check_flag("many", many))
     if jacobian == "auto":
         jacobian = "forward" if _coordinates(_one(params)) <= MANY else "matrix_free"
     cost_of, advance = _programs(residuals, rho, scale, jacobian, None if schedules else tolerance)
@@ -423,6 +435,8 @@ def _check_arguments(
         real = isinstance(number, int | float | np.number)
         if not real or not least <= number < math.inf:
             raise ValueError(f"`{name}` must be a positive number, got {number!r}.")
+    if not 1e-18 <= scale <= 1e18:  # its square is a float32
+        raise ValueError(f"`scale` must lie between 1e-18 and 1e18, got {scale!r}.")
     check_schedules(schedules, "residuals")
 
 

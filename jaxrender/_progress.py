@@ -58,6 +58,10 @@ def check_schedules(schedules: Mapping[str, Any] | None, function: str) -> None:
     Raises:
         ValueError: it is not; the message names the `function` that takes the values.
     """
+    if not isinstance(schedules, Mapping | None):
+        raise ValueError(
+            f"`schedules` must be a dict of functions of the step, got {type(schedules).__name__}."
+        )
     for name, schedule in (schedules or {}).items():
         if not callable(schedule):
             raise ValueError(

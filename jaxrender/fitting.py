@@ -20,7 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_is_floating, check_whole
+from jaxrender._checks import (
+    check_array,
+    check_flag,
+    check_function,
+    check_is_floating,
+    check_title,
+    check_whole,
+)
 from jaxrender._formats.raw import optional
 from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
@@ -211,6 +218,12 @@ def fit(
         [1.0, 0.5, 3.0]
     """
     _check_arguments(optimizer, steps, schedules, stop, snapshot_every)
+    check_function("loss", loss, "a function of the parameters that returns a number")
+    for name, function in (("project", project), ("snapshot", snapshot)):
+        if function is not None:
+            check_function(name, function, "a function of the parameters")
+    check_title("progress", progress)
+    has_aux = check_flag("has_aux", has_aux)
     params = _check_params(params)
     begin, advance = _programs(loss, optimizer, project, has_aux)
     reached = stop if callable(stop) else lambda value, _: stop is not None and value < stop

@@ -312,7 +312,7 @@ def calls(tmp):
         ),
         "undistorted_camera": (
             jr.undistorted_camera,
-            dict(camera=pin, image_size=SIZE, cover="all"),
+            dict(camera=pin, image_size=SIZE, cover=True),
         ),
         "vertex_normals": (jr.vertex_normals, dict(vertices=V, faces=F, orient=False)),
         "viewpoint": (jr.viewpoint, dict(camera=camera)),
@@ -352,7 +352,7 @@ def calls(tmp):
         "fitting.fit": (
             fitting.fit,
             dict(
-                loss=lambda p: (p["a"] ** 2).sum(),
+                loss=lambda p: sum((leaf**2).sum() for leaf in jax.tree.leaves(p)),
                 params={"a": jnp.ones(2)},
                 optimizer=Descent(),
                 steps=2,
@@ -368,13 +368,13 @@ def calls(tmp):
         "fitting.least_squares": (
             fitting.least_squares,
             dict(
-                residuals=lambda p: p["a"] ** 2,
+                residuals=lambda p: jnp.stack([(x**2).sum() for x in jax.tree.leaves(p)]),
                 params={"a": jnp.ones(2)},
                 steps=2,
-                many=None,
-                rho=None,
+                many=False,
+                rho="linear",
                 scale=1.0,
-                jacobian=None,
+                jacobian="auto",
                 schedules=None,
                 tolerance=1e-6,
                 damping=1e-3,
@@ -493,9 +493,10 @@ def outcome(function, args, name):
         function(**args)
     except (Reached, FileNotFoundError):
         return "taken"
-    except ValueError as error:
+    except (ValueError, fitting.NotFiniteError) as error:
         parts = [name, name.split(".")[0], name.split(".")[-1]]
-        named = any(f"`{part}" in str(error) or f"{part}`" in str(error) for part in parts)
+        ways = [way for part in parts for way in (f"`{part}", f"{part}`", f"not finite in {part} ")]
+        named = any(way in str(error) for way in ways)
         return "named" if named else f"not named: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
