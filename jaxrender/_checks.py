@@ -14,7 +14,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,12 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from jaxrender._arrays import description
 from jaxrender._types import Fragments, Mesh, ScreenMesh
 from jaxrender._watching import is_watched, watch
+
+T = TypeVar("T")
+MOST_PIXELS = 2**31 - 1  # their numbers are int32
 
 
 def is_concrete(*values: Any) -> bool:
@@ -58,12 +62,14 @@ def check_array(
     Raises:
         ValueError: rank, size, dtype or value is not as asked for.
     """
+    # Take it as it is, if it is one; round a number of Python before JAX, which takes longer.
+    number = _rounded(value, dtype) if kind == "float" else None
     try:
         if value is None:
             raise TypeError
-        array = jnp.asarray(value)
+        array = value if isinstance(value, jax.Array) else jnp.asarray(_either(number, value))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(_message(name, shape, kind, _description(value), hint)) from error
+        raise ValueError(_message(name, shape, kind, description(value), hint)) from error
 
     # Compare rank and fixed sizes.
     axes = list(shape)
@@ -74,14 +80,13 @@ def check_array(
     fits = len(axes) == len(sizes) and all(
         isinstance(want, str) or want == size for want, size in zip(axes, sizes, strict=True)
     )
-    got = f"{array.dtype.name}{list(array.shape)}"
     if not fits:
-        raise ValueError(_message(name, shape, kind, got, hint))
+        raise ValueError(_message(name, shape, kind, _dtype_and_shape(array), hint))
 
     # Compare the dtype; whole numbers serve as floats.
     if kind == "int":
         if not jnp.issubdtype(array.dtype, jnp.integer):
-            raise ValueError(_message(name, shape, kind, got, hint))
+            raise ValueError(_message(name, shape, kind, _dtype_and_shape(array), hint))
         if array.size and isinstance(value, np.ndarray) and value.dtype != array.dtype:
             # Look at what does not fit before it wraps.
             low, high = int(value.min()), int(value.max())
@@ -94,11 +99,11 @@ def check_array(
     elif jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
         array = array.astype(jnp.result_type(float))
     elif not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ValueError(_message(name, shape, kind, got, hint))
+        raise ValueError(_message(name, shape, kind, _dtype_and_shape(array), hint))
 
     if finite and is_watched("finite") and not is_concrete(array):
         _watch_finite(name, array)
-    elif finite and is_concrete(array) and not _look_once(array, _all_finite):
+    elif finite and is_concrete(array) and not _is_finite(_either(number, array)):
         bad = np.argwhere(~np.isfinite(np.asarray(array)))
         where = f" (first at index {tuple(int(i) for i in bad[0])})" if array.ndim else ""
         raise ValueError(
@@ -111,19 +116,35 @@ def check_array(
     return array.astype(wanted)
 
 
-def _description(value: Any) -> str:
-    """What came that no array can be made of."""
-    if isinstance(value, int):
-        return f"{value}, which no integer of JAX holds"
-    if not isinstance(value, list | tuple):
-        return type(value).__name__
-    try:
-        kinds = {type(item).__name__ for item in np.array(value, object).reshape(-1)}
-    except ValueError:
-        return "rows of different lengths"
-    lists = kinds & {"list", "tuple"}
-    odd = kinds - {"int", "float", "bool"} - lists
-    return "rows of different lengths" if lists or not odd else f"a list that holds {min(odd)}"
+def check_number(
+    name: str, value: Any, dtype: DTypeLike | None = None, hint: str = ""
+) -> tuple[jax.Array, float | None]:
+    """Returns `value` as a scalar, and as a number of Python, or None where that is not known.
+
+    Raises:
+        ValueError: it is not one, or is known and not finite.
+    """
+    scalar = check_array(name, value, (), finite=True, hint=hint, dtype=dtype)
+    if not is_concrete(scalar):
+        return scalar, None
+    return scalar, float(_either(_rounded(value, scalar.dtype), scalar))
+
+
+def _rounded(value: Any, dtype: DTypeLike | None) -> np.ndarray | None:
+    """A number of Python in a dtype, that of floats if None; None is what is no such number."""
+    whole = type(value) is int and abs(value) < 2**31
+    if not whole and not isinstance(value, float):
+        return None
+    with np.errstate(over="ignore"):
+        return np.asarray(value, jnp.result_type(float) if dtype is None else dtype)
+
+
+def _either(first: Any, second: Any) -> Any:
+    return second if first is None else first
+
+
+def _dtype_and_shape(array: jax.Array) -> str:
+    return f"{array.dtype.name}{list(array.shape)}"
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -137,6 +158,16 @@ def check_flag(name: str, value: Any) -> bool:
     raise ValueError(f"`{name}` must be True or False, got {_short(value)}.")
 
 
+def check_title(name: str, value: Any) -> None:
+    """Rejects what is neither True, False nor a text.
+
+    Raises:
+        ValueError: it is that.
+    """
+    if not isinstance(value, str):
+        check_flag(name, value)
+
+
 def check_is_floating(name: str, value: Any, function: str) -> None:
     """Rejects a parameter of a fit that is no floating-point array or number.
 
@@ -145,7 +176,7 @@ def check_is_floating(name: str, value: Any, function: str) -> None:
     """
     try:
         dtype = jnp.asarray(value).dtype
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         dtype = np.dtype(object)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
@@ -173,6 +204,18 @@ def check_whole(
         f"`{name}` must be a whole number from {least} to {most}, got {_short(value)}. Pass for "
         f"example {example}."
     )
+
+
+def check_function(name: str, value: Any, example: str) -> None:
+    """Rejects what cannot be called.
+
+    Raises:
+        ValueError: it is that.
+    """
+    if not callable(value):
+        raise ValueError(
+            f"`{name}` must be a function, got {_short(value)}. Pass for example {example}."
+        )
 
 
 def check_path(name: str, value: Any) -> Path:
@@ -217,15 +260,15 @@ def check_is_mesh(mesh: Any, name: str = "mesh") -> None:
         )
 
 
-_FOUND: dict[tuple[int, Callable], tuple[weakref.ref[jax.Array], bool]] = {}
+_FOUND: dict[tuple[int, Callable], tuple[weakref.ref[jax.Array], Any]] = {}
 
 
-def _look_once(array: jax.Array, test: Callable[[np.ndarray], Any]) -> bool:
+def _look_once(array: jax.Array, test: Callable[[np.ndarray], T]) -> T:
     """What a test finds in a known array, which is looked at once: those of jax never change."""
     key = id(array), test
     if key in _FOUND and _FOUND[key][0]() is array:
         return _FOUND[key][1]
-    found = bool(test(np.asarray(array)))
+    found = test(np.asarray(array))
     _FOUND[key] = weakref.ref(array, lambda _: _FOUND.pop(key, None)), found
     return found
 
@@ -241,8 +284,17 @@ def _watch_finite(name: str, array: jax.Array) -> None:
     watch(good, message, count=(~good).sum(), **where)
 
 
+def _is_finite(known: jax.Array | np.ndarray) -> bool:
+    return _all_finite(known) if isinstance(known, np.ndarray) else _look_once(known, _all_finite)
+
+
 def _all_finite(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all())
+
+
+def _ends(values: np.ndarray) -> tuple[int, int]:
+    """The least and the largest."""
+    return int(values.min()), int(values.max())
 
 
 def _look_8_bit(values: np.ndarray) -> bool:
@@ -323,7 +375,7 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
         name, faces, ("F", 3), kind="int", hint="Pass integer triangles; split larger polygons."
     )
     if is_concrete(array) and array.size:
-        low, high = int(np.asarray(array).min()), int(np.asarray(array).max())
+        low, high = _look_once(array, _ends)
         if low < 0 or high >= vertex_count:
             raise ValueError(
                 f"`{name}` must index {vertex_count} vertices (0 to {vertex_count - 1}), "
@@ -337,7 +389,7 @@ def check_faces(name: str, faces: Any, vertex_count: int) -> jax.Array:
             low=array.min(),
             high=array.max(),
         )
-    return array.astype(jnp.int32)
+    return array if array.dtype == np.int32 else array.astype(jnp.int32)
 
 
 def check_normals(
@@ -463,14 +515,19 @@ def check_image_size(image_size: Any) -> tuple[int, int]:
             f"`image_size` must be at least (1, 1) in whole pixels, got {image_size!r}. "
             "Pass for example (256, 256)."
         )
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"`image_size` must be of fewer than 2**31 pixels, got {image_size!r}. Draw less at a "
+            "time."
+        )
     return height, width
 
 
-def check_anti_aliasing(anti_aliasing: Any) -> int:
+def check_anti_aliasing(anti_aliasing: Any, image_size: tuple[int, int]) -> int:
     """Returns how many samples a pixel has along each axis.
 
     Raises:
-        ValueError: it is not a whole number from 1.
+        ValueError: it is not a whole number from 1, or they are too many to be counted.
     """
     try:
         whole = int(anti_aliasing) == anti_aliasing
@@ -480,6 +537,12 @@ def check_anti_aliasing(anti_aliasing: Any) -> int:
         raise ValueError(
             f"`anti_aliasing` must be a whole number of samples from 1, got {anti_aliasing!r}. "
             "Pass 1 for none, or for example 2."
+        )
+    height, width = image_size
+    if int(anti_aliasing) ** 2 * height * width > MOST_PIXELS:
+        raise ValueError(
+            f"`anti_aliasing` must make fewer than 2**31 samples of {image_size} pixels, got "
+            f"{anti_aliasing!r}. Pass for example 2."
         )
     return int(anti_aliasing)
 
@@ -496,15 +559,18 @@ def check_choice(name: str, value: Any, choices: Sequence[str | None]) -> Any:
     return value
 
 
-def check_positive(name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array:
+def check_positive(
+    name: str, value: Any, dtype: DTypeLike | None = None, below: float = np.inf
+) -> jax.Array:
     """Returns `value` as a scalar.
 
     Raises:
-        ValueError: it is not one, or is known and not positive and finite.
+        ValueError: it is not one, or is known and not positive and finite, or not `below`.
     """
-    scalar = check_array(name, value, (), finite=True, dtype=dtype)
-    if is_concrete(scalar) and not float(scalar) > 0:
-        raise ValueError(f"`{name}` must be positive, got {float(scalar)}.")
+    scalar, known = check_number(name, value, dtype)
+    if known is not None and not 0 < known < below:
+        limit = "" if below == np.inf else f" and less than {below}"
+        raise ValueError(f"`{name}` must be positive{limit}, got {known}.")
     return scalar
 
 
@@ -518,18 +584,18 @@ def check_depth_range(
     Raises:
         ValueError: a known value is out of that range.
     """
-    near = check_array("near", near, (), finite=True, dtype=dtype)
+    near, least = check_number("near", near, dtype)
+    most = None
     if far is not None:
-        hint = "Pass a finite depth, or None for no limit."
-        far = check_array("far", far, (), finite=True, hint=hint, dtype=dtype)
-    if is_concrete(near) and perspective and not float(near) > 0:
+        far, most = check_number("far", far, dtype, "Pass a finite depth, or None for no limit.")
+    if least is not None and perspective and not least > 0:
         raise ValueError(
-            f"`near` must be positive under perspective, got {float(near)}. "
+            f"`near` must be positive under perspective, got {least}. "
             "Pass a small positive depth, for example 0.1."
         )
-    if far is not None and is_concrete(near, far) and not float(near) < float(far):
+    if least is not None and most is not None and not least < most:
         raise ValueError(
-            f"`near` must be less than `far`, got near={float(near)}, far={float(far)}. "
+            f"`near` must be less than `far`, got near={least}, far={most}. "
             "Pass the nearest and farthest depth to draw, for example 0.1 and 100."
         )
     return near, far
@@ -592,19 +658,25 @@ def check_rotation(name: str, rotation: jax.Array, *, proper: bool) -> None:
     """
     if not is_concrete(rotation):
         return
-    rows = np.asarray(rotation, np.float64)
-    error = np.abs(rows @ np.swapaxes(rows, -1, -2) - np.eye(3)).max(initial=0)
+    error, mirrors = _look_once(rotation, _rotation_error)
     if error > 1e-3:
         raise ValueError(
             f"`{name}` must hold an orthonormal rotation, got R Rᵀ that differs from the identity "
             f"by {error:.3g}. Pass rotations.orthonormalize of it; scale the mesh, not the camera."
         )
-    if proper and (np.linalg.det(rows) < 0).any():
+    if proper and mirrors:
         raise ValueError(
             f"`{name}` must hold a proper rotation, got one of determinant -1, which mirrors. "
             "Negate the row or column of the axis that points the other way; a Camera of `look_at` "
             "in a right-handed world has such a rotation: keep the Camera."
         )
+
+
+def _rotation_error(matrices: np.ndarray) -> tuple[float, bool]:
+    """How far matrices are from orthonormal, at most, and whether one mirrors."""
+    rows = np.asarray(matrices, np.float64)
+    error = np.abs(rows @ np.swapaxes(rows, -1, -2) - np.eye(3)).max(initial=0)
+    return float(error), bool((np.linalg.det(rows) < 0).any())
 
 
 def check_background(
@@ -627,6 +699,8 @@ def check_background(
 
 def same_float(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """The arrays in their common dtype, none of them weakly typed (those would retrace jit)."""
+    if len({array.dtype for array in arrays}) == 1 and not any(a.weak_type for a in arrays):
+        return arrays
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(*arrays)
     return tuple(jax.lax.convert_element_type(array, dtype) for array in arrays)

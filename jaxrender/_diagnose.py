@@ -124,7 +124,7 @@ def _check_scene(
         )
     height, width = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
-    anti_aliasing = check_anti_aliasing(anti_aliasing)
+    anti_aliasing = check_anti_aliasing(anti_aliasing, (height, width))
     hint = "Pass one mesh."
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), hint=hint)
     faces = check_array("mesh.faces", mesh.faces, ("F", 3), kind="int", hint=hint)

@@ -27,9 +27,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_choice, check_is_floating, is_concrete
+from jaxrender._checks import (
+    check_array,
+    check_choice,
+    check_flag,
+    check_function,
+    check_is_floating,
+    check_title,
+    check_whole,
+    is_concrete,
+)
 from jaxrender._manifolds import Parameter
-from jaxrender._progress import check_schedules, held_interrupts, progress_bar
+from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
 
 MANY = 64  # coordinates, from which on no Jacobian is made
 LEAST_DAMPING, MOST_DAMPING = 1e-9, 1e7
@@ -175,10 +184,13 @@ def least_squares(
         ([0.5, 0.5, 0.5], True)
     """
     _check_arguments(steps, scale, tolerance, damping, chunk, schedules)
+    scale, tolerance, damping = float(scale), float(tolerance), float(damping)
+    check_function("residuals", residuals, "a function of the parameters that returns an array")
+    check_title("progress", progress)
     check_choice("jacobian", jacobian, ["auto", "forward", "matrix_free"])
     if not callable(rho):
         rho = RHOS[check_choice("rho", rho, list(RHOS))]
-    params, starts = _check_params(params, many)
+    params, starts = _check_params(params, check_flag("many", many))
     if jacobian == "auto":
         jacobian = "forward" if _coordinates(_one(params)) <= MANY else "matrix_free"
     cost_of, advance = _programs(residuals, rho, scale, jacobian, None if schedules else tolerance)
@@ -417,13 +429,14 @@ def _check_arguments(
     schedules: Mapping[str, Any] | None,
 ) -> None:
     for name, count in (("steps", steps), ("chunk", 1 if chunk is None else chunk)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+        check_whole(name, count, least=1, most=MOST_STEPS, example=50, floats=False)
     for name, number in (("scale", scale), ("tolerance", tolerance), ("damping", damping)):
         least = 0 if name == "tolerance" else math.ulp(0)
         real = isinstance(number, int | float | np.number)
         if not real or not least <= number < math.inf:
             raise ValueError(f"`{name}` must be a positive number, got {number!r}.")
+    if not 1e-18 <= scale <= 1e18:  # its square is a float32
+        raise ValueError(f"`scale` must lie between 1e-18 and 1e18, got {scale!r}.")
     check_schedules(schedules, "residuals")
 
 

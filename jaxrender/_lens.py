@@ -25,6 +25,7 @@ from jaxrender._camera import Pinhole, check_camera
 from jaxrender._checks import (
     check_array,
     check_choice,
+    check_flag,
     check_image_size,
     is_concrete,
     same_float,
@@ -73,7 +74,7 @@ def undistorted_camera(
     size = None if image_size is None else check_image_size(image_size)
     height, width = lens.image_size
     nothing = jnp.zeros_like(lens.distortion)
-    if not cover:
+    if not check_flag("cover", cover):
         size = size or lens.image_size
         middle = [[0, 0, (size[1] - width) / 2], [0, 0, (size[0] - height) / 2], [0, 0, 0]]
         matrix = lens.matrix + jnp.asarray(middle, lens.matrix.dtype)

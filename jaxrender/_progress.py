@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+MOST_STEPS = 2**31 - 1  # optimizers count them in int32
+
 
 @contextlib.contextmanager
 def progress_bar(progress: bool | str, steps: int) -> Iterator[Callable[[int, float], None]]:
@@ -59,6 +61,10 @@ def check_schedules(schedules: Mapping[str, Any] | None, function: str) -> None:
     Raises:
         ValueError: it is not; the message names the `function` that takes the values.
     """
+    if not isinstance(schedules, Mapping | None):
+        raise ValueError(
+            f"`schedules` must be a dict of functions of the step, got {type(schedules).__name__}."
+        )
     for name, schedule in (schedules or {}).items():
         if not callable(schedule):
             raise ValueError(

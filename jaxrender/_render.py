@@ -313,7 +313,7 @@ def _check_scene(
     """Returns vertices, faces, camera, view, and all else that says how to rasterise them."""
     image_size = check_image_size(image_size)
     check_choice("cull", cull, CULLS)
-    anti_aliasing = check_anti_aliasing(anti_aliasing)
+    anti_aliasing = check_anti_aliasing(anti_aliasing, image_size)
     check_is_mesh(mesh)
     vertices = check_array(
         "mesh.vertices",

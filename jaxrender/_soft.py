@@ -23,6 +23,7 @@ from jaxrender._checks import (
     check_faces,
     check_flag,
     check_image_size,
+    check_number,
     check_positive,
     is_concrete,
     warn_out_of_range,
@@ -173,22 +174,19 @@ def check_soft(soft: Soft, prefix: str = "", *, far: jax.Array | None, dtype: DT
             "range, got None. Pass near=1, far=100, as SoftRas does by default, or faithful=False."
         )
     default = GAMMA if far is None else GAMMA_OF_FAR
-    given = {
-        "sigma": soft.sigma,
-        "gamma": default if soft.gamma is None else soft.gamma,
-        "cutoff": soft.cutoff,
-    }
     numbers = {
-        name: check_positive(f"{prefix}{name}", value, dtype) for name, value in given.items()
+        "sigma": check_positive(f"{prefix}sigma", soft.sigma, dtype),
+        "gamma": check_positive(
+            f"{prefix}gamma", default if soft.gamma is None else soft.gamma, dtype
+        ),
+        "cutoff": check_positive(f"{prefix}cutoff", soft.cutoff, dtype, below=0.5),
     }
-    numbers["eps"] = check_array(f"{prefix}eps", soft.eps, (), finite=True, dtype=dtype)
-    for name, most in (("eps", 1.0), ("cutoff", 0.5)):
-        number = numbers[name]
-        if is_concrete(number) and not 0 <= float(number) < most:
-            raise ValueError(
-                f"`{prefix}{name}` must be at least 0 and less than {most}, got {float(number)}. "
-                f"Pass for example {getattr(Soft, name)}."
-            )
+    numbers["eps"], eps = check_number(f"{prefix}eps", soft.eps, dtype)
+    if eps is not None and not 0 <= eps < 1:
+        raise ValueError(
+            f"`{prefix}eps` must be at least 0 and less than 1, got {eps}. Pass for example "
+            f"{Soft.eps}."
+        )
     fixed = ("distance", "distribution", "squared", "aggregate_rgb", "aggregate_alpha", "faithful")
     return Soft(**numbers, **{name: getattr(soft, name) for name in fixed})
 

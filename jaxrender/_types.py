@@ -21,6 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import ArrayLike as NumPyArrayLike
 
+from jaxrender._arrays import as_array
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, encode, warn_of_clipping
 from jaxrender.ops.pytrees import static, struct, variant
@@ -67,13 +68,16 @@ class Mesh:
         Returns:
             The mesh, with the same faces and texture.
 
+        Raises:
+            ValueError: they are no array.
+
         Example:
             >>> import jaxrender as jr
             >>> ball = jr.shapes.icosphere(1)
             >>> ball.with_vertices(2 * ball.vertices).faces is ball.faces
             True
         """
-        vertices = jnp.asarray(vertices)
+        vertices = as_array("vertices", vertices)
         return dataclasses.replace(self, vertices=vertices, normals=None, normal_faces=None)
 
     def transformed(self, matrix: NumPyArrayLike) -> Mesh:
@@ -101,7 +105,7 @@ class Mesh:
             [-1.0, 1.0, -1.0]
         """
         vertices = jnp.asarray(self.vertices)
-        matrix = jnp.asarray(matrix, vertices.dtype)
+        matrix = as_array("matrix", matrix, vertices.dtype)
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(
                 f"`matrix` must be an affine map [4, 4] or [3, 4], got {list(matrix.shape)}. "
@@ -492,7 +496,7 @@ class Image:
             [[[1.0, 1.0, 1.0, 0.5]]]
         """
         alpha = self.alpha[..., None]
-        background = jnp.asarray(background, self.rgb.dtype)
+        background = as_array("background", background, self.rgb.dtype)
         shape = self.rgb.shape
         if background.ndim and background.shape not in (shape[-1:], shape[-3:], shape):
             raise ValueError(

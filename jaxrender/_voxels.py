@@ -16,6 +16,8 @@ from jax.typing import ArrayLike
 from jaxrender._checks import check_array, check_faces, is_concrete
 from jaxrender.ops.voxels import occupied_voxels
 
+MOST_RESOLUTION = 1290  # whose cube is the last below 2**31
+
 
 def voxelize(
     vertices: ArrayLike,
@@ -121,5 +123,10 @@ def _check_resolution(resolution: Any) -> int:
     if not whole or resolution < 1:
         raise ValueError(
             f"`resolution` must be a positive integer, got {resolution!r}. Pass for example 32."
+        )
+    if resolution > MOST_RESOLUTION:
+        raise ValueError(
+            f"`resolution` must be at most {MOST_RESOLUTION}, as voxels are counted by int32, got "
+            f"{resolution!r}. Pass for example 32."
         )
     return int(resolution)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_choice, is_concrete
+from jaxrender._checks import check_choice, check_several, is_concrete
 from jaxrender._diagnose import why_not_drawn
 from jaxrender._types import Hard, Soft
 from jaxrender._watching import KINDS, Story, watching
@@ -69,7 +69,8 @@ def checked(function: _F, *, kinds: Sequence[str] = KINDS) -> _F:
         )
     if isinstance(kinds, str):
         kinds = [kinds]
-    kinds = tuple(check_choice("kinds", kind, KINDS) for kind in kinds)
+    several = check_several("kinds", kinds, "kinds")
+    kinds = tuple(check_choice("kinds", kind, KINDS) for kind in several)
     program = jax.jit(functools.partial(_run, function, kinds), static_argnums=0)
 
     @functools.wraps(function)

@@ -20,12 +20,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrender._checks import check_array, check_is_floating
+from jaxrender._checks import (
+    check_array,
+    check_flag,
+    check_function,
+    check_is_floating,
+    check_title,
+    check_whole,
+)
 from jaxrender._formats.raw import optional
 from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
-from jaxrender._progress import check_schedules, held_interrupts, progress_bar
+from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
 from jaxrender._viewer import Viewer, live_view
 
 __all__ = [
@@ -211,6 +218,12 @@ def fit(
         [1.0, 0.5, 3.0]
     """
     _check_arguments(optimizer, steps, schedules, stop, snapshot_every)
+    check_function("loss", loss, "a function of the parameters that returns a number")
+    for name, function in (("project", project), ("snapshot", snapshot)):
+        if function is not None:
+            check_function(name, function, "a function of the parameters")
+    check_title("progress", progress)
+    has_aux = check_flag("has_aux", has_aux)
     params = _check_params(params)
     begin, advance = _programs(loss, optimizer, project, has_aux)
     reached = stop if callable(stop) else lambda value, _: stop is not None and value < stop
@@ -413,8 +426,7 @@ def _check_arguments(
             "Pass one of optax, for example optax.adam(1e-2)."
         )
     for name, count in (("steps", steps), ("snapshot_every", snapshot_every)):
-        if not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+        check_whole(name, count, least=1, most=MOST_STEPS, example=300, floats=False)
     check_schedules(schedules, "loss")
     if not (stop is None or callable(stop) or isinstance(stop, int | float | np.number)):
         raise ValueError(f"`stop` must be a number or a function (loss, step), got {stop!r}.")

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrender._arrays import as_array
 from jaxrender._checks import check_array, check_choice, check_faces, check_several, is_concrete
 from jaxrender._choices import REDUCTIONS, Reduction
 from jaxrender._shading import NO_AREA
@@ -117,7 +118,7 @@ def mesh_topology(faces: ArrayLike, vertex_count: int) -> MeshTopology:
         >>> topology.hinges.tolist(), topology.valence.tolist()
         ([[1, 2, 0, 3]], [2, 3, 3, 2])
     """
-    if not isinstance(vertex_count, int | np.integer) or vertex_count < 0:
+    if not isinstance(vertex_count, int | np.integer) or not 0 <= vertex_count < 2**31:
         raise ValueError(
             f"`vertex_count` must be a whole number from 0, got {vertex_count!r}. "
             "Pass vertices.shape[0]."
@@ -463,7 +464,7 @@ def iou(predicted: ArrayLike, target: ArrayLike) -> jax.Array:
         >>> float(iou([True, True, False], [True, False, False]))
         0.5
     """
-    grids = jnp.asarray(predicted), jnp.asarray(target)
+    grids = as_array("predicted", predicted), as_array("target", target)
     for name, grid in zip(("predicted", "target"), grids, strict=True):
         if grid.dtype != bool or grid.shape != grids[0].shape:
             raise ValueError(
@@ -509,7 +510,7 @@ def _check_mesh(vertices: ArrayLike, topology: Any) -> tuple[jax.Array, MeshTopo
     Raises:
         ValueError: it does not, or is not finite.
     """
-    _check_topology("topology", topology)
+    topology = _check_topology("topology", topology)
     shape = (*topology.valence.shape, 3)
     hint = "One row per vertex of the topology; for a batch use jax.vmap."
     checked = check_array("vertices", vertices, shape, finite=True, hint=hint)
@@ -554,12 +555,27 @@ def _warn_of_pieces(corners: np.ndarray) -> None:
         warnings.warn(SEAMS.format(what), stacklevel=3)
 
 
-def _check_topology(name: str, topology: Any) -> None:
+def _check_topology(name: str, topology: Any) -> MeshTopology:
+    """Returns a topology with arrays of the right shapes.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not isinstance(topology, MeshTopology):
         raise ValueError(
             f"`{name}` must be a MeshTopology, got {type(topology).__name__}. "
             "Pass mesh_topology(faces, vertices.shape[0])."
         )
+    shapes = {"edges": ("E", 2), "hinges": ("K", 4), "valence": ("V",)}
+    hint = "Pass mesh_topology(faces, vertices.shape[0])."
+    return MeshTopology(
+        **{
+            field: check_array(
+                f"{name}.{field}", getattr(topology, field), shape, kind="int", hint=hint
+            )
+            for field, shape in shapes.items()
+        }
+    )
 
 
 def _check_coverage(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> jax.Array:

@@ -14,6 +14,7 @@ take that too, and a proper rotation turns it from the right, `R @ from_axis_ang
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 
 import jax
@@ -277,7 +278,7 @@ def random(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
         `[*shape, 3, 3]`, in JAX's default float type.
 
     Raises:
-        ValueError: `key` is no key.
+        ValueError: `key` is no key, or `shape` no shape.
 
     Example:
         >>> random(jax.random.key(0), (5,)).shape
@@ -285,6 +286,13 @@ def random(key: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
     """
     if not isinstance(key, jax.Array):
         raise ValueError(f"`key` must be a random key, got {key!r}. Pass jax.random.key(0).")
+    try:
+        shape = tuple(operator.index(size) for size in shape)
+        whole = all(0 <= size < 2**31 for size in shape)
+    except TypeError:
+        whole = False
+    if not whole:
+        raise ValueError(f"`shape` must be a tuple of sizes, got {shape!r}. Pass for example (5,).")
 
     # Four normal numbers point in all directions alike, and the rotations are as their quaternions.
     return from_quaternion(jax.random.normal(key, (*shape, 4)))

@@ -347,9 +347,10 @@ def _check(
 
 def _check_parents(parents: tuple[int, ...]) -> None:
     """Raises ValueError unless the first joint is the root and parents precede their children."""
-    wrong = [j for j, parent in enumerate(parents[1:], 1) if not 0 <= parent < j]
-    if not parents or parents[0] != NO_PARENT or wrong:
+    whole = isinstance(parents, tuple) and all(isinstance(p, int | np.integer) for p in parents)
+    first, *others = parents if whole and parents else (0,)
+    if first != NO_PARENT or any(not 0 <= parent <= j for j, parent in enumerate(others)):
         raise ValueError(
             f"`parents` must be -1 for the first joint and an earlier joint for each other, got "
-            f"{tuple(parents)}. Order the joints from the root outwards."
+            f"{parents}. Pass a tuple, and order the joints from the root outwards."
         )

@@ -18,7 +18,7 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # The rooms, from the ground up: each may import only from floors below its own. Rooms of one
 # floor do not know each other.
 FLOORS = [
-    {"ops", "_cache", "_choices", "_known_faults", "_pixels", "_progress"},
+    {"ops", "_arrays", "_cache", "_choices", "_known_faults", "_pixels", "_progress"},
     {"_watching"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},

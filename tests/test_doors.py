@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,18 @@ import jaxrender as jr
 
 CUBE, CAMERA = jr.shapes.cube(), jr.look_at((1.0, 2.0, 3.0))
 VERTICES, FACES = CUBE.vertices, CUBE.faces
+TOPOLOGY = jr.losses.mesh_topology(FACES, 8)
 
 
 def draw(mesh=CUBE, camera=CAMERA, **options):
     return jr.render(mesh, camera, **{"image_size": (8, 8), **options})
+
+
+def fit(**changes):
+    """Of an optimizer that is never asked."""
+    optimizer = types.SimpleNamespace(init=None, update=None)
+    given = {"loss": jnp.sum, "params": jnp.ones(2), "optimizer": optimizer, "steps": 1}
+    return jr.fitting.fit(**(given | changes))
 
 
 def dressed(texture):
@@ -47,6 +56,8 @@ TURN = CAMERA.rotation
         ({"mesh": jr.Mesh(VERTICES.at[0, 0].set(np.nan), FACES)}, "`mesh.vertices` must be finite"),
         ({"image_size": (np.inf, 8)}, "`image_size` must be a pair"),
         ({"image_size": None}, "`image_size` must be a pair"),
+        ({"image_size": (2**70, 8)}, "`image_size` must be of fewer than"),
+        ({"anti_aliasing": 2**14}, "`anti_aliasing` must make fewer than"),
         ({"anti_aliasing": None}, "`anti_aliasing` must be a whole number"),
         ({"anti_aliasing": np.nan}, "`anti_aliasing` must be a whole number"),
         ({"anti_aliasing": np.inf}, "`anti_aliasing` must be a whole number"),
@@ -94,6 +105,30 @@ def test_whole_numbers_far_above_one_are_suspected():
 def test_normalize_takes_meshes(thing):
     with pytest.raises(ValueError, match="`mesh` must be a Mesh"):
         jr.io.normalize(thing)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: CUBE.with_vertices(None), "`vertices` must be an array, got NoneType"),
+        (lambda: CUBE.transformed("x"), "`matrix` must be an array, got str"),
+        (lambda: jr.losses.iou([[True], []], True), "`predicted` must be an array, got rows of"),
+        (lambda: jr.rotations.random(jax.random.key(0), 5), "`shape` must be a tuple of sizes"),
+        (
+            lambda: jr.losses.flatten(VERTICES, dataclasses.replace(TOPOLOGY, hinges=None)),
+            r"`topology\.hinges` must be an integer array \[K, 4\]",
+        ),
+        (lambda: jr.debug.checked(len, kinds=5), "`kinds` must be a list of kinds"),
+        (lambda: fit(loss=None), "`loss` must be a function"),
+        (lambda: fit(project=3), "`project` must be a function"),
+        (lambda: fit(schedules=[]), "`schedules` must be a dict"),
+        (lambda: fit(progress=[]), "`progress` must be True or False"),
+        (lambda: fit(params=2**70), "`params` must be floating-point"),
+    ],
+)
+def test_mistakes_elsewhere(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_an_array_is_looked_at_once():

@@ -241,6 +241,8 @@ class TestLoop:
         (Bounded(3.0, 0.0, 1.0), {}, r"`params.number` must lie between 0\.0 and 1\.0, got 3"),
         (Bounded(3.0, 5.0, 1.0), {}, "`params` must have low < high"),
         (1.0, {"steps": 0}, "`steps` must be a whole number from 1"),
+        (1.0, {"scale": 2**70}, "`scale` must lie between"),
+        (1.0, {"steps": 2**70}, "`steps` must be a whole number from 1"),
         (1.0, {"scale": 0}, "`scale` must be a positive number"),
         (1.0, {"tolerance": -1}, "`tolerance` must be a positive number"),
         (1.0, {"damping": np.inf}, "`damping` must be a positive number"),

@@ -151,11 +151,51 @@ def test_a_killed_run_resumes_bit_for_bit(dataset, folder, straight):
     assert run.returncode == -signal.SIGKILL, (folder / "errors.txt").read_text()[-3000:]
 
     finish(folder, start([*arguments(dataset, killed), "--resume"], folder))
-    for ours, theirs in pairs_of(saved(killed, STEPS), saved(straight, STEPS)):
+    assert_same_run(killed, straight)
+
+
+KILLS = 20
+
+
+@pytest.mark.long
+def test_runs_killed_20_times_resume_bit_for_bit(dataset, folder, straight):
+    """At random steps, and anywhere in them: one run again and again, up to its end, then another.
+
+    Each goes on from what the one before has left.
+    """
+    random, kills, whole = np.random.default_rng(), 0, 0
+    while True:
+        run_folder = folder / f"killed often {whole}"
+        goal = last_step(run_folder) + random.integers(1, 7)
+        run = start([*arguments(dataset, run_folder), "--resume"], folder)
+        if kills < KILLS:
+            while last_step(run_folder) < goal and run.poll() is None:
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.1))
+            run.kill()
+        if run.wait(timeout=300) == -signal.SIGKILL:
+            kills += 1
+            continue
+        finish(folder, run)
+        assert_same_run(run_folder, straight)
+        whole += 1
+        if kills == KILLS:
+            break
+
+
+def last_step(run: Path) -> int:
+    """The last that the log of a run tells of, which may be written just now."""
+    path = run / "log.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("\n")), default=0)
+
+
+def assert_same_run(run: Path, straight: Path) -> None:
+    """The last checkpoint and all losses have the same bits."""
+    for ours, theirs in pairs_of(saved(run, STEPS), saved(straight, STEPS)):
         np.testing.assert_array_equal(ours, theirs)
-    assert {line["step"]: line["loss"] for line in logged(killed)} == {
-        line["step"]: line["loss"] for line in logged(straight)
-    }
+    losses, wanted = ({line["step"]: line["loss"] for line in logged(r)} for r in (run, straight))
+    assert losses == wanted
 
 
 def assert_same_start(run: Path, straight: Path) -> None:

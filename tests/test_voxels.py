@@ -288,6 +288,7 @@ class TestErrors:
             ({"faces": np.zeros((4, 4), int)}, r"`faces` must be .*\[F, 3\]"),
             ({"faces": np.zeros((4, 3))}, "`faces` must be an integer array"),
             ({"faces": np.full((4, 3), 42)}, "`faces` must index 42 vertices"),
+            ({"resolution": 2**70}, "`resolution` must be at most 1290"),
             ({"resolution": 0}, "`resolution` must be a positive integer"),
             ({"resolution": 2.5}, "`resolution` must be a positive integer"),
             ({"resolution": "32"}, "`resolution` must be a positive integer"),

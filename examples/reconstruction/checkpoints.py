@@ -84,7 +84,7 @@ def write_config(
         "training": dataclasses.asdict(settings),
         "classes": list(classes),
     }
-    _write(folder / "config.json", json.dumps(known, indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(known, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> tuple[Config, Settings, tuple[str, ...]]:
@@ -107,10 +107,10 @@ def cut_log(path: Path, step: int) -> None:
     """Drops the lines of the log that belong to later steps, or were not finished."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    _write(path, "".join(kept))
+    write_text(path, "".join(kept))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a file, whole or not at all."""
     part = path.with_name(f"{path.name}.part")
     part.write_text(text)

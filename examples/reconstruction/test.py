@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import jaxrender as jr
 from baselines import mean_shape, nearest, overlap
-from checkpoints import Checkpoints, read_config
+from checkpoints import Checkpoints, read_config, write_text
 from data import VIEWS, Dataset, open_dataset, voxels_of
 from model import Reconstructor, predict, template
 from pictures import save_sheet, save_turning
@@ -118,7 +118,7 @@ def main(
     for scores in results.values():
         scores["mean"] = float(np.mean(list(scores.values())))
     (run / "test").mkdir(parents=True, exist_ok=True)
-    (run / "test" / "results.json").write_text(json.dumps({"step": step, **results}, indent=2))
+    write_text(run / "test" / "results.json", json.dumps({"step": step, **results}, indent=2))
     print(table(results))
     return results
 
