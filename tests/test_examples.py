@@ -134,11 +134,12 @@ def test_softras_deform(tmp_path):
         views=8,
         vertices=152,
     )
-    assert result.fit.losses[-5:].mean() < 0.6 * result.fit.losses[:5].mean()
+    first = result.fits[0].losses
+    assert first[-5:].mean() < 0.6 * first[:5].mean()
     assert result.silhouette_iou > 0.85
     assert result.voxel_iou > 0.65
     assert result.chamfer < 0.08
-    assert len(frames(tmp_path / "fit.gif")) <= 61 + 30
+    assert len(frames(tmp_path / "fit.gif")) <= 66 + 30
     assert jr.load_mesh(tmp_path / "fit.obj").vertices.shape == (152, 3)
 
 
