@@ -79,9 +79,9 @@ def key_of(value: Any, met: dict[int, int] | None = None) -> Hashable:
     if isinstance(value, types.FunctionType):
         return _key_of_function(value, deeper)
     if kind.__name__ == "PjitFunction":
-        return kind, deeper(value.__wrapped__)
-    if dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore
-        return kind, *(deeper(getattr(value, part.name)) for part in dataclasses.fields(value))
+        return kind, deeper(getattr(value, "__wrapped__"))  # noqa: B009
+    if dataclasses.is_dataclass(kind) and getattr(kind, "__dataclass_params__").frozen:  # noqa: B009
+        return kind, *(deeper(getattr(value, part.name)) for part in dataclasses.fields(kind))
     built_in = isinstance(value, type | types.BuiltinFunctionType)
     if built_in or (_is_of_library(value) and (callable(value) or kind is types.ModuleType)):
         return _Same(value)

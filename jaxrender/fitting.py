@@ -228,8 +228,8 @@ def fit(
         >>> jr.camera_position(found.params).round(1).tolist()
         [1.0, 0.5, 3.0]
     """
-    steps, schedules = _check_schedule(steps, schedule, schedules)
-    _check_arguments(optimizer, steps, stop, snapshot_every)
+    count, changes = _check_schedule(steps, schedule, schedules)
+    _check_arguments(optimizer, count, stop, snapshot_every)
     params = _check_params(params)
     begin, advance = _programs(loss, optimizer, project, has_aux)
     reached = stop if callable(stop) else lambda value, _: stop is not None and value < stop
@@ -237,7 +237,7 @@ def fit(
     best_step, best_loss, started = 0, math.inf, time.perf_counter()
 
     def settings(step: int) -> dict[str, Any]:
-        return {name: changing(step) for name, changing in schedules.items()}
+        return {name: changing(step) for name, changing in changes.items()}
 
     def so_far(stopped: bool) -> Fit:
         return Fit(
@@ -256,14 +256,14 @@ def fit(
 
     with (
         live_view(live) as watch,
-        progress_bar(progress, steps) as show,
+        progress_bar(progress, count) as show,
         held_interrupts() as interrupts,
     ):
         scheduled = settings(0)
         going = begin(params, scheduled, state)
-        for step in range(steps + 1):
+        for step in range(count + 1):
             # Apply the last update, evaluate, and read the loss.
-            if 0 < step < steps:
+            if 0 < step < count:
                 scheduled = settings(step)
             size = None if schedule is None else schedule.size_at(step)
             going, report = advance(going, scheduled, size)
@@ -277,7 +277,7 @@ def fit(
                 best_step, best_loss = step, value
 
             # Refuse what is not finite, but not an update that nobody will apply.
-            ends = sound and bool(step == steps or interrupts or reached(value, step))
+            ends = sound and bool(step == count or interrupts or reached(value, step))
             if not sound or (not_finite[1].any() and not ends):
                 raise NotFiniteError(_diagnosis(step, value, params, *not_finite), so_far(True))
             if step == 0 and level.any() and not ends:
@@ -290,12 +290,12 @@ def fit(
                 if snapshot is not None:
                     snapshots[step] = taken
                 if watch is not None:
-                    watch(taken, f"step {step} of {steps}, loss {value:.4g}")
+                    watch(taken, f"step {step} of {count}, loss {value:.4g}")
             if ends:
                 break
-    found = so_far(len(losses) <= steps)
+    found = so_far(len(losses) <= count)
     if found.stopped and interrupts:
-        warnings.warn(f"fit: interrupted at step {found.steps} of {steps}", stacklevel=2)
+        warnings.warn(f"fit: interrupted at step {found.steps} of {count}", stacklevel=2)
     return found
 
 

@@ -229,3 +229,12 @@ def test_softras_body(tmp_path):
     assert found["SoftRas"]["picture"] < found["NMR"]["picture"]
     assert found["SoftRas"]["hidden wrist"] < found["at rest"]["hidden wrist"]
     assert frames(tmp_path / "fit.gif").shape[1:] == (320, 480, 3)
+
+
+@pytest.mark.long
+def test_remesh_limbs(tmp_path):
+    """A ball's outline becomes more like a body's with each stage."""
+    pytest.importorskip("gpytoolbox")
+    agreement = load("remesh_limbs").main(60, 32, tmp_path / "limbs.png")
+    assert agreement[-1] > agreement[0] > 0.5
+    assert imread(tmp_path / "limbs.png").shape[:2] == (32, 4 * 32)
