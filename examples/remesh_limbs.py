@@ -29,7 +29,7 @@ from jaxrender.skinning import procedural_body
 COUNTS = 600, 1200, 2000  # vertices, about, of each stage
 SMOOTHNESS = 4.0
 FIRST = fitting.Schedule(
-    steps=120, rate=(0.2, 0.05), sigma=None, weights={"flatness": (0.01, 0.001)}
+    steps=120, rate=(0.12, 0.05), sigma=None, weights={"flatness": (0.04, 0.002)}
 )
 LATER = dataclasses.replace(FIRST, rate=(0.1, 0.01), weights={"flatness": (0.002, 0.001)})
 VIEWS, SIZE = 8, 64
@@ -127,7 +127,7 @@ def stage(
 def picture(mesh: jr.Mesh, size: int) -> jax.Array:
     """The mesh from the front, flat, so that its triangles show: `[size, size, 3]`."""
     camera = jr.look_at(jr.points_from_angles(3.2, 10.0, 20.0), projection=CAMERA)
-    lights = jr.make_lights(0.5, [((0.4, 0.8, 0.5), 0.5)])
+    lights = jr.make_lights(0.45, [((0.4, 0.8, 0.5), 0.45)])
     how = {"image_size": (size, size), "background": 1.0, "anti_aliasing": 2, "shading": "flat"}
     return jr.render(mesh, camera, lights, **how).rgb
 
