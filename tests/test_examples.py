@@ -133,6 +133,7 @@ def test_softras_deform(tmp_path):
         cameras=tmp_path / "cameras.npy",
         views=8,
         vertices=152,
+        smoothness=2.0,
     )
     first = result.fits[0].losses
     assert first[-5:].mean() < 0.6 * first[:5].mean()
