@@ -18,7 +18,6 @@ References:
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -111,19 +110,14 @@ def solve(model: BodyModel, method: str, picture: jax.Array, steps: int) -> jr.f
         priors = POSE_PRIOR * jnp.sum(body["pose"] ** 2) + SHAPE_PRIOR * jnp.sum(body["shape"] ** 2)
         return jnp.mean((seen - picture) ** 2) + priors
 
-    def shrinking(first: float, last: float) -> Callable[[int], float]:
-        done = max(round(SHRINKING * (steps - 1)), 1)
-        return lambda step: first * (last / first) ** min(step / done, 1.0)
-
-    schedules = {}
-    if sigma is not None and gamma is not None:
-        schedules = {"sigma": shrinking(*sigma), "gamma": shrinking(*gamma)}
+    schedule = jr.fitting.Schedule(
+        steps=steps, rate=(rate, 0.0), sigma=sigma, gamma=gamma, until=SHRINKING
+    )
     return jr.fitting.fit(
         loss,
         jax.tree.map(jnp.zeros_like, true_body(model)),
-        optax.adam(optax.cosine_decay_schedule(rate, steps)),
-        steps=steps,
-        schedules=schedules,
+        optax.adam(schedule.learning_rate),
+        schedule=schedule,
         snapshot=lambda body: body,
         snapshot_every=max(steps // 40, 1),
         progress=method,

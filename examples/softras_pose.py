@@ -24,7 +24,6 @@ References:
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -119,19 +118,14 @@ def solve(
 
         return jnp.sum(jax.vmap(mismatch)(turns, starts, pictures))
 
-    def shrinking(first: float, last: float) -> Callable[[int], float]:
-        done = max(round(SHRINKING * (steps - 1)), 1)
-        return lambda step: first * (last / first) ** min(step / done, 1.0)
-
-    schedules = {}
-    if sigma is not None and gamma is not None:
-        schedules = {"sigma": shrinking(*sigma), "gamma": shrinking(*gamma)}
+    schedule = jr.fitting.Schedule(
+        steps=steps, rate=(rate, 0.0), sigma=sigma, gamma=gamma, until=SHRINKING
+    )
     found = jr.fitting.fit(
         loss,
         jnp.zeros((len(starts), 3)),
-        optax.adam(optax.cosine_decay_schedule(rate, steps), *MOMENTS),
-        steps=steps,
-        schedules=schedules,
+        optax.adam(schedule.learning_rate, *MOMENTS),
+        schedule=schedule,
         snapshot=lambda turns: from_axis_angle(turns) @ starts,
         snapshot_every=max(steps // 40, 1),
         progress=method,

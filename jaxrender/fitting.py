@@ -33,6 +33,9 @@ from jaxrender._large_steps import LargeSteps, adam_uniform, large_steps
 from jaxrender._least_squares import LeastSquares, least_squares
 from jaxrender._manifolds import Bounded, Parameter, Rotation
 from jaxrender._progress import MOST_STEPS, check_schedules, held_interrupts, progress_bar
+from jaxrender._remesh import Remeshed, remesh
+from jaxrender._reuse import Reused
+from jaxrender._schedule import Schedule
 from jaxrender._viewer import Viewer, live_view
 
 __all__ = [
@@ -42,11 +45,14 @@ __all__ = [
     "LeastSquares",
     "NotFiniteError",
     "Parameter",
+    "Remeshed",
     "Rotation",
+    "Schedule",
     "adam_uniform",
     "fit",
     "large_steps",
     "least_squares",
+    "remesh",
 ]
 
 
@@ -69,6 +75,7 @@ class Fit:
         losses: `[K + 1]` float64, after 0, 1, ... K updates.
         aux: what the loss returned beside its value, each array `[K + 1, ...]`; None without.
         snapshots: what `snapshot` returned, by step, in order.
+        state: the optimiser's state, which another `fit` goes on from.
     """
 
     params: Any = dataclasses.field(repr=False)
@@ -81,6 +88,7 @@ class Fit:
     losses: np.ndarray = dataclasses.field(repr=False)  # [K + 1]
     aux: Any = dataclasses.field(repr=False)
     snapshots: dict[int, Any] = dataclasses.field(repr=False)
+    state: Any = dataclasses.field(repr=False)
 
 
 class NotFiniteError(FloatingPointError):
@@ -115,7 +123,8 @@ def fit(
     params: Any,
     optimizer: Any,
     *,
-    steps: int,
+    steps: int | None = None,
+    schedule: Schedule | None = None,
     schedules: Mapping[str, Callable[[int], Any]] | None = None,
     project: Callable[[Any], Any] | None = None,
     stop: float | Callable[[float, int], bool] | None = None,
@@ -124,14 +133,18 @@ def fit(
     progress: bool | str = True,
     live: bool | Viewer = False,
     has_aux: bool = False,
+    state: Any = None,
 ) -> Fit:
     """Minimises a loss by gradient steps, and returns the best parameters it met.
 
-    A step is one program: the loss, its gradient, the optimiser's update. It is compiled once
-    per call of `fit`. What `schedules` change is an input of it, so nothing is compiled again
-    as long as shapes and dtypes stay. After the last update the loss is evaluated once more,
-    with the schedules of the last step, so that this update counts too. The loss is read after
-    each step, which makes stops exact.
+    A step is one program: the loss, its gradient, the optimiser's update. What `schedules` change
+    is an input of it, so it is compiled once as long as shapes and dtypes stay; and a later call
+    with the same loss, optimiser and `project` compiles nothing. They are the same where their code
+    is, and all that it reads: closures, globals, and those of the functions called. If any of that
+    could have changed unseen (an object with attributes, say), the step is compiled anew; of the
+    last four all that they close over is kept. After the last update the loss is evaluated once
+    more, with the schedules of the last step, so that this update counts too. The loss is read
+    after each step, which makes stops exact.
 
     Losses of different steps compare only where they measure the same. If a schedule changes
     what the loss means (a blur, a weight, the view), the lowest may be the easiest rather than
@@ -147,7 +160,9 @@ def fit(
         params: any pytree of floating-point arrays or numbers; the caller's stay as they are.
         optimizer: from optax, learning-rate schedules included. One with a line search, such as
             `optax.lbfgs()`, gets the loss function that it needs.
-        steps: `N`, how many updates to make.
+        steps: `N`, how many updates to make; or None, as the `schedule` says.
+        schedule: how the fit goes from coarse to fine: a blur, weights and a resolution, under the
+            names that `Schedule` tells. Pass its `learning_rate` to the optimiser.
         schedules: what changes from step to step, by the name under which the loss takes it:
             functions of the step (an int from 0 to N - 1) that return a number, an array or any
             pytree of them, such as a blur, a view and its picture, or a random key.
@@ -165,6 +180,9 @@ def fit(
             `jaxrender.view`, which needs viser). A `Viewer` of yours stays open afterwards.
         has_aux: whether the loss returns `(scalar, aux)`; the `aux` of every step is kept, so
             let it be small: the terms of the loss, for example.
+        state: what the optimiser goes on from, the `state` of an earlier `Fit` of parameters of the
+            same shapes, or what `Remeshed.carry` made of it; its counts, and so a learning rate's
+            schedule, go on as well. None begins anew.
 
     Returns:
         the parameters with the lowest loss, those of the last step, and the history.
@@ -217,7 +235,8 @@ def fit(
         >>> jr.camera_position(found.params).round(1).tolist()
         [1.0, 0.5, 3.0]
     """
-    _check_arguments(optimizer, steps, schedules, stop, snapshot_every)
+    count, changes = _check_schedule(steps, schedule, schedules)
+    _check_arguments(optimizer, count, stop, snapshot_every)
     check_function("loss", loss, "a function of the parameters that returns a number")
     for name, function in (("project", project), ("snapshot", snapshot)):
         if function is not None:
@@ -231,34 +250,36 @@ def fit(
     best_step, best_loss, started = 0, math.inf, time.perf_counter()
 
     def settings(step: int) -> dict[str, Any]:
-        return {name: schedule(step) for name, schedule in (schedules or {}).items()}
+        return {name: changing(step) for name, changing in changes.items()}
 
     def so_far(stopped: bool) -> Fit:
         return Fit(
-            params=state.best,
+            params=going.best,
             best_step=best_step,
             best_loss=best_loss,
-            last_params=state.params,
+            last_params=going.params,
             steps=len(losses) - 1,
             stopped=stopped,
             seconds=time.perf_counter() - started,
             losses=np.array(losses),
             aux=jax.tree.map(lambda *leaves: np.stack(leaves), *auxes),
             snapshots=snapshots,
+            state=going.optimizer,
         )
 
     with (
         live_view(live) as watch,
-        progress_bar(progress, steps) as show,
+        progress_bar(progress, count) as show,
         held_interrupts() as interrupts,
     ):
         scheduled = settings(0)
-        state = begin(params, scheduled)
-        for step in range(steps + 1):
+        going = begin(params, scheduled, state)
+        for step in range(count + 1):
             # Apply the last update, evaluate, and read the loss.
-            if 0 < step < steps:
+            if 0 < step < count:
                 scheduled = settings(step)
-            state, report = advance(state, scheduled)
+            size = None if schedule is None else schedule.size_at(step)
+            going, report = advance(going, scheduled, size)
             value, aux, level, *not_finite = jax.device_get(report)
             value = float(value)
             losses.append(value)
@@ -269,7 +290,7 @@ def fit(
                 best_step, best_loss = step, value
 
             # Refuse what is not finite, but not an update that nobody will apply.
-            ends = sound and bool(step == steps or interrupts or reached(value, step))
+            ends = sound and bool(step == count or interrupts or reached(value, step))
             if not sound or (not_finite[1].any() and not ends):
                 raise NotFiniteError(_diagnosis(step, value, params, *not_finite), so_far(True))
             if step == 0 and level.any() and not ends:
@@ -277,47 +298,48 @@ def fit(
 
             # Give the snapshot arrays of its own: the next step overwrites the state's.
             if (snapshot or watch) and (ends or step % snapshot_every == 0):
-                taken = jax.tree.map(jnp.copy, state.params)
+                taken = jax.tree.map(jnp.copy, going.params)
                 taken = jax.device_get(taken if snapshot is None else snapshot(taken))
                 if snapshot is not None:
                     snapshots[step] = taken
                 if watch is not None:
-                    watch(taken, f"step {step} of {steps}, loss {value:.4g}")
+                    watch(taken, f"step {step} of {count}, loss {value:.4g}")
             if ends:
                 break
-    found = so_far(len(losses) <= steps)
+    found = so_far(len(losses) <= count)
     if found.stopped and interrupts:
-        warnings.warn(f"fit: interrupted at step {found.steps} of {steps}", stacklevel=2)
+        warnings.warn(f"fit: interrupted at step {found.steps} of {count}", stacklevel=2)
     return found
 
 
+@Reused
 def _programs(
     loss: Callable[..., Any],
     optimizer: Any,
     project: Callable[[Any], Any] | None,
     has_aux: bool,
 ) -> tuple[Callable[..., _State], Callable[..., Any]]:
-    """What makes the first state, and the step from one to the next, both compiled.
-
-    They are made anew for each fit: a loss may read variables, in a notebook say, that have
-    changed since the last.
-    """
+    """What makes the first state, and the step from one to the next, both compiled."""
     optax = optional("optax", package="optax", purpose="Fitting", extra="all")
     optimizer = optax.with_extra_args_support(optimizer)
 
     # Take the schedules too, unused: where they are bound to a device, so is the first state
     # then, as all later ones are, and `advance` is not compiled a second time.
     @functools.partial(jax.jit, keep_unused=True)
-    def begin(params: Any, _: dict[str, Any]) -> _State:
+    def begin(params: Any, _: dict[str, Any], inner: Any) -> _State:
         update = jax.tree.map(jnp.zeros_like, params)
-        state = _State(params, update, optimizer.init(params), params, jnp.array(math.inf))
+        fresh = optimizer.init(params)
+        inner = fresh if inner is None else _check_state(inner, fresh)
+        state = _State(params, update, inner, params, jnp.array(math.inf))
         # Copy, so that donating the state destroys neither the caller's arrays nor one twice.
         return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), state)
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: _State, scheduled: dict[str, Any]) -> tuple[_State, Any]:
+    @functools.partial(jax.jit, donate_argnums=0, static_argnums=2)
+    def advance(state: _State, scheduled: dict[str, Any], size: int | None) -> tuple[_State, Any]:
+        named = scheduled if size is None else scheduled | {"size": size}
+
         def objective(params: Any) -> tuple[jax.Array, Any]:
-            return _check_loss(loss(params, **scheduled), has_aux)
+            return _check_loss(loss(params, **named), has_aux)
 
         params = optax.apply_updates(state.params, state.update)
         if project is not None:
@@ -417,9 +439,34 @@ def _diagnosis(
 # Checks at the door
 
 
-def _check_arguments(
-    optimizer: Any, steps: Any, schedules: Mapping[str, Any] | None, stop: Any, snapshot_every: Any
-) -> None:
+def _check_schedule(
+    steps: int | None, schedule: Any, schedules: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """Returns the number of steps, and all that changes from one to the next, but for `size`."""
+    check_schedules(schedules, "loss")
+    schedules = dict(schedules or {})
+    if schedule is None:
+        return steps, schedules
+    if not isinstance(schedule, Schedule):
+        raise ValueError(
+            f"`schedule` must be a fitting.Schedule, got {type(schedule).__name__}. Functions of "
+            "the step, by name, go into `schedules`."
+        )
+    if steps is not None:
+        raise ValueError(
+            f"`steps` must be left out beside a `schedule`, which has {schedule.steps}, got "
+            f"{steps!r}. Pass dataclasses.replace(schedule, steps={steps!r}) for another number."
+        )
+    own = schedule.functions()
+    twice = sorted(own.keys() & schedules.keys())
+    if twice:
+        raise ValueError(
+            f"`schedules` must not name what `schedule` does, got {', '.join(twice)} in both."
+        )
+    return schedule.steps, own | schedules
+
+
+def _check_arguments(optimizer: Any, steps: Any, stop: Any, snapshot_every: Any) -> None:
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(
             f"`optimizer` must have `init` and `update`, got {optimizer!r}. "
@@ -427,7 +474,6 @@ def _check_arguments(
         )
     for name, count in (("steps", steps), ("snapshot_every", snapshot_every)):
         check_whole(name, count, least=1, most=MOST_STEPS, example=300, floats=False)
-    check_schedules(schedules, "loss")
     if not (stop is None or callable(stop) or isinstance(stop, int | float | np.number)):
         raise ValueError(f"`stop` must be a number or a function (loss, step), got {stop!r}.")
 
@@ -440,6 +486,18 @@ def _check_params(params: Any) -> Any:
     for path, leaf in leaves:
         check_is_floating(f"params{jax.tree_util.keystr(path)}", leaf, "loss")
     return jax.tree.map(jnp.asarray, params)
+
+
+def _check_state(state: Any, fresh: Any) -> Any:
+    """Returns the optimiser's state, once it is one of these parameters."""
+    kinds = [jax.tree.map(jnp.shape, tree) for tree in (state, fresh)]
+    if jax.tree.structure(state) != jax.tree.structure(fresh) or kinds[0] != kinds[1]:
+        raise ValueError(
+            "`state` must be that of this optimiser for parameters of these shapes, "
+            f"{kinds[1]}, got {kinds[0]}. Pass the `state` of a Fit, carried over to a new mesh by "
+            "`Remeshed.carry`; or None."
+        )
+    return state
 
 
 def _check_loss(output: Any, has_aux: bool) -> tuple[jax.Array, Any]:

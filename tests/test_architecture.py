@@ -18,7 +18,8 @@ PACKAGE = Path(jr.__file__).resolve().parent
 # The rooms, from the ground up: each may import only from floors below its own. Rooms of one
 # floor do not know each other.
 FLOORS = [
-    {"ops", "_arrays", "_cache", "_choices", "_known_faults", "_pixels", "_progress"},
+    {"ops", "_arrays", "_cache", "_choices", "_known_faults", "_pixels", "_progress"}
+    | {"_reuse", "_schedule"},
     {"_watching"},
     {"_types", "distributions", "tconorms"},
     {"_checks"},
@@ -34,7 +35,7 @@ FLOORS = [
     {"_render"},
     {"losses", "_formats", "_manifolds", "mujoco", "debug"},
     {"_images", "_depth_files", "_camera_files", "_large_steps", "_least_squares", "skinning"}
-    | {"_viewer", "torch"},
+    | {"_remesh", "_viewer", "torch"},
     {"_scene_files"},
     {"io", "fitting"},
     {"_turntable", "_report", "_options"},
