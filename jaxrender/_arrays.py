@@ -11,17 +11,19 @@ from jax.typing import DTypeLike
 
 
 def as_array(name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array:
-    """Returns `value` as an array of numbers or bools, of any shape.
+    """Returns `value` as an array of real numbers or bools, of any shape.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        if value is None:
+        if value is None or np.iscomplexobj(value):
             raise TypeError
         return jnp.asarray(value, dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"`{name}` must be an array, got {description(value)}.") from error
+        raise ValueError(
+            f"`{name}` must be an array of real numbers, got {description(value)}."
+        ) from error
 
 
 def description(value: Any) -> str:

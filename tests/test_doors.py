@@ -110,9 +110,15 @@ def test_normalize_takes_meshes(thing):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: CUBE.with_vertices(None), "`vertices` must be an array, got NoneType"),
-        (lambda: CUBE.transformed("x"), "`matrix` must be an array, got str"),
-        (lambda: jr.losses.iou([[True], []], True), "`predicted` must be an array, got rows of"),
+        (
+            lambda: CUBE.with_vertices(None),
+            "`vertices` must be an array of real numbers, got NoneType",
+        ),
+        (lambda: CUBE.transformed("x"), "`matrix` must be an array of real numbers, got str"),
+        (
+            lambda: jr.losses.iou([[True], []], True),
+            "`predicted` must be an array of real numbers, got rows of",
+        ),
         (lambda: jr.rotations.random(jax.random.key(0), 5), "`shape` must be a tuple of sizes"),
         (
             lambda: jr.losses.flatten(VERTICES, dataclasses.replace(TOPOLOGY, hinges=None)),
