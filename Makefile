@@ -2,7 +2,8 @@
 # make quick  tests every operation, in a minute or two
 # make test   runs all tests but the longest, in some minutes (TESTS='not long' as in CI)
 # make test-long   runs those, compiled as users have it, and the hostile tests on more values
-# make test-torch   runs what needs PyTorch, make test-viewer what needs viser and a Chromium
+# make test-torch   runs what needs PyTorch, make test-viewer what needs viser and a Chromium,
+#   make test-remesh what needs gpytoolbox
 # make lint   checks style and types, those of the code in README and docs too
 # make docs   builds the documentation in out/docs, running all that its pages show
 # make gallery   draws the pictures of docs/gallery.md
@@ -23,7 +24,7 @@ bin := $(venv)/bin
 pip := $(bin)/python -m pip --quiet --quiet --disable-pip-version-check
 made := $(venv)/made-with-$(subst /,-,$(PYTHON))-jax-$(or $(JAX),newest)
 
-.PHONY: help demo quick test test-long test-torch test-viewer lint docs gallery notebooks bench clean
+.PHONY: help demo quick test test-long test-torch test-viewer test-remesh lint docs gallery notebooks bench clean
 .SILENT:
 
 help:
@@ -49,6 +50,9 @@ test-torch: $(made)-torch
 
 test-viewer: $(made)-viewer
 	$(bin)/python -m pytest tests/test_viewer.py
+
+test-remesh: $(made)-remesh
+	$(bin)/python -m pytest tests/test_remesh.py
 
 lint: $(made)-lint
 	$(bin)/ruff check
@@ -90,6 +94,6 @@ $(made): pyproject.toml
 	touch $@
 
 # What it takes to test, to check style and types, and to build the documentation.
-$(made)-test $(made)-torch $(made)-viewer $(made)-lint $(made)-docs: $(made)-%: $(made)
+$(made)-test $(made)-torch $(made)-viewer $(made)-remesh $(made)-lint $(made)-docs: $(made)-%: $(made)
 	$(pip) install --group $*
 	touch $@
