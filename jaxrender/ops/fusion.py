@@ -20,7 +20,7 @@ def computed_once(columns: Sequence[jax.Array]) -> list[jax.Array]:
     if jax.default_backend() != "cpu":
         return columns
     kept: dict[int, jax.Array] = {}
-    for dtype in {column.dtype for column in columns}:
+    for dtype in dict.fromkeys(column.dtype for column in columns):
         own = [k for k, column in enumerate(columns) if column.dtype == dtype]
         stacked = lax.optimization_barrier(jnp.stack([columns[k] for k in own]))
         kept |= {k: stacked[number] for number, k in enumerate(own)}
