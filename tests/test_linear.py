@@ -12,6 +12,7 @@ from reference import soup
 
 import jaxrender as jr
 from jaxrender.ops import blend, hard
+from jaxrender.ops.batching import fold_into
 from jaxrender.ops.linear import LinearMap
 
 COUNTED = []
@@ -124,6 +125,16 @@ class TestModes:
         found, wanted = all_of(GROUPED), all_of(_plain)
         assert COUNTED[-1] == (2, 6)
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("length", [2, 0])  # arrays may be empty, and tell something by their shape
+def test_axis_of_vmap_is_folded_into_the_batch(place, length):
+    array = jnp.arange(6.0 * length).reshape(2, 3, length)
+    folded = fold_into(array, True, array.shape[place], array.shape[1 - place], place)
+    np.testing.assert_array_equal(folded, array.reshape(6, length))
+    alone = fold_into(array, False, 4, 2, place)
+    assert alone.shape == (8, 3, length)
 
 
 @pytest.mark.slow

@@ -115,7 +115,8 @@ def fold_into(array: jax.Array, mapped: bool, size: int, inner: int, place: int)
     if not mapped:
         array = jnp.expand_dims(array, place)
     whole = (size, inner) if place == 0 else (inner, size)
-    return jnp.broadcast_to(array, (*whole, *array.shape[2:])).reshape(-1, *array.shape[2:])
+    array = jnp.broadcast_to(array, (*whole, *array.shape[2:]))
+    return array.reshape(size * inner, *array.shape[2:])  # which may be empty
 
 
 def in_chunks(batched: Callable, args: tuple, chunk_size: int) -> Any:

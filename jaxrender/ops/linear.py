@@ -155,7 +155,9 @@ def _over_groups(single: Callable, arrays: Arrays, count: int) -> Any:
     if groups in (1, size):
         return over_batch(single, arrays)
     split = [
-        array if k < count or len(array) == 1 else array.reshape(groups, -1, *array.shape[1:])
+        array
+        if k < count or len(array) == 1
+        else array.reshape(groups, size // groups, *array.shape[1:])
         for k, array in enumerate(arrays)
     ]
 
