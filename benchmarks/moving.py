@@ -125,7 +125,8 @@ class Theirs:
         self.option = mujoco.MjvOption()
         for kind in ("site", "tendon", "joint", "actuator", "skin", "flex"):
             getattr(self.option, f"{kind}group")[:] = 0
-        self.option.flags[int(mujoco.mjtVisFlag.mjVIS_TENDON)] = 0
+        for kind in ("TENDON", "ACTUATOR", "RANGEFINDER"):  # the rays of sensors too
+            self.option.flags[int(getattr(mujoco.mjtVisFlag, f"mjVIS_{kind}"))] = 0
         self.samples = int(self.renderer._mjr_context.offSamples)
 
     def see(self, data: Any) -> None:
