@@ -33,8 +33,9 @@ References:
 import argparse
 import dataclasses
 import functools
+import importlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -106,8 +107,7 @@ def hull(views: Views, count: int, reach: float = 0.6, cells: int = 64) -> jr.Me
     Each point of a grid is covered as much as in the picture where it is covered least; the
     surface is where that is a half.
     """
-    import gpytoolbox
-
+    kit: Any = importlib.import_module("gpytoolbox")
     axis = jnp.linspace(-reach, reach, cells)
     grid = jnp.stack(jnp.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
     height, width = views.coverage.shape[1:]
@@ -122,7 +122,7 @@ def hull(views: Views, count: int, reach: float = 0.6, cells: int = 64) -> jr.Me
     for view in zip(*views, strict=True):
         covered = jnp.minimum(covered, seen(grid, Views(*view)))
     field, points = np.asarray(covered, np.float64), np.asarray(grid, np.float64)
-    found, faces = gpytoolbox.marching_cubes(field, points, cells, cells, cells, 0.5)
+    found, faces = kit.marching_cubes(field, points, cells, cells, cells, 0.5)
     mesh = jr.Mesh(jnp.asarray(found, grid.dtype), jnp.asarray(faces, jnp.int32))
     return fitting.remesh(mesh, vertices=count).mesh
 
