@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxrender._checks import check_array, check_faces, is_concrete
+from jaxrender._checks import check_array, check_faces, check_whole, is_concrete
 from jaxrender._formats.raw import optional
 from jaxrender._textures import FaceTexels, UVTexture, VertexColors
 from jaxrender._types import Mesh
+
+MOST_COUNT = 2**31 - 1  # of vertices and of iterations: they are int32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def remesh(
     References:
         Botsch and Kobbelt, A Remeshing Approach to Multiresolution Modeling, SGP 2004.
     """
-    points, faces, corners, length = _check(mesh, edge_length, vertices, iterations)
+    points, faces, kept, length = _check(mesh, edge_length, vertices, iterations)
     kit = optional("gpytoolbox", package="gpytoolbox", purpose="remesh", extra="remesh")
     if len(kit.non_manifold_edges(faces)):
         raise ValueError(
@@ -129,7 +131,8 @@ def remesh(
     middles = found[triangles].mean(1)
     home = kit.squared_distance(middles, points, F=faces, use_cpp=True, use_aabb=True)[1]
     dtype = jnp.asarray(mesh.vertices).dtype
-    place, share = jnp.asarray(corners[below], jnp.int32), jnp.asarray(shares, dtype)
+    corners = np.asarray(mesh.faces)[kept[below]]
+    place, share = jnp.asarray(corners, jnp.int32), jnp.asarray(shares, dtype)
     made = Mesh(jnp.asarray(found, dtype), jnp.asarray(triangles, jnp.int32))
     remeshed = Remeshed(made, place, share, len(mesh.vertices))
     if mesh.material is not None:
@@ -138,9 +141,9 @@ def remesh(
     if isinstance(texture, VertexColors):
         texture = dataclasses.replace(texture, colors=remeshed.carry(texture.colors))
     elif isinstance(texture, FaceTexels):
-        texture = dataclasses.replace(texture, texels=texture.texels[_kept(mesh)[home]])
+        texture = dataclasses.replace(texture, texels=texture.texels[kept[home]])
     elif isinstance(texture, UVTexture):
-        texture = _rewrapped(kit, texture, (points, faces), (found, triangles), _kept(mesh), home)
+        texture = _rewrapped(kit, texture, (points, faces), (found, triangles), kept, home)
     return dataclasses.replace(remeshed, mesh=dataclasses.replace(made, texture=texture))
 
 
@@ -150,11 +153,6 @@ def _joined(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points, place = np.unique(known, axis=0, return_inverse=True)
     faces = place.reshape(-1)[np.asarray(mesh.faces)]
     return points, faces, (faces != np.roll(faces, 1, axis=1)).all(1)
-
-
-def _kept(mesh: Mesh) -> np.ndarray:
-    """Which faces are remeshed: those with three corners at different places."""
-    return np.flatnonzero(_joined(mesh)[2])
 
 
 def _rewrapped(
@@ -206,7 +204,10 @@ def _rewrapped(
 def _check(
     mesh: Mesh, edge_length: ArrayLike | None, vertices: int | None, iterations: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Places `[U, 3]`, faces `[F', 3]` over them and over the vertices, and the length of edges."""
+    """Places `[U, 3]`, faces `[F', 3]` over them, which those were, and the length of edges.
+
+    Faces are kept that have three corners at different places.
+    """
     if not is_concrete(mesh, edge_length):
         raise ValueError(
             "`mesh` and `edge_length` must be known, got a traced value. Call remesh outside "
@@ -214,9 +215,9 @@ def _check(
         )
     array = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     check_faces("mesh.faces", mesh.faces, len(array))
-    for name, count in (("iterations", iterations), ("vertices", vertices)):
-        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
-            raise ValueError(f"`{name}` must be a whole number from 1, got {count!r}.")
+    for name, count, example in (("iterations", iterations, 10), ("vertices", vertices, 2000)):
+        if count is not None:
+            check_whole(name, count, least=1, most=MOST_COUNT, example=example, floats=False)
     if edge_length is not None and vertices is not None:
         raise ValueError("`vertices` must be left out beside `edge_length`: pass one of them.")
     kind, texture = type(mesh.texture).__name__, mesh.texture
@@ -231,8 +232,8 @@ def _check(
         raise ValueError(
             "`mesh` must have a face with three corners at different places, got none."
         )
-    faces, corners = faces[whole], np.asarray(mesh.faces)[whole]
-    used, faces = np.unique(faces, return_inverse=True)
+    kept = np.flatnonzero(whole)
+    used, faces = np.unique(faces[kept], return_inverse=True)
     points, faces = points[used], faces.reshape(-1, 3).astype(np.int32)
 
     sides = points[faces] - points[np.roll(faces, 1, axis=1)]
@@ -245,4 +246,4 @@ def _check(
         length = float(np.sqrt(2 * area / (np.sqrt(3) * vertices)))
     if length <= 0:
         raise ValueError(f"`edge_length` must be above 0, got {length:g}.")
-    return points, faces, corners, length
+    return points, faces, kept, length
