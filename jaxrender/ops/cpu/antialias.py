@@ -12,26 +12,19 @@ import numpy as np
 
 from jaxrender.ops.cpu.edges import NO_EDGE
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     get,
     length,
     load,
     option,
-    put,
     result,
-    run_job,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
-
-PART_ROWS = 64
-
-PARTS = FIRST  # of a view, noted in a job
+from jaxrender.ops.cpu.rows import PARTS, run_rows
 
 
 @numba.njit(error_model="numpy")
@@ -81,9 +74,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The pictures of all views."""
-    views, parts = length(argument(job, 0), 0), max(1, length(argument(job, 0), 1) // PART_ROWS)
-    put(job, PARTS, parts)
-    run_job(job, views * parts, threads_for(job, option(job, 1)) if views * parts > 1 else 1)
+    run_rows(job, argument(job, 0), option(job, 1))
 
 
 def entry(dtype: Any, name: str) -> Any:

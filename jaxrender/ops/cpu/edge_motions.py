@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxrender.ops.cpu.edges import NO_EDGE, scene_of
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     free,
@@ -22,20 +21,14 @@ from jaxrender.ops.cpu.machine import (
     load,
     malloc,
     option,
-    put,
     result,
-    run_job,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
 from jaxrender.ops.cpu.places import color_step, pull_place, shares_of
-
-PART_ROWS = 64
-
-PARTS = FIRST  # of a view, noted in a job
+from jaxrender.ops.cpu.rows import PARTS, run_rows
 
 
 @numba.njit(error_model="numpy")
@@ -98,9 +91,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The pictures of all views, by each motion."""
-    views, parts = length(argument(job, 5), 0), max(1, length(argument(job, 5), 1) // PART_ROWS)
-    put(job, PARTS, parts)
-    run_job(job, views * parts, threads_for(job, option(job, 3)) if views * parts > 1 else 1)
+    run_rows(job, argument(job, 5), option(job, 3))
 
 
 def entry(dtype: Any, name: str) -> Any:

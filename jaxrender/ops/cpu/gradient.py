@@ -57,9 +57,9 @@ def add(gradient: int, place: Any, amount: float, like: Any) -> None:
 
 
 @numba.njit(error_model="numpy")
-def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
-    """Adds what the sums of a face come to, to the gradient of its vertices; clears them."""
-    vertices, faces, across, down, perspective = scene
+def corners_of(scene: Any, face: Any, like: Any) -> Any:
+    """Where the vertices of a face stand, and its corners: x and y in pixels, cut off, and z."""
+    vertices, faces, across, down, _ = scene
     a = 3 * np.int64(load(faces, 3 * face, np.int32(0)))
     b = 3 * np.int64(load(faces, 3 * face + 1, np.int32(0)))
     c = 3 * np.int64(load(faces, 3 * face + 2, np.int32(0)))
@@ -82,14 +82,17 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
     x0, y0 = min(max(x0, -most), most), min(max(y0, -most), most)
     x1, y1 = min(max(x1, -most), most), min(max(y1, -most), most)
     x2, y2 = min(max(x2, -most), most), min(max(y2, -most), most)
-    g0, p0, q0 = load(plane, SUMS, 0.0), load(plane, SUMS + 1, 0.0), load(plane, SUMS + 2, 0.0)
-    g1, p1, q1 = load(plane, SUMS + 3, 0.0), load(plane, SUMS + 4, 0.0), load(plane, SUMS + 5, 0.0)
-    g2, p2, q2 = load(plane, SUMS + 6, 0.0), load(plane, SUMS + 7, 0.0), load(plane, SUMS + 8, 0.0)
+    return (a, b, c), (x0, x1, x2), (y0, y1, y2), (z0, z1, z2)
 
-    # From the planes to area, measured from the far corner, corners and depths.
+
+@numba.njit(error_model="numpy")
+def far_corner(x: Any, y: Any, z: Any, perspective: bool) -> Any:
+    """Whether the first or the second corner is farthest, 1 over the area, and over depths."""
+    x0, x1, x2 = x
+    y0, y1, y2 = y
+    z0, z1, z2 = z
     first = (z0 >= z1) & (z0 >= z2)
     second = (not first) & (z1 >= z2)
-    third = not (first | second)
     xf, xa, xb = (x0, x1, x2) if first else ((x1, x2, x0) if second else (x2, x0, x1))
     yf, ya, yb = (y0, y1, y2) if first else ((y1, y2, y0) if second else (y2, y0, y1))
     area = (yb - yf) * (xa - xf) - (xb - xf) * (ya - yf)
@@ -97,6 +100,22 @@ def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
     i0, i1, i2 = 1.0, 1.0, 1.0
     if perspective:
         i0, i1, i2 = 1.0 / z0, 1.0 / z1, 1.0 / z2
+    return first, second, scale, (i0, i1, i2)
+
+
+@numba.njit(error_model="numpy")
+def spend(plane: int, gradient: int, scene: Any, face: Any, like: Any) -> None:
+    """Adds what the sums of a face come to, to the gradient of its vertices; clears them."""
+    _, _, across, down, perspective = scene
+    (a, b, c), (x0, x1, x2), (y0, y1, y2), z = corners_of(scene, face, like)
+    most, w, h = FARTHEST, typed(across, 0.0), typed(down, 0.0)
+    g0, p0, q0 = load(plane, SUMS, 0.0), load(plane, SUMS + 1, 0.0), load(plane, SUMS + 2, 0.0)
+    g1, p1, q1 = load(plane, SUMS + 3, 0.0), load(plane, SUMS + 4, 0.0), load(plane, SUMS + 5, 0.0)
+    g2, p2, q2 = load(plane, SUMS + 6, 0.0), load(plane, SUMS + 7, 0.0), load(plane, SUMS + 8, 0.0)
+
+    # From the planes to area, measured from the far corner, corners and depths.
+    first, second, scale, (i0, i1, i2) = far_corner((x0, x1, x2), (y0, y1, y2), z, perspective)
+    third = not (first | second)
     t0 = ((y1 - y2) * p0 + (x2 - x1) * q0) * i0
     t1 = ((y2 - y0) * p1 + (x0 - x2) * q1) * i1
     t2 = ((y0 - y1) * p2 + (x1 - x0) * q2) * i2

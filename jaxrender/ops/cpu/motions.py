@@ -20,10 +20,9 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.barycentrics import set_up
-from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA
-from jaxrender.ops.cpu.gradient import MIN_INVERSE_DEPTH
+from jaxrender.ops.cpu.faces import FARTHEST
+from jaxrender.ops.cpu.gradient import MIN_INVERSE_DEPTH, corners_of, far_corner
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     free,
@@ -32,21 +31,16 @@ from jaxrender.ops.cpu.machine import (
     load,
     malloc,
     option,
-    put,
     result,
-    run_job,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.rows import PARTS, run_rows
 
 PLACES, PLANE, OWN = 512, 14, 12  # of the cache; numbers of a face at each; of each motion
 DEPTHS = 11  # where the depths of the corners begin
-PART_ROWS = 64
-
-PARTS = FIRST  # of a view, noted in a job
 
 
 @numba.njit(error_model="numpy")
@@ -56,27 +50,11 @@ def move_planes(plane: int, scene: Any, moved: Any, face: Any, like: Any) -> Non
     Of each plane the slopes along x and y and what it has at the far corner's place; then the
     depths of the corners.
     """
-    vertices, faces, across, down, perspective = scene
+    _, _, across, down, perspective = scene
     motion_at, numbers, motions = moved
     most, w, h = FARTHEST, typed(across, 0.0), typed(down, 0.0)
-    a = 3 * np.int64(load(faces, 3 * face, np.int32(0)))
-    b = 3 * np.int64(load(faces, 3 * face + 1, np.int32(0)))
-    c = 3 * np.int64(load(faces, 3 * face + 2, np.int32(0)))
-    x0, x1, x2 = (
-        w * load(vertices, a, like),
-        w * load(vertices, b, like),
-        w * load(vertices, c, like),
-    )
-    y0, y1, y2 = (
-        h * load(vertices, a + 1, like),
-        h * load(vertices, b + 1, like),
-        h * load(vertices, c + 1, like),
-    )
-    z0, z1, z2 = (
-        load(plane, DEPTHS, 0.0),
-        load(plane, DEPTHS + 1, 0.0),
-        load(plane, DEPTHS + 2, 0.0),
-    )
+    (a, b, c), (x0, x1, x2), (y0, y1, y2), z = corners_of(scene, face, like)
+    first, second, scale, (i0, i1, i2) = far_corner((x0, x1, x2), (y0, y1, y2), z, perspective)
     # Corners that are too far stay where they are.
     wx0, wx1, wx2 = (
         w if abs(x0) < most else 0.0,
@@ -88,18 +66,6 @@ def move_planes(plane: int, scene: Any, moved: Any, face: Any, like: Any) -> Non
         h if abs(y1) < most else 0.0,
         h if abs(y2) < most else 0.0,
     )
-    x0, y0 = min(max(x0, -most), most), min(max(y0, -most), most)
-    x1, y1 = min(max(x1, -most), most), min(max(y1, -most), most)
-    x2, y2 = min(max(x2, -most), most), min(max(y2, -most), most)
-    first = (z0 >= z1) & (z0 >= z2)
-    second = (not first) & (z1 >= z2)
-    xf, xa, xb = (x0, x1, x2) if first else ((x1, x2, x0) if second else (x2, x0, x1))
-    yf, ya, yb = (y0, y1, y2) if first else ((y1, y2, y0) if second else (y2, y0, y1))
-    area = (yb - yf) * (xa - xf) - (xb - xf) * (ya - yf)
-    scale = 1.0 / area if abs(area) > MIN_AREA else 0.0
-    i0, i1, i2 = 1.0, 1.0, 1.0
-    if perspective:
-        i0, i1, i2 = 1.0 / z0, 1.0 / z1, 1.0 / z2
     s0, s1, s2 = scale * i0, scale * i1, scale * i2
     for motion in range(motions):
         at, own = motion * numbers, plane + 8 * (PLANE + OWN * motion)
@@ -242,10 +208,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """The pixels of all views, by each motion."""
-    shape = argument(job, 2)
-    views, parts = length(shape, 0), max(1, length(shape, 1) // PART_ROWS)
-    put(job, PARTS, parts)
-    run_job(job, views * parts, threads_for(job, option(job, 1)) if views * parts > 1 else 1)
+    run_rows(job, argument(job, 2), option(job, 1))
 
 
 def entry(dtype: Any, name: str) -> Any:

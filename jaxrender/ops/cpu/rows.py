@@ -1,0 +1,19 @@
+"""Pictures made by bands of rows, each by one thread."""
+
+from __future__ import annotations
+
+import numba
+
+from jaxrender.ops.cpu.machine import FIRST, length, put, run_job, threads_for
+
+PART_ROWS = 64
+
+PARTS = FIRST  # of a view, noted in a job
+
+
+@numba.njit(error_model="numpy")
+def run_rows(job: int, pictures: int, most: int) -> None:
+    """Does all parts of pictures `[G, H, ...]`, with `most` threads."""
+    views, parts = length(pictures, 0), max(1, length(pictures, 1) // PART_ROWS)
+    put(job, PARTS, parts)
+    run_job(job, views * parts, threads_for(job, most) if views * parts > 1 else 1)
