@@ -73,7 +73,15 @@ def test_a_gradient_that_hard_edges_do_not_have():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("rasterizer", [Hard("nmr"), Hard("edge"), Soft(sigma=1e-3)], ids=str)
+@pytest.mark.parametrize(
+    "rasterizer",
+    [
+        pytest.param(Hard("nmr"), marks=pytest.mark.long),
+        Hard("edge"),
+        Soft(sigma=1e-3),
+    ],
+    ids=str,
+)
 def test_gradients_pass_through(rasterizer):
     """Of several views; to rounding, as what is checked is another program."""
     eyes = jnp.stack([EYE, EYE + 1])

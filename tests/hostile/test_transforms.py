@@ -73,7 +73,7 @@ ROADS = "vmap", "scan", "remat", "shard_map"
 
 
 @pytest.mark.thorough
-@pytest.mark.cases(3)
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(("road", "name"), [(road, name) for name in TRANSFORMED for road in ROADS])
 def test_gradients(road, name, x64):
     variant = TRANSFORMED[name]
@@ -111,7 +111,7 @@ def test_constants_closed_over(name, x64):
 
 
 @pytest.mark.thorough
-@pytest.mark.cases(3)
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("name", SOFT)
 def test_soft_under_vmap_over_the_loss_alone(name, x64):
     """`vmap` over targets, or the background, of gradients to vertices; `jacrev` of a picture."""
