@@ -96,7 +96,7 @@ def cast(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         signed = edge * sign * (np.sign(z) if perspective else 1)
         surely = surely & (signed > doubt).all(0)
-        perhaps = perhaps & ((signed > -doubt).all(0) | ~clear)
+        perhaps = perhaps & ((signed >= -doubt).all(0) | ~clear)
         reverse = 1 / z if perspective else -z
         share = edge / area
         share_doubt = doubt / abs(area) + abs(share) * area_doubt / abs(area)
