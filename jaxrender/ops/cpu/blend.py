@@ -25,12 +25,16 @@ from numba.core import cgutils
 from jaxrender.ops.cpu.fragments import (
     BACKGROUND_DEPTH,
     CHANNELS,
-    FAR,
+    COLORED,
+    CUT,
     TEMPERATURE,
+    WHOLE,
+    Triangle,
     barycentrics_of,
     depth_of,
     distances_at,
     interpolate,
+    is_near,
     pixels_at,
     reach_of,
     read_channel,
@@ -70,11 +74,11 @@ TOTAL, NEAREST, WEIGHT, BEHIND, COLORS = range(5)  # planes
 
 
 @intrinsic(prefer_literal=True)
-def blend_row(context: Any, colored: Any, record: Any, planes: Any, numbers: Any, place: Any) -> Any:
+def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, place: Any) -> Any:
     """Adds a triangle to the pixels of a row.
 
     Args:
-        colored: whether there is more than the total; known to the compiler.
+        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
         record: of the triangle.
         planes: address of the first pixel in the first plane.
         numbers: `(steps, plane_bytes, channels)`: how many times 8 pixels, and how far one plane
@@ -96,14 +100,19 @@ def blend_row(context: Any, colored: Any, record: Any, planes: Any, numbers: Any
             with builder.if_then(some):
                 ahead = builder.mul(loop.index, ir.Constant(loop.index.type, LANES * size))
                 at = _Planes(builder, kind, builder.add(first_plane, ahead), plane_bytes)
-                if not colored.literal_value:
-                    e = (-t).exp()
-                    at.add(TOTAL, reached.where(_softplus(t, e, inside), 0))
-                else:
-                    _blend(builder, record_at, triangle, distances, (t, inside, reached), at, channels)
+                e, fragments = (-t).exp(), None
+                if asked.literal_value != WHOLE:
+                    barycentrics, _ = barycentrics_of(triangle, distances)
+                    depth, drawn = depth_of(triangle, barycentrics)
+                    reached = reached & drawn
+                    fragments = barycentrics, depth, reached
+                at.add(TOTAL, reached.where(_softplus(t, e, inside), 0))
+                if asked.literal_value == COLORED:
+                    coverage = inside.where(1, e) / (e + 1)
+                    _blend(builder, record_at, triangle, coverage, fragments, at, channels)
         return context.get_dummy_value()
 
-    return types.void(colored, types.int64, types.int64, numbers, place), generate
+    return types.void(asked, types.int64, types.int64, numbers, place), generate
 
 
 class _Planes:
@@ -140,16 +149,17 @@ def _softplus(t: Lanes, e: Lanes, inside: Lanes) -> Lanes:
 
 
 def _blend(
-    builder: Any, record: Any, triangle: Any, distances: Any, reach: Any, at: _Planes, channels: Any
+    builder: Any,
+    record: Any,
+    triangle: Triangle,
+    coverage: Lanes,
+    fragments: Any,
+    at: _Planes,
+    channels: Any,
 ) -> None:
-    """Adds to all planes."""
-    t, inside, reached = reach
+    """Adds to the planes of colours: (Liu et al. 2019, Eq. 2 and 3)."""
+    barycentrics, depth, drawn = fragments
     temperature = triangle.record[TEMPERATURE]
-    barycentrics, _ = barycentrics_of(triangle, distances)
-    depth = depth_of(triangle, barycentrics)
-    drawn = reached & (depth <= triangle.record[FAR])
-    e = (-t).exp()
-    at.add(TOTAL, drawn.where(_softplus(t, e, inside), 0))
 
     # Scale what was added up, where this comes before the nearest so far.
     held = at.read(NEAREST)
@@ -166,9 +176,8 @@ def _blend(
             plane = builder.add(loop.index, ir.Constant(loop.index.type, COLORS))
             at.write(plane, at.read(plane) * scale)
 
-    # (Liu et al. 2019, Eq. 3)
+    # Add this triangle.
     behind = (depth - nearest).at_least(0)
-    coverage = inside.where(1, e) / (e + 1)
     weight = drawn.where(coverage * (-(temperature * behind)).exp(), 0)
     at.add(WEIGHT, weight)
     at.add(BEHIND, weight * drawn.where(behind, 0))
@@ -213,14 +222,16 @@ def do_part(job: int, part: int, like: Any) -> None:
         if left > right:
             continue
         set_up(record, scene, face, perspective, like)
-        numbers = (right - left + LANES) // LANES, plane, channels
+        whole, numbers = is_near(record, like), ((right - left + LANES) // LANES, plane, channels)
         x = typed(left, like) - middle_x
         for row in range(top, bottom + 1):
             at, y = into + size * (row * width + left), typed(row, like) - middle_y
             if colored:
-                blend_row(True, record, at, numbers, (x, y))
+                blend_row(COLORED, record, at, numbers, (x, y))
+            elif whole:
+                blend_row(WHOLE, record, at, numbers, (x, y))
             else:
-                blend_row(False, record, at, numbers, (x, y))
+                blend_row(CUT, record, at, numbers, (x, y))
     free(record)
 
 

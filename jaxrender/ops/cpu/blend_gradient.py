@@ -23,19 +23,22 @@ from numba.core import cgutils
 
 from jaxrender.ops.cpu.fragments import (
     CHANNELS,
-    FAR,
+    COLORED,
+    CUT,
     INVERSE_AREA,
     INVERSE_DEPTH,
     INVERSE_SIGMA,
     OVER_Z,
     TEMPERATURE,
-    Z,
+    WHOLE,
     Distances,
     Triangle,
+    Z,
     barycentrics_of,
     depth_of,
     distances_at,
     interpolate,
+    is_near,
     pixels_at,
     reach_of,
     read_channel,
@@ -94,12 +97,12 @@ class _Sums:
 
 @intrinsic(prefer_literal=True)
 def sum_row(
-    context: Any, colored: Any, record: Any, sums: Any, planes: Any, numbers: Any, place: Any
+    context: Any, asked: Any, record: Any, sums: Any, planes: Any, numbers: Any, place: Any
 ) -> Any:
     """Adds what a triangle gets of the pixels of a row.
 
     Args:
-        colored: whether there is more than the total; known to the compiler.
+        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
         record: of the triangle.
         sums: address of the sums, each of 8 lanes.
         planes: address of the first pixel in the first plane.
@@ -135,19 +138,24 @@ def sum_row(
                 coverage = inside.where(1, e) / (e + 1)
                 # ∂L/∂t = G_a g'(t) + q F'(t) / F, where g' = F, and F' = F (1 - F).
                 d_t = pixels(D_TOTAL) * coverage
-                if colored.literal_value:
-                    drawn = (reached, coverage)
+                if asked.literal_value != WHOLE:
+                    barycentrics, scale = barycentrics_of(triangle, distances)
+                    depth, drawn = depth_of(triangle, barycentrics)
+                    reached = reached & drawn
+                if asked.literal_value == COLORED:
+                    looked_up = barycentrics, scale, depth, reached
                     shader = record_at, channels, of_varyings
-                    reached, d_log = _sum_blend(triangle, distances, drawn, pixels, into, shader)
+                    d_log = _sum_blend(
+                        triangle, distances, looked_up, coverage, pixels, into, shader
+                    )
                     d_t = d_t + d_log * (1 - coverage)
                 d_t = reached.where(d_t, 0)
                 into.add(D_SIGMA, d_t * inside.where(t, -t))
                 _sum_closest(triangle, distances, inside.where(d_t, -d_t), into)
         return context.get_dummy_value()
 
-    return types.void(
-        colored, types.int64, types.int64, types.int64, numbers, place
-    ), generate
+    integer = types.int64
+    return types.void(asked, integer, integer, integer, numbers, place), generate
 
 
 def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: _Sums) -> None:
@@ -176,15 +184,19 @@ def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: _Su
 
 
 def _sum_blend(
-    triangle: Triangle, distances: Distances, drawn: Any, pixels: Any, into: _Sums, shader: Any
-) -> tuple[Lanes, Lanes]:
-    """Adds what comes by colours and depth; where a triangle is drawn, and `q_j`."""
-    reached, coverage = drawn
+    triangle: Triangle,
+    distances: Distances,
+    looked_up: Any,
+    coverage: Lanes,
+    pixels: Any,
+    into: _Sums,
+    shader: Any,
+) -> Lanes:
+    """Adds what comes by colours and depth; `q_j`."""
+    barycentrics, scale, depth, reached = looked_up
     record, channels, of_varyings = shader
     builder, kind = coverage.builder, coverage.kind
-    barycentrics, scale = barycentrics_of(triangle, distances)
-    depth, temperature = depth_of(triangle, barycentrics), triangle.record[TEMPERATURE]
-    reached = reached & (depth <= triangle.record[FAR])
+    temperature = triangle.record[TEMPERATURE]
     behind = reached.where((depth - pixels(NEAREST)).at_least(0), 0)
     weight = coverage * (-(temperature * behind)).exp() * pixels(INVERSE_SUM)
     weight = reached.where(weight, 0)  # p_j / S
@@ -240,7 +252,7 @@ def _sum_blend(
         turn = turn * triangle.record[INVERSE_AREA]
         for k in range(3):
             into.add(number + k, turn * distances.edges[k])
-    return reached, d_log
+    return d_log
 
 
 @intrinsic
@@ -291,6 +303,7 @@ def do_part(job: int, part: int, like: Any) -> None:
                 store(into, number, zero)
             continue
         turned = set_up(record, scene, face, perspective, like)
+        whole = is_near(record, like)
         for number in range(LANES * numbers):
             store(sums, number, zero)
         counts = (right - left + LANES) // LANES, plane, channels, option(job, 2)
@@ -298,9 +311,11 @@ def do_part(job: int, part: int, like: Any) -> None:
         for row in range(top, bottom + 1):
             at, y = pixels + size * (row * width + left), typed(row, like) - middle_y
             if colored:
-                sum_row(True, record, sums, at, counts, (x, y))
+                sum_row(COLORED, record, sums, at, counts, (x, y))
+            elif whole:
+                sum_row(WHOLE, record, sums, at, counts, (x, y))
             else:
-                sum_row(False, record, sums, at, counts, (x, y))
+                sum_row(CUT, record, sums, at, counts, (x, y))
 
         # Hand out the sums, to the corners as they came.
         for k in range(3):

@@ -21,6 +21,9 @@ X, Y, Z, INVERSE_LENGTH, INVERSE_DEPTH, OVER_Z = range(0, 18, 3)
 INVERSE_AREA, INVERSE_SIGMA, REACH, FAR, TEMPERATURE = range(18, 23)
 CHANNELS = 23
 
+# What is asked of a triangle: the total alone, or where its depth is drawn, or colours as well.
+WHOLE, CUT, COLORED = range(3)
+
 # The rows of `set_up_triangles`, and the fields of `Uniforms`, both of `ops/soft`.
 AREA_ROW = 9
 SIGMA, INVERSE_TEMPERATURE, BACKGROUND_DEPTH, FAR_DEPTH, BLUR_RADIUS_SQ = 0, 1, 2, 4, 5
@@ -71,6 +74,17 @@ def set_up(record: int, scene: Any, face: int, perspective: bool, like: Any) -> 
         store(record, CHANNELS + 3 * channel + 1, second - first)
         store(record, CHANNELS + 3 * channel + 2, third - first)
     return turned
+
+
+@numba.njit(error_model="numpy")
+def is_near(record: int, like: Any) -> bool:
+    """Whether no part of a triangle is beyond `far`, so that its depth need not be known."""
+    far = load(record, FAR, like)
+    return (
+        (load(record, Z, like) <= far)
+        & (load(record, Z + 1, like) <= far)
+        & (load(record, Z + 2, like) <= far)
+    )
 
 
 class Triangle(NamedTuple):
@@ -154,9 +168,7 @@ def barycentrics_of(triangle: Triangle, distances: Distances) -> tuple[list[Lane
     """`b_k`, what varyings are weighted by, and `1 / Σ_m (w⁺_m / z_m)` up to the same factor."""
     over_z = [
         edge.at_least(0) * inverse_depth
-        for edge, inverse_depth in zip(
-            distances.edges, triangle.three(INVERSE_DEPTH), strict=True
-        )
+        for edge, inverse_depth in zip(distances.edges, triangle.three(INVERSE_DEPTH), strict=True)
     ]
     total = over_z[0] + over_z[1] + over_z[2]
     scale = 1 / (total > 0).where(total, 1)
@@ -168,7 +180,8 @@ def interpolate(barycentrics: list[Lanes], first: Lanes, second: Lanes, third: L
     return first.plus_product(barycentrics[1], second).plus_product(barycentrics[2], third)
 
 
-def depth_of(triangle: Triangle, barycentrics: list[Lanes]) -> Lanes:
-    """`z_j` of pixels."""
+def depth_of(triangle: Triangle, barycentrics: list[Lanes]) -> tuple[Lanes, Lanes]:
+    """`z_j` of pixels, and where that is drawn."""
     z0, z1, z2 = triangle.three(Z)
-    return interpolate(barycentrics, z0, z1 - z0, z2 - z0)
+    depth = interpolate(barycentrics, z0, z1 - z0, z2 - z0)
+    return depth, depth <= triangle.record[FAR]

@@ -109,9 +109,9 @@ def _arrays(
         jnp.broadcast_to(scene.draw_mode, (views, count)),
         jnp.broadcast_to(uniforms.blur_radius_sq, (views,)),
     )
-    triangles = jax.vmap(
-        functools.partial(set_up_triangles, perspective=settings.perspective)
-    )(scene.corners)
+    triangles = jax.vmap(functools.partial(set_up_triangles, perspective=settings.perspective))(
+        scene.corners
+    )
     return triangles, bounds, scene.varyings, by_view
 
 
@@ -152,9 +152,7 @@ def _backward_otherwise(
     pixels, varyings = unpack_pixels(planes[..., :-PADDING], settings), scene[2].shape[-1]
     sizes = sum_sizes(settings, varyings, 0)
     setup = _setup_of(*scene, settings)
-    sums, _ = sum_in_passes(
-        setup, pixels, None, sizes, 1, settings=settings, schedule=schedule
-    )
+    sums, _ = sum_in_passes(setup, pixels, None, sizes, 1, settings=settings, schedule=schedule)
     full = full_sum_sizes(varyings, 0)
     return [jnp.concatenate(split_sums(sums.reshape(views, count, -1), sizes, full), -1)]
 
