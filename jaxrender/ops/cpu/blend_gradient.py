@@ -70,7 +70,7 @@ from jaxrender.ops.cpu.machine import (
 )
 
 PARTS = FIRST  # of a view, noted in a job
-PART_TRIANGLES = 128
+PART_TRIANGLES = 8
 MIN_WORK = 1 << 14  # of what several threads are asked for, in pixels
 
 D_TOTAL, NEAREST, INVERSE_SUM, MEAN, D_COLORS = range(5)  # planes
