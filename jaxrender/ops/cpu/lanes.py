@@ -7,6 +7,7 @@ operation here appends one instruction to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,10 @@ class Lanes:
             return other.value
         number = float(other) if self.is_float else int(other)
         return ir.Constant(self.value.type, [number] * self.value.type.count)
+
+    def full(self, number: float) -> Lanes:
+        """A vector of the same kind with a number in all lanes."""
+        return self._new(self.like(number))
 
     def _new(self, value: Any) -> Lanes:
         return Lanes(self.builder, value)
@@ -140,6 +145,32 @@ class Lanes:
     def floor(self) -> Lanes:
         """Rounded down, int32."""
         return self._call("llvm.floor")._to_int()
+
+    def exp(self) -> Lanes:
+        """The exponential, to the last digit but one, of numbers up to 0.
+
+        What is so low that the result is next to the least number counts as a little higher.
+        """
+        single = self.kind == ir.FloatType()
+        bits, digits, least = (32, 23, -87.0) if single else (64, 52, -708.0)
+        ln2 = (
+            (0.693359375, -2.12194440e-4) if single else (0.693145751953125, 1.42860682030941723e-6)
+        )
+        # e^x = 2^n e^r, with the whole number n nearest to x / ln 2.
+        power = self.at_least(least)
+        whole = (power * math.log2(math.e) + 0.5)._call("llvm.floor")
+        rest = power
+        for part in ln2:
+            rest = rest.minus_product(whole, self.full(part))
+        series = self.full(0)
+        for term in reversed(range(8 if single else 14)):
+            series = self.full(1 / math.factorial(term)).plus_product(series, rest)
+        kind = ir.VectorType(ir.IntType(bits), self.value.type.count)
+        exponent = self._new(self.builder.fptosi(whole.value, kind)) + (
+            (1 << bits - digits - 2) - 1
+        )
+        shifted = self.builder.shl(exponent.value, exponent.like(digits))
+        return series * self._new(self.builder.bitcast(shifted, self.value.type))
 
     def widen(self) -> Lanes:
         """Floats as doubles."""

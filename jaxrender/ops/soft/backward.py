@@ -20,7 +20,8 @@ from jaxrender.ops.soft.cotangents import (
     sum_sizes,
     triangle_cotangents,
 )
-from jaxrender.ops.soft.scan import PassInputs, scan_scene, set_up_scene
+from jaxrender.ops.soft.kernels import has_kernels, scan_backward
+from jaxrender.ops.soft.scan import PassInputs, SceneSetup, scan_scene, set_up_scene
 from jaxrender.ops.soft.shader import needs_texels
 from jaxrender.ops.soft.softmax import mean_of_cotangents, uniform_cotangents
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
@@ -51,49 +52,45 @@ def blend_backward(
         The cotangents of scene and uniforms, each `[B, ...]`; None of integers, and of what the
         picture is not differentiated to.
     """
-    settings = settings._replace(block_size=schedule.backward_block)
     views = batch_size(scene, uniforms, blend, residuals, cotangents)
-    framebuffer = Framebuffer(views, settings.image_size, settings.block_size)
-    setup = set_up_scene(scene, uniforms, framebuffer, settings)
-    of_view = Uniforms(*setup.uniforms[:, :, None, None])
-    count, dtype = setup.triangle_count, scene.corners.dtype
+    by_kernel = has_kernels(scene, settings, schedule)
+    of_view = Uniforms(*(jnp.broadcast_to(number, (views,))[:, None, None] for number in uniforms))
+    count, dtype = scene.corners.shape[1], scene.corners.dtype
 
     # Lay out what the triangles need of each pixel.
     blended, d_log_background = None, jnp.zeros((views, 1, 1), dtype)
     if settings.shader:
         blended, d_log_background = mean_of_cotangents(
-            blend, residuals.weight_sum, cotangents, needs_depth=settings.needed.depth
+            blend,
+            residuals.weight_sum,
+            cotangents,
+            needs_depth=settings.needed.depth or by_kernel,
         )
-    planes = framebuffer.stack(jax.tree.leaves(Pixels(cotangents.total, blended)))
-    max_face = None
-    if settings.takes_maximum:
-        (max_face,) = framebuffer.stack([residuals.max_face])
+    pixels = Pixels(cotangents.total, blended)
 
     # Add up the cotangents of each triangle and each texel.
-    varying_count = scene.varyings.shape[-1]
-    uniform_count = scene.shader_uniforms.shape[-1]
-    sizes = sum_sizes(settings, varying_count, uniform_count)
-    sums = jnp.zeros((views * count, sum(sizes)), dtype)
-    d_texels = jnp.zeros((views * scene.texels.shape[1], scene.texels.shape[2]), dtype)
-    if any(sizes) or needs_texels(settings):
-        fold = functools.partial(
-            _fold_backward,
-            planes=planes,
-            max_face=max_face,
-            texel_rows=scene.texels.shape[1],
-            framebuffer=framebuffer,
+    full_sizes = full_sum_sizes(scene.varyings.shape[-1], scene.shader_uniforms.shape[-1])
+    if by_kernel:
+        sizes = (*full_sizes[:5], 0)
+        sums = scan_backward(scene, uniforms, jax.tree.leaves(pixels), views, settings)
+        d_texels = jnp.zeros((views, *scene.texels.shape[1:]), dtype)
+    else:
+        sizes = sum_sizes(settings, scene.varyings.shape[-1], scene.shader_uniforms.shape[-1])
+        max_face = residuals.max_face if settings.takes_maximum else None
+        framebuffer = Framebuffer(views, settings.image_size, schedule.backward_block)
+        settings = settings._replace(block_size=framebuffer.block_size)
+        sums, d_texels = sum_in_passes(
+            set_up_scene(scene, uniforms, framebuffer, settings),
+            pixels,
+            max_face,
+            sizes,
+            scene.texels.shape[1],
             settings=settings,
             schedule=schedule,
         )
-        sums, d_texels = scan_scene(setup, fold, (sums, d_texels), schedule=schedule)
 
     # Split the sums into those of corners, and what uniforms get by way of each triangle.
-    start, parts = 0, []
-    full_sizes = full_sum_sizes(varying_count, uniform_count)
-    for size, full in zip(sizes, full_sizes, strict=True):
-        part = sums[:, start : start + size] if size else jnp.zeros((views * count, full), dtype)
-        parts.append(part.reshape(views, count, full))
-        start += size
+    parts = split_sums(sums.reshape(views, count, -1), sizes, full_sizes)
     d_xy, d_z, d_varyings = (part.reshape(views, count, 3, -1) for part in parts[:3])
     argument_times_d_argument, d_log_coverage_times_behind, d_shader_uniforms = (
         part.sum(1) for part in parts[3:]
@@ -123,6 +120,57 @@ def blend_backward(
         texture_index=None,
     )
     return d_scene, d_uniforms
+
+
+def split_sums(
+    sums: jax.Array, sizes: tuple[int, ...], full_sizes: tuple[int, ...]
+) -> list[jax.Array]:
+    """Of sums `[B, N, n]` each kind; those that were not asked for are 0."""
+    start, parts = 0, []
+    for size, full in zip(sizes, full_sizes, strict=True):
+        part = sums[..., start : start + size]
+        parts.append(part if size else jnp.zeros((*sums.shape[:2], full), sums.dtype))
+        start += size
+    return parts
+
+
+def sum_in_passes(
+    setup: SceneSetup,
+    pixels: Pixels,
+    max_face: jax.Array | None,
+    sizes: tuple[int, ...],
+    texel_rows: int,
+    *,
+    settings: Settings,
+    schedule: Schedule,
+) -> tuple[jax.Array, jax.Array]:
+    """What each triangle gets `[B N, n]`, n in all of `sum_sizes`, and what each texel does.
+
+    Args:
+        setup: the scene.
+        pixels: each `[B or 1, H, W]`.
+        max_face: of the residuals, where the total is a maximum.
+        sizes: of `sum_sizes`.
+        texel_rows: `R` of a view.
+        settings: what is part of the program.
+        schedule: a matter of speed.
+    """
+    framebuffer, columns = setup.framebuffer, setup.texels.shape[1]
+    d_texels = jnp.zeros((framebuffer.views * texel_rows, columns), setup.texels.dtype)
+    planes = framebuffer.stack(jax.tree.leaves(pixels))
+    sums = jnp.zeros((framebuffer.views * setup.triangle_count, sum(sizes)), planes.dtype)
+    if not (any(sizes) or needs_texels(settings)):
+        return sums, d_texels
+    fold = functools.partial(
+        _fold_backward,
+        planes=planes,
+        max_face=None if max_face is None else framebuffer.stack([max_face])[0],
+        texel_rows=texel_rows,
+        framebuffer=framebuffer,
+        settings=settings,
+        schedule=schedule,
+    )
+    return scan_scene(setup, fold, (sums, d_texels), schedule=schedule)
 
 
 def _fold_backward(

@@ -49,7 +49,7 @@ class Pixels(NamedTuple):
     blended: BlendedPixels | None  # where there are colours
 
 
-def _unpack_pixels(planes: jax.Array, settings: Settings) -> Pixels:
+def unpack_pixels(planes: jax.Array, settings: Settings) -> Pixels:
     """Those whose leaves are the planes `[P, n, h w]`, in the order of `jax.tree.leaves`."""
     plane = [planes[:, k] for k in range(planes.shape[1])]
     if settings.shader is None:
@@ -186,7 +186,7 @@ def _weigh(
     depth = depth_at(fragments, [b0, b1, b2], settings)
     t = jnp.where(in_range(fragments, depth, settings), t, -jnp.inf)
     t = without_holes(t, inputs, b0, b1, settings)
-    blended = _unpack_pixels(planes, settings).blended
+    blended = unpack_pixels(planes, settings).blended
     if blended is None:
         return t, None, depth
     return t, *blend_weight(fragments, t, b0, b1, blended, settings)
@@ -221,7 +221,7 @@ def _fragment_cotangents(
     Also the rows of the table of texels that fragments read, and the cotangent of each.
     """
     needed, shader = settings.needed, settings.shader
-    d_total, blended = _unpack_pixels(planes, settings)
+    d_total, blended = unpack_pixels(planes, settings)
     inverse_temperature = fragments_of(inputs, settings).uniforms.inverse_temperature
     b0, b1, b2 = _corners(location.barycentrics)
 

@@ -19,7 +19,8 @@ from jaxrender.ops.soft.fragments import (
     is_covered,
     scaled_distance,
 )
-from jaxrender.ops.soft.scan import PassInputs, scan_scene, separate_call, set_up_scene
+from jaxrender.ops.soft.kernels import has_kernels, scan_forward
+from jaxrender.ops.soft.scan import PassInputs, SceneSetup, scan_scene, separate_call, set_up_scene
 from jaxrender.ops.soft.shader import interpolate_varyings, shade, without_holes
 from jaxrender.ops.soft.softmax import normalize, raw_weight
 from jaxrender.ops.soft.structs import Blend, Residuals, Scene, Schedule, Settings, Uniforms
@@ -33,11 +34,36 @@ def blend_forward(
     scene: Scene, uniforms: Uniforms, *, settings: Settings, schedule: Schedule
 ) -> tuple[Blend, Residuals]:
     """The two scans; all arrays have a leading axis `[B or 1]`."""
-    settings = settings._replace(block_size=schedule.forward_block)
-    framebuffer = Framebuffer(batch_size(scene, uniforms), settings.image_size, settings.block_size)
-    setup = set_up_scene(scene, uniforms, framebuffer, settings)
-    of_view = Uniforms(*setup.uniforms[:, :, None, None])
-    dtype = scene.corners.dtype
+    views = batch_size(scene, uniforms)
+    if has_kernels(scene, settings, schedule):
+        total, nearest, sums = scan_forward(scene, uniforms, views, settings)
+        max_face = jnp.zeros((views, 0, 0), jnp.int32)
+    else:
+        settings = settings._replace(block_size=schedule.forward_block)
+        framebuffer = Framebuffer(views, settings.image_size, settings.block_size)
+        setup = set_up_scene(scene, uniforms, framebuffer, settings)
+        total, nearest, sums, max_face = add_up_in_passes(setup, settings, schedule)
+
+    # Divide by S: the weighted means (Liu et al. 2019, Eq. 2).
+    if not settings.shader:
+        zeros, ones = jnp.zeros_like(total), jnp.ones_like(total)
+        return Blend(sums, zeros, ones, zeros, total, zeros), Residuals(ones, max_face)
+    by_view = (jnp.broadcast_to(number, (views,))[:, None, None] for number in uniforms)
+    blend, weight_sum = normalize(sums, total, nearest, Uniforms(*by_view))
+    return blend, Residuals(weight_sum, max_face)
+
+
+def add_up_in_passes(
+    setup: SceneSetup, settings: Settings, schedule: Schedule
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """The two scans.
+
+    Returns:
+        `total` and the nearest depth m `[B, H, W]`; sums `[B, H, W, 2 + C]` of `p_j`,
+        `p_j (z_j - m)` and `p_j c_j`, or none where there are no colours; and the faces of the
+        largest generators `[B, H, W]`, or `[B, 0, 0]` where nobody asks for them.
+    """
+    framebuffer, dtype = setup.framebuffer, setup.triangles.dtype
     scan = functools.partial(scan_scene, setup, schedule=schedule)
     fold_options = {"framebuffer": framebuffer, "settings": settings}
 
@@ -49,28 +75,24 @@ def blend_forward(
         fold = functools.partial(_fold_total, **fold_options)
         total, max_face = scan(fold, (total, max_face))
         total = framebuffer.crop(total[None])[..., 0]
-        zeros, ones = jnp.zeros_like(total), jnp.ones_like(total)
-        blend = Blend(jnp.zeros((*total.shape, 0), dtype), zeros, ones, zeros, total, zeros)
-        return blend, Residuals(ones, _crop_max_face(max_face, framebuffer, settings))
+        no_sums = jnp.zeros((*total.shape, 0), dtype)
+        return total, total, no_sums, _crop_max_face(max_face, framebuffer, settings)
 
     # Find the nearest depth m at each pixel. It is sought as the highest of what is less than
     # zero: a GPU has an instruction for the maximum of floats, by way of their bits, and loops for
     # the minimum.
     fold = functools.partial(_fold_nearest, **fold_options)
-    background = jnp.repeat(of_view.background_depth.reshape(-1), framebuffer.rows_per_view)
+    background = Uniforms(*setup.uniforms).background_depth
+    background = jnp.repeat(background, framebuffer.rows_per_view)
     nearest = -scan(fold, jnp.broadcast_to(-background[:, None], framebuffer.size))
 
-    # Add everything up.
+    # Add everything up, and crop the views.
     fold = functools.partial(_fold_blend, **fold_options, schedule=schedule)
     sums = jnp.zeros((2 + settings.shader.channels, *framebuffer.size), dtype)
     total, max_face, sums, _ = scan(fold, (total, max_face, sums, nearest))
-
-    # Crop the views, and divide by S: the weighted means (Liu et al. 2019, Eq. 2).
-    sums = framebuffer.crop(sums)
     total, nearest = (framebuffer.crop(plane[None])[..., 0] for plane in (total, nearest))
-    blend, weight_sum = normalize(sums, total, nearest, of_view)
     max_face = _crop_max_face(max_face, framebuffer, settings)
-    return blend, Residuals(weight_sum, max_face)
+    return total, nearest, framebuffer.crop(sums), max_face
 
 
 def _crop_max_face(max_face: jax.Array, framebuffer: Framebuffer, settings: Settings) -> jax.Array:

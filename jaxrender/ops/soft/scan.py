@@ -69,13 +69,19 @@ def set_up_scene(
         reached_pixels(corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings),
         set_up_triangles(corners, perspective=settings.perspective),
         draw_mode == DRAWN,
-        scene.varyings.transpose(2, 3, 0, 1).reshape(-1, scene.varyings.shape[0] * count),
+        varyings_by_triangle(scene.varyings),
         jnp.broadcast_to(scene.shader_uniforms, (views, scene.shader_uniforms.shape[1])).T,
         texels.reshape(-1, texels.shape[-1]),
         texels.shape[1] if texels.shape[0] > 1 else 0,
         scene.texture_index.transpose(2, 0, 1).reshape(-1, scene.texture_index.shape[0] * count),
         by_view,
     )
+
+
+def varyings_by_triangle(varyings: jax.Array) -> jax.Array:
+    """Varyings `[B or 1, N, 3, K]` as `[3 K, B N or N]`."""
+    views, count, corners, numbers = varyings.shape
+    return varyings.transpose(2, 3, 0, 1).reshape(corners * numbers, views * count)
 
 
 def reached_pixels(

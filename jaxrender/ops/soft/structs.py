@@ -19,11 +19,12 @@ class Schedule(NamedTuple):
     blocks_per_pass: tuple[int, int]  # at least and at most
     pass_fraction: float  # of all blocks to be expected, that a pass should hold
     materialize: bool  # whether shared values are computed once, see `separate_call`
+    has_kernels: bool  # whether kernels may do the same, see `kernels.py`
 
 
 SCHEDULES = {
-    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, materialize=True),
-    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, materialize=False),
+    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, materialize=True, has_kernels=True),
+    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, materialize=False, has_kernels=False),
 }
 
 
@@ -86,6 +87,8 @@ class Settings(NamedTuple):
         shader: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
+        is_logistic: whether coverage is the logistic function of `t`, and the generator its
+            `-log(1 - D)`.
         mask: a shader of one channel: where it is below 0 a triangle has a hole, and covers
             nothing. None: none has any.
         needed: what to differentiate.
@@ -102,6 +105,7 @@ class Settings(NamedTuple):
     shader: Shader | None
     perspective: bool
     faithful: bool
+    is_logistic: bool = False
     mask: Shader | None = None
     needed: Needed = Needed()
     block_size: tuple[int, int] = (0, 0)

@@ -1,0 +1,260 @@
+"""The soft blend, forwards: Eq. 2 to 4 of SoftRas for coverage by the logistic function.
+
+`ops/soft` derives it; there two scans find the nearest depth `m` of a pixel, and add up. Here one
+does: where a triangle comes before all so far, what was added up is scaled to the new `m`,
+
+    p_j = D_j exp(-s (z_j - m'))  =  D_j exp(-s (z_j - m)) exp(-s (m - m'))
+
+Results are planes `[B, n, H, W + 8]`: `total = Σ -log(1 - D_j)`, and where there are colours `m`,
+`Σ p_j`, `Σ p_j (z_j - m)` and `Σ p_j c_j`. Triangles of a pixel come in their order, whoever draws
+it: so the bits do not depend on that.
+
+Shapes: `B` views, `N` triangles, `C` channels, `H, W` image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from jaxrender.ops.cpu.fragments import (
+    BACKGROUND_DEPTH,
+    CHANNELS,
+    COLORED,
+    CUT,
+    TEMPERATURE,
+    WHOLE,
+    Triangle,
+    barycentrics_of,
+    depth_of,
+    distances_at,
+    interpolate,
+    is_near,
+    pixels_at,
+    reach_of,
+    read_channel,
+    read_triangle,
+    scene_of,
+    set_up,
+)
+from jaxrender.ops.cpu.lanes import LANES, Lanes, read, spread, write
+from jaxrender.ops.cpu.machine import (
+    FIRST,
+    answer,
+    argument,
+    free,
+    get,
+    intrinsic,
+    length,
+    load,
+    malloc,
+    option,
+    put,
+    result,
+    run_job,
+    size_of,
+    store,
+    symbol_address,
+    threads_for,
+    typed,
+    view_of,
+)
+
+BANDS = FIRST  # of a view, noted in a job
+BAND_BYTES = 1 << 18  # of the planes of a band: half of a processor's second cache
+MIN_ROWS, BANDS_PER_THREAD = 8, 8
+MIN_WORK = 1 << 14  # of what several threads are asked for, in pixels
+
+TOTAL, NEAREST, WEIGHT, BEHIND, COLORS = range(5)  # planes
+
+
+@intrinsic(prefer_literal=True)
+def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, place: Any) -> Any:
+    """Adds a triangle to the pixels of a row.
+
+    Args:
+        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
+        record: of the triangle.
+        planes: address of the first pixel in the first plane.
+        numbers: `(steps, plane_bytes, channels)`: how many times 8 pixels, and how far one plane
+            is from the next.
+        place: `(x, y)` of the first pixel.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, record_at, first_plane, counts, point = args
+        kind = context.get_value_type(place.dtype)
+        steps, plane_bytes, channels = (builder.extract_value(counts, k) for k in range(3))
+        x0, y = (builder.extract_value(point, k) for k in range(2))
+        triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
+        size = 4 if kind == ir.FloatType() else 8
+        with cgutils.for_range(builder, steps) as loop:
+            distances = distances_at(triangle, pixels_at(builder, x0, loop.index, kind), y)
+            t, inside, reached = reach_of(triangle, distances)
+            some = builder.icmp_signed("!=", reached.bits(), reached.bits().type(0))
+            with builder.if_then(some):
+                ahead = builder.mul(loop.index, ir.Constant(loop.index.type, LANES * size))
+                at = _Planes(builder, kind, builder.add(first_plane, ahead), plane_bytes)
+                e, fragments = (-t).exp(), None
+                if asked.literal_value != WHOLE:
+                    barycentrics, _ = barycentrics_of(triangle, distances)
+                    depth, drawn = depth_of(triangle, barycentrics)
+                    reached = reached & drawn
+                    fragments = barycentrics, depth, reached
+                at.add(TOTAL, reached.where(_softplus(t, e, inside), 0))
+                if asked.literal_value == COLORED:
+                    coverage = inside.where(1, e) / (e + 1)
+                    _blend(builder, record_at, triangle, coverage, fragments, at, channels)
+        return context.get_dummy_value()
+
+    return types.void(asked, types.int64, types.int64, numbers, place), generate
+
+
+class _Planes:
+    """The numbers of 8 pixels in each plane."""
+
+    def __init__(self, builder: Any, kind: Any, first: Any, plane_bytes: Any) -> None:
+        self.builder, self.kind, self.first, self.plane_bytes = builder, kind, first, plane_bytes
+
+    def _address(self, plane: Any) -> Any:
+        if isinstance(plane, int):
+            plane = ir.Constant(self.plane_bytes.type, plane)
+        return self.builder.add(self.first, self.builder.mul(plane, self.plane_bytes))
+
+    def read(self, plane: Any) -> Lanes:
+        """What a plane has."""
+        return read(self.builder, self._address(plane), self.kind)
+
+    def write(self, plane: Any, value: Lanes) -> None:
+        """Has a plane have that."""
+        write(self.builder, self._address(plane), value)
+
+    def add(self, plane: Any, value: Lanes) -> None:
+        """Adds to what it has."""
+        self.write(plane, self.read(plane) + value)
+
+
+def _softplus(t: Lanes, e: Lanes, inside: Lanes) -> Lanes:
+    """`log(1 + exp(±t))` by the series of `_softplus` in `_soft.py`, with `e = exp(-t)`."""
+    s = e / (e + 2)
+    square, series = s * s, s.full(0)
+    for k in reversed(range(7 if t.kind == ir.FloatType() else 17)):
+        series = s.full(1 / (2 * k + 1)).plus_product(series, square)
+    return inside.where(t, 0) + s * 2 * series
+
+
+def _blend(
+    builder: Any,
+    record: Any,
+    triangle: Triangle,
+    coverage: Lanes,
+    fragments: Any,
+    at: _Planes,
+    channels: Any,
+) -> None:
+    """Adds to the planes of colours: (Liu et al. 2019, Eq. 2 and 3)."""
+    barycentrics, depth, drawn = fragments
+    temperature = triangle.record[TEMPERATURE]
+
+    # Scale what was added up, where this comes before the nearest so far.
+    held = at.read(NEAREST)
+    nearest = drawn.where(depth.at_most(held), held)
+    closer = (nearest < held).bits()
+    with builder.if_then(builder.icmp_signed("!=", closer, closer.type(0)), likely=False):
+        step = held - nearest
+        scale = (-(temperature * step)).exp()
+        weight = at.read(WEIGHT)
+        at.write(NEAREST, nearest)
+        at.write(WEIGHT, weight * scale)
+        at.write(BEHIND, at.read(BEHIND).plus_product(weight, step) * scale)
+        with cgutils.for_range(builder, channels) as loop:
+            plane = builder.add(loop.index, ir.Constant(loop.index.type, COLORS))
+            at.write(plane, at.read(plane) * scale)
+
+    # Add this triangle.
+    behind = (depth - nearest).at_least(0)
+    weight = drawn.where(coverage * (-(temperature * behind)).exp(), 0)
+    at.add(WEIGHT, weight)
+    at.add(BEHIND, weight * drawn.where(behind, 0))
+    with cgutils.for_range(builder, channels) as loop:
+        corners = read_channel(builder, record, loop.index, at.kind)
+        plane = builder.add(loop.index, ir.Constant(loop.index.type, COLORS))
+        at.add(plane, weight * interpolate(barycentrics, *corners))
+
+
+@numba.njit(error_model="numpy")
+def do_part(job: int, part: int, like: Any) -> None:
+    """Blends the triangles of a band of rows of a view."""
+    bands, planes, bounds = get(job, BANDS), result(job, 0), argument(job, 1)
+    view, band = part // bands, part % bands
+    height, width = length(planes, 2), length(planes, 3)
+    begin, end = height * band // bands, height * (band + 1) // bands
+    scene, size, integer = scene_of(job, view, like), size_of(like), np.int32(0)
+    count, channels = scene[3], scene[4]
+    into, boxes = view_of(planes, view, like), view_of(bounds, view, integer)
+    plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
+    half, one, zero = typed(0.5, like), typed(1, like), typed(0, like)
+    middle_x, middle_y = (
+        half * (typed(width - LANES, like) - one),
+        half * (typed(height, like) - one),
+    )
+
+    # Begin with nothing, before the background.
+    background = load(scene[2], BACKGROUND_DEPTH, like)
+    for number in range(length(planes, 1)):
+        value = background if number == NEAREST else zero
+        for pixel in range(begin * width, end * width):
+            store(into, number * height * width + pixel, value)
+
+    record = malloc(size * (CHANNELS + 3 * channels))
+    for face in range(count):
+        top = max(np.int64(load(boxes, 4 * face, integer)), begin)
+        bottom = min(np.int64(load(boxes, 4 * face + 2, integer)), end - 1)
+        if top > bottom:
+            continue
+        left = np.int64(load(boxes, 4 * face + 1, integer))
+        right = np.int64(load(boxes, 4 * face + 3, integer))
+        if left > right:
+            continue
+        set_up(record, scene, face, perspective, like)
+        whole, numbers = is_near(record, like), ((right - left + LANES) // LANES, plane, channels)
+        x = typed(left, like) - middle_x
+        for row in range(top, bottom + 1):
+            at, y = into + size * (row * width + left), typed(row, like) - middle_y
+            if colored:
+                blend_row(COLORED, record, at, numbers, (x, y))
+            elif whole:
+                blend_row(WHOLE, record, at, numbers, (x, y))
+            else:
+                blend_row(CUT, record, at, numbers, (x, y))
+    free(record)
+
+
+@numba.njit(error_model="numpy")
+def start(job: int, like: Any) -> None:
+    """Blends all views: by bands that stay in cache, and enough of them for all threads."""
+    planes, count = result(job, 0), length(argument(job, 0), 2)
+    views, height, width = length(planes, 0), length(planes, 2), length(planes, 3)
+    work = views * (height * width + 16 * count)
+    threads = threads_for(job, option(job, 2)) if work > MIN_WORK else 1
+    rows = BAND_BYTES // (size_of(like) * length(planes, 1) * width)
+    if threads > 1:
+        rows = min(rows, height * views // (BANDS_PER_THREAD * threads))
+    bands = max(1, height // max(rows, MIN_ROWS))
+    put(job, BANDS, bands)
+    run_job(job, views * bands, threads)
+
+
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
+    like = dtype(0)
+
+    def blend(address: int) -> int:
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
+
+    return blend

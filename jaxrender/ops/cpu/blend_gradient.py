@@ -1,0 +1,354 @@
+"""The soft blend, backwards: what a triangle gets of the pixels that it reaches, see `ops/soft`.
+
+A thread sums up all of a triangle, row by row from the first pixel to the last, so the bits do not
+depend on who does. Each pixel has, in planes `[B, n, H, W + 8]`, the cotangent of its total, and
+where there are colours `m`, `1 / S`, the mean `v`, and the cotangents of its C colours and of
+`behind`. Behind the pictures planes are 0.
+
+Results are sums `[B, N, 11 + 3 C]`: of the corners' x and y, of their z, of what they have of each
+channel, and of what sigma and the inverse temperature get by way of the triangle.
+
+A name `d_x` is the cotangent of `x`, ∂L/∂x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from jaxrender.ops.cpu.fragments import (
+    CHANNELS,
+    COLORED,
+    CUT,
+    INVERSE_AREA,
+    INVERSE_DEPTH,
+    INVERSE_SIGMA,
+    OVER_Z,
+    TEMPERATURE,
+    WHOLE,
+    Distances,
+    Triangle,
+    Z,
+    barycentrics_of,
+    depth_of,
+    distances_at,
+    interpolate,
+    is_near,
+    pixels_at,
+    reach_of,
+    read_channel,
+    read_triangle,
+    scene_of,
+    set_up,
+)
+from jaxrender.ops.cpu.lanes import LANES, Lanes, read, spread, write
+from jaxrender.ops.cpu.machine import (
+    FIRST,
+    answer,
+    argument,
+    free,
+    get,
+    intrinsic,
+    length,
+    load,
+    malloc,
+    option,
+    put,
+    result,
+    run_job,
+    size_of,
+    store,
+    symbol_address,
+    threads_for,
+    typed,
+    view_of,
+)
+
+PARTS = FIRST  # of a view, noted in a job
+PART_TRIANGLES = 8
+MIN_WORK = 1 << 14  # of what several threads are asked for, in pixels
+
+D_TOTAL, NEAREST, INVERSE_SUM, MEAN, D_COLORS = range(5)  # planes
+
+# The sums: of x, of y and of z of the three corners, and others.
+D_X, D_Y, D_Z, D_SIGMA, D_TEMPERATURE, D_CHANNELS = 0, 3, 6, 9, 10, 11
+
+
+class _Sums:
+    """Sums by lane, in memory."""
+
+    def __init__(self, builder: Any, address: Any, kind: Any) -> None:
+        self.builder, self.address, self.kind = builder, address, kind
+
+    def add(self, number: Any, value: Lanes) -> None:
+        """Adds to one."""
+        if isinstance(number, int):
+            number = ir.Constant(self.address.type, number)
+        size = LANES * (4 if self.kind == ir.FloatType() else 8)
+        ahead = self.builder.mul(number, ir.Constant(number.type, size))
+        at = self.builder.add(self.address, ahead)
+        write(self.builder, at, read(self.builder, at, self.kind) + value)
+
+
+@intrinsic(prefer_literal=True)
+def sum_row(
+    context: Any, asked: Any, record: Any, sums: Any, planes: Any, numbers: Any, place: Any
+) -> Any:
+    """Adds what a triangle gets of the pixels of a row.
+
+    Args:
+        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
+        record: of the triangle.
+        sums: address of the sums, each of 8 lanes.
+        planes: address of the first pixel in the first plane.
+        numbers: `(steps, plane_bytes, channels, of_varyings)`: how many times 8 pixels, how far one
+            plane is from the next, and whether the corners' channels are asked for.
+        place: `(x, y)` of the first pixel.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, record_at, sums_at, first_plane, counts, point = args
+        kind = context.get_value_type(place.dtype)
+        steps, plane_bytes, channels, of_varyings = (
+            builder.extract_value(counts, k) for k in range(4)
+        )
+        x0, y = (builder.extract_value(point, k) for k in range(2))
+        triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
+        into, size = _Sums(builder, sums_at, kind), 4 if kind == ir.FloatType() else 8
+        with cgutils.for_range(builder, steps) as loop:
+            distances = distances_at(triangle, pixels_at(builder, x0, loop.index, kind), y)
+            t, inside, reached = reach_of(triangle, distances)
+            some = builder.icmp_signed("!=", reached.bits(), reached.bits().type(0))
+            with builder.if_then(some):
+                ahead = builder.mul(loop.index, ir.Constant(loop.index.type, LANES * size))
+                at = builder.add(first_plane, ahead)
+
+                def pixels(plane: Any, at: Any = at) -> Lanes:
+                    if isinstance(plane, int):
+                        plane = ir.Constant(at.type, plane)
+                    at = builder.add(at, builder.mul(plane, plane_bytes))
+                    return read(builder, at, kind)
+
+                e = (-t).exp()
+                coverage = inside.where(1, e) / (e + 1)
+                # ∂L/∂t = G_a g'(t) + q F'(t) / F, where g' = F, and F' = F (1 - F).
+                d_t = pixels(D_TOTAL) * coverage
+                if asked.literal_value != WHOLE:
+                    barycentrics, scale = barycentrics_of(triangle, distances)
+                    depth, drawn = depth_of(triangle, barycentrics)
+                    reached = reached & drawn
+                if asked.literal_value == COLORED:
+                    looked_up = barycentrics, scale, depth, reached
+                    shader = record_at, channels, of_varyings
+                    d_log = _sum_blend(
+                        triangle, distances, looked_up, coverage, pixels, into, shader
+                    )
+                    d_t = d_t + d_log * (1 - coverage)
+                d_t = reached.where(d_t, 0)
+                into.add(D_SIGMA, d_t * inside.where(t, -t))
+                _sum_closest(triangle, distances, inside.where(d_t, -d_t), into)
+        return context.get_dummy_value()
+
+    integer = types.int64
+    return types.void(asked, integer, integer, integer, numbers, place), generate
+
+
+def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: _Sums) -> None:
+    """Moves the closest point of the boundary, at 1 - a and a of the ends of its edge."""
+    d0, d1, d2 = distances.squares
+    third = (d2 <= d0) & (d2 <= d1)
+    second = ~third & (d1 < d0)
+    first = ~third & ~second
+
+    def closest(values: list[Lanes]) -> Lanes:
+        return third.where(values[2], second.where(values[1], values[0]))
+
+    along = closest(distances.along)
+    rest = 1 - along
+    # t = ±|x - c|²/σ, so ∂t/∂c = ∓2 (x - c) / σ.
+    rate = d_t * triangle.record[INVERSE_SIGMA] * -2
+    shares = (
+        first.where(0, third.where(rest, along)),
+        second.where(0, first.where(rest, along)),
+        third.where(0, second.where(rest, along)),
+    )
+    for number, way in ((D_X, distances.way_x), (D_Y, distances.way_y)):
+        pull = rate * closest(way)
+        for k in range(3):
+            into.add(number + k, pull * shares[k])
+
+
+def _sum_blend(
+    triangle: Triangle,
+    distances: Distances,
+    looked_up: Any,
+    coverage: Lanes,
+    pixels: Any,
+    into: _Sums,
+    shader: Any,
+) -> Lanes:
+    """Adds what comes by colours and depth; `q_j`."""
+    barycentrics, scale, depth, reached = looked_up
+    record, channels, of_varyings = shader
+    builder, kind = coverage.builder, coverage.kind
+    temperature = triangle.record[TEMPERATURE]
+    behind = reached.where((depth - pixels(NEAREST)).at_least(0), 0)
+    weight = coverage * (-(temperature * behind)).exp() * pixels(INVERSE_SUM)
+    weight = reached.where(weight, 0)  # p_j / S
+
+    # Go through the channels: v_j - v, and what the second and third corner have more of it.
+    vector = coverage.value.type
+    above, more_1, more_2 = (cgutils.alloca_once(builder, vector) for _ in range(3))
+    builder.store((-pixels(MEAN)).value, above)
+    for held in (more_1, more_2):
+        builder.store(weight.full(0).value, held)
+    with cgutils.for_range(builder, channels) as loop:
+        first, second, third = read_channel(builder, record, loop.index, kind)
+        plane = builder.add(loop.index, ir.Constant(loop.index.type, D_COLORS))
+        d_pixel = pixels(plane)
+        d_color = weight * d_pixel
+        color = interpolate(barycentrics, first, second, third)
+        for held, one, other in (
+            (above, d_pixel, color),
+            (more_1, d_color, second),
+            (more_2, d_color, third),
+        ):
+            total = Lanes(builder, builder.load(held)).plus_product(one, other)
+            builder.store(total.value, held)
+        with builder.if_then(builder.trunc(of_varyings, ir.IntType(1))):
+            row = builder.mul(loop.index, ir.Constant(loop.index.type, 3))
+            for k in range(3):
+                number = builder.add(row, ir.Constant(row.type, D_CHANNELS + k))
+                into.add(number, barycentrics[k] * d_color)
+
+    # q_j = (p_j / S) (v_j - v), and ∂L/∂z_j = (p_j / S) G_z - s q_j.
+    d_behind = pixels(builder.add(channels, ir.Constant(channels.type, D_COLORS)))
+    above_mean = Lanes(builder, builder.load(above)).plus_product(d_behind, behind)
+    d_log = weight * above_mean
+    d_depth = (weight * d_behind).minus_product(temperature, d_log)
+    into.add(D_TEMPERATURE, d_log * behind)
+
+    # u_k, less that of the first corner, and their mean; ∂L/∂r_k = (u_k - ū) / Σ_m r_m.
+    z0, z1, z2 = triangle.three(Z)
+    u1 = Lanes(builder, builder.load(more_1)).plus_product(d_depth, z1 - z0)
+    u2 = Lanes(builder, builder.load(more_2)).plus_product(d_depth, z2 - z0)
+    mean = (barycentrics[1] * u1).plus_product(barycentrics[2], u2)
+    turn_x = turn_y = weight.full(0)
+    for k, above_it in enumerate((-mean, u1 - mean, u2 - mean)):
+        inverse_depth = triangle.record[INVERSE_DEPTH + k]
+        d_edge = (distances.edges[k] > 0).where(above_it * scale * inverse_depth, 0)
+        turn_x = turn_x.plus_product(d_edge, triangle.dy[k])
+        turn_y = turn_y.minus_product(d_edge, triangle.dx[k])
+        of_z = d_depth.minus_product(above_it, triangle.record[OVER_Z + k])
+        into.add(D_Z + k, barycentrics[k] * of_z)
+
+    # ∂L/∂x_m = -w_m Σ_k ∂L/∂w_k ∂w_k/∂x, with ∂e_k/∂x = -dy_k and ∂e_k/∂y = dx_k.
+    for number, turn in ((D_X, turn_x), (D_Y, turn_y)):
+        turn = turn * triangle.record[INVERSE_AREA]
+        for k in range(3):
+            into.add(number + k, turn * distances.edges[k])
+    return d_log
+
+
+@intrinsic
+def sum_lanes(context: Any, sums: Any, number: Any, like: Any) -> Any:
+    """Of sums by lane in memory, one with its lanes added up."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(signature.return_type)
+        size = LANES * (4 if kind == ir.FloatType() else 8)
+        ahead = builder.mul(args[1], ir.Constant(args[1].type, size))
+        return read(builder, builder.add(args[0], ahead), kind).sum()
+
+    like = types.unliteral(like)
+    return like(types.int64, types.int64, like), generate
+
+
+@numba.njit(error_model="numpy")
+def do_part(job: int, part: int, like: Any) -> None:
+    """What some triangles of a view get."""
+    parts, planes, bounds = get(job, PARTS), argument(job, 4), argument(job, 1)
+    view, chunk = part // parts, part % parts
+    height, width = length(planes, 2), length(planes, 3)
+    scene, size, integer = scene_of(job, view, like), size_of(like), np.int32(0)
+    count, channels = scene[3], scene[4]
+    pixels, boxes = view_of(planes, view, like), view_of(bounds, view, integer)
+    numbers = 11 + 3 * channels
+    found = view_of(result(job, 0), view, like)
+    plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
+    half, one, zero = typed(0.5, like), typed(1, like), typed(0, like)
+    middle_x, middle_y = (
+        half * (typed(width - LANES, like) - one),
+        half * (typed(height, like) - one),
+    )
+    record = malloc(size * (CHANNELS + 3 * channels))
+    sums = malloc(size * LANES * numbers)
+    for face in range(count * chunk // parts, count * (chunk + 1) // parts):
+        into = found + size * numbers * face
+        top, bottom = (
+            np.int64(load(boxes, 4 * face, integer)),
+            np.int64(load(boxes, 4 * face + 2, integer)),
+        )
+        left, right = (
+            np.int64(load(boxes, 4 * face + 1, integer)),
+            np.int64(load(boxes, 4 * face + 3, integer)),
+        )
+        if (top > bottom) | (left > right):
+            for number in range(numbers):
+                store(into, number, zero)
+            continue
+        turned = set_up(record, scene, face, perspective, like)
+        whole = is_near(record, like)
+        for number in range(LANES * numbers):
+            store(sums, number, zero)
+        counts = (right - left + LANES) // LANES, plane, channels, option(job, 2)
+        x = typed(left, like) - middle_x
+        for row in range(top, bottom + 1):
+            at, y = pixels + size * (row * width + left), typed(row, like) - middle_y
+            if colored:
+                sum_row(COLORED, record, sums, at, counts, (x, y))
+            elif whole:
+                sum_row(WHOLE, record, sums, at, counts, (x, y))
+            else:
+                sum_row(CUT, record, sums, at, counts, (x, y))
+
+        # Hand out the sums, to the corners as they came.
+        for k in range(3):
+            corner = 3 - k if turned and k > 0 else k
+            store(into, 2 * corner, sum_lanes(sums, D_X + k, like))
+            store(into, 2 * corner + 1, sum_lanes(sums, D_Y + k, like))
+            store(into, 6 + corner, sum_lanes(sums, D_Z + k, like))
+            for channel in range(channels):
+                value = sum_lanes(sums, D_CHANNELS + 3 * channel + k, like)
+                store(into, 9 + corner * channels + channel, value)
+        store(into, 9 + 3 * channels, sum_lanes(sums, D_SIGMA, like))
+        store(into, 10 + 3 * channels, sum_lanes(sums, D_TEMPERATURE, like))
+    free(record)
+    free(sums)
+
+
+@numba.njit(error_model="numpy")
+def start(job: int, like: Any) -> None:
+    """What all triangles of all views get."""
+    views, count = length(result(job, 0), 0), length(result(job, 0), 1)
+    planes = argument(job, 4)
+    work = views * (length(planes, 2) * length(planes, 3) + 16 * count)
+    threads = threads_for(job, option(job, 3)) if work > MIN_WORK else 1
+    parts = max(1, count // PART_TRIANGLES)
+    put(job, PARTS, parts)
+    run_job(job, views * parts, threads)
+
+
+def entry(dtype: Any, name: str) -> Any:
+    """The kernel, to be compiled, for a float type; its own address stands under a name."""
+    like = dtype(0)
+
+    def blend_gradient(address: int) -> int:
+        return answer(address, get(symbol_address(name), 0), start, do_part, like)
+
+    return blend_gradient
