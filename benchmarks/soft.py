@@ -5,6 +5,9 @@ of its own and the background is 0. It is drawn from a mesh in screen space; `gr
 gradient of `sum(picture * upstream)` to the mesh's vertices, where `upstream` are random numbers.
 `sigma` is 1e-4 but where the task names another, and `gamma` 1e-4.
 
+Of the silhouette at 128² the Jacobian by a pose is timed too, six columns by `jax.jacfwd`, beside
+the plain picture.
+
 The C++ peer follows the same rules, in float32 as we do. The agreement of gradients is 1 less the
 relative L2 difference; it should be above 99%.
 """
@@ -23,6 +26,7 @@ from benchmarks import native, scenes
 from benchmarks.harness import Contest, same_gradient, same_values
 from benchmarks.peers import Drawer, pytorch3d_soft
 from benchmarks.scenes import Scene
+from jaxrender.rotations import from_axis_angle
 
 SIGMA, GAMMA = 1e-4, 1e-4
 CPP = "soft (C++)"
@@ -41,6 +45,7 @@ def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
     for sigma in (1e-5, 1e-3):
         yield differentiated(scenes.sphere(4, 256), "rgb", sigma)
     yield differentiated(scenes.sphere(5, 512), "rgb", 1e-3)
+    yield by_pose(scenes.sphere(4, 128))
 
 
 def _scenes() -> Iterator[Scene]:
@@ -92,6 +97,24 @@ def differentiated(
     args = (scene.vertices, scene.faces, colors, sigma, GAMMA, upstream)
     name = f"soft, {kind}{named}, grad"
     return Contest(name, scene, jax.grad(loss), args, np.asarray, rivals, same_gradient)
+
+
+def by_pose(scene: Scene) -> Contest:
+    """The Jacobian of a silhouette by a pose; the peer is its picture alone."""
+    silhouette = _pictures(scene, "alpha")
+    numbers = scene.faces, None, SIGMA, GAMMA
+
+    def posed(pose: jax.Array, vertices: jax.Array) -> jax.Array:
+        turned = vertices @ from_axis_angle(pose[:3]).T + pose[None, None, 3:]
+        return silhouette(turned, *numbers)
+
+    def alone(scene: Scene) -> Drawer:
+        draw, nowhere, vertices = jax.jit(posed), jnp.zeros(6), jnp.asarray(scene.vertices)
+        return Drawer(lambda: jax.block_until_ready(draw(nowhere, vertices)), None, "")
+
+    args = np.zeros(6, np.float32), scene.vertices
+    peers = {"picture alone": alone}
+    return Contest("soft, alpha, 6 columns", scene, jax.jacfwd(posed), args, np.asarray, peers)
 
 
 def _random(scene: Scene, kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -50,6 +50,7 @@ from jaxrender.ops.clip import ClippedTriangles, clip_faces, unclipped_faces
 from jaxrender.ops.hard import hard_fragments
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.soft import soft_blend
+from jaxrender.ops.soft.outlines import softplus
 from jaxrender.ops.soft.scan import reached_pixels
 from jaxrender.ops.soft.structs import (
     ALPHA_ONLY,
@@ -75,36 +76,16 @@ SEARCHED = -6.0, 9.0, 4096  # powers of ten between which a distribution's blur 
 
 
 @jax.custom_jvp
-def _softplus(t: jax.Array) -> jax.Array:
-    """`-log(1 - D)` of the logistic distribution: `log(1 + exp(t))`.
-
-    By `log((1 + s) / (1 - s)) = 2 (s + s³/3 + s⁵/5 + …)` with `s = e / (2 + e)`, at most 1/3, for
-    `e = exp(-|t|)`: to the last digits, in a quarter of the time that `log1p` takes on a CPU.
-    """
-    e = jnp.exp(-jnp.abs(t))
-    s = e / (2 + e)
-    series = jnp.zeros_like(s)
-    for k in reversed(range(7 if jnp.finfo(t.dtype).bits <= 32 else 17)):
-        series = series * (s * s) + 1 / (2 * k + 1)
-    return jnp.maximum(t, 0) + 2 * s * series
-
-
-@_softplus.defjvp
-def _softplus_jvp(primals, tangents):
-    return _softplus(primals[0]), logistic(primals[0]) * tangents[0]
-
-
-@jax.custom_jvp
 def _faithful_softplus(t: jax.Array) -> jax.Array:
-    """The same with SoftRas's gradient, which divides by `max(1 - D, 1e-6)`."""
-    return _softplus(t)
+    """`softplus` with SoftRas's gradient, which divides by `max(1 - D, 1e-6)`."""
+    return softplus(t)
 
 
 @_faithful_softplus.defjvp
 def _faithful_softplus_jvp(primals, tangents):
     coverage = logistic(primals[0])
     slope = coverage * (1 - coverage) / jnp.maximum(1 - coverage, 1e-6)
-    return _softplus(primals[0]), slope * tangents[0]
+    return softplus(primals[0]), slope * tangents[0]
 
 
 def _is_covered(t: jax.Array) -> jax.Array:
@@ -204,7 +185,7 @@ def _generator(soft: Soft, distribution: Callable) -> tuple[Callable, bool]:
     if conorm == "prod" and soft.faithful:
         return _faithful_softplus, False
     if conorm in ("prod", "probabilistic") and original:
-        return _softplus, False
+        return softplus, False
     conorm = _conorm(conorm)
     if conorm == maximum:
         return distribution, True

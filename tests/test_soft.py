@@ -28,6 +28,7 @@ from soft_scenes import (
 import jaxrender as jr
 from jaxrender import _render, _soft
 from jaxrender.ops import soft
+from jaxrender.rotations import from_axis_angle
 
 pytestmark = pytest.mark.usefixtures("short_passes")
 
@@ -120,7 +121,7 @@ def test_softplus(dtype, tolerance):
     t = np.concatenate([-np.logspace(1.9, -8, 200), [0.0], np.logspace(-8, 15, 200)]).astype(dtype)
     wide = t.astype(np.float64)
     wanted = np.maximum(wide, 0) + np.log1p(np.exp(-np.abs(wide)))
-    got = jax.jit(_soft._softplus)(jnp.asarray(t))
+    got = jax.jit(soft.outlines.softplus)(jnp.asarray(t))
     assert got.dtype == dtype
     # The exponential alone is off by its argument's rounding.
     assert (np.abs(got / wanted - 1) < tolerance * np.maximum(1, -wide)).all()
@@ -699,6 +700,33 @@ def test_forward_mode_is_the_transpose_of_reverse_mode(x64, options):
     got = sum((a * b[None]).reshape(2, -1).sum(-1) for a, b in zip(push, upstream, strict=True))
     want = sum((a[None] * b).reshape(2, -1).sum(-1) for a, b in zip(pull, ways, strict=True))
     np.testing.assert_allclose(got, want, rtol=1e-9)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("numba", ["1", "0"])
+@pytest.mark.parametrize(
+    "options", [{"far": 2.0, "near": 0.5}, {"distribution": "gaussian"}], ids=["far", "gaussian"]
+)
+def test_jacobians_of_several_silhouettes(x64, monkeypatch, options, numba):
+    """By columns as by rows, where each view has its own triangles; the kernel knows the first."""
+    monkeypatch.setenv("JAXRENDER_NUMBA", numba)
+    vertices, faces = soup(3, 12, crossing=True)
+    vertices, faces = jnp.asarray(vertices, jnp.float64), jnp.asarray(faces)
+
+    def picture(move, vertices):
+        turned = vertices @ from_axis_angle(move[:3]).T + move[None, 3:6]
+        screen = jr.ScreenMesh(turned, faces)
+        how = {"image_size": (7, 5), "sigma": 1e-2 + move[6], "aggregate_rgb": None}
+        return jr.rasterize_soft(screen, **how, **options).alpha
+
+    moves = 0.1 * jax.random.normal(jax.random.key(0), (3, 7), jnp.float64)
+    moves = moves.at[:, 6].set(jnp.array([0.0, 1e-3, 1e-2]))
+    columns, rows = (
+        jit(jax.vmap(derive(picture), (0, None)))(moves, vertices)
+        for derive in (jax.jacfwd, jax.jacrev)
+    )
+    assert float(jnp.abs(rows[..., :3]).sum((0, 1, 2)).min()) > 0.1
+    np.testing.assert_allclose(columns, rows, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.long

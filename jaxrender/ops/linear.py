@@ -97,12 +97,7 @@ class LinearMap:
     ) -> Arrays:
         """Its transpose, by its own program."""
         given, cotangents = arrays[:count], arrays[count:]
-        size = batch_size(*arrays)
-        # That knows of no groups: have each example come with its own.
-        given = [
-            jnp.repeat(array, size // array.shape[0], axis=0) if 1 < len(array) < size else array
-            for array in given
-        ]
+        given = without_groups(given, batch_size(*arrays))
         return self.transposed(given, cotangents, shapes, options)
 
     def plainly_backward(
@@ -147,6 +142,14 @@ def over_batch(single: Callable, arrays: Arrays) -> Any:
     axes = [None if alone else 0 for alone in shared]
     args = [array[0] if alone else array for array, alone in zip(arrays, shared, strict=True)]
     return jax.vmap(single, axes)(*args)
+
+
+def without_groups(given: Arrays, size: int) -> list[jax.Array]:
+    """What a map is not linear in, for a program that knows of no groups: each has its own."""
+    return [
+        jnp.repeat(array, size // array.shape[0], axis=0) if 1 < len(array) < size else array
+        for array in given
+    ]
 
 
 def _over_groups(single: Callable, arrays: Arrays, count: int) -> Any:

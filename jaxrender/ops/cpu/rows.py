@@ -14,6 +14,12 @@ PARTS = FIRST  # of a view, noted in a job
 @numba.njit(error_model="numpy")
 def run_rows(job: int, pictures: int, most: int) -> None:
     """Does all parts of pictures `[G, H, ...]`, with `most` threads."""
-    views, parts = length(pictures, 0), max(1, length(pictures, 1) // PART_ROWS)
+    run_bands(job, length(pictures, 0), length(pictures, 1), most)
+
+
+@numba.njit(error_model="numpy")
+def run_bands(job: int, views: int, height: int, most: int) -> None:
+    """Does all parts of so many pictures of a height."""
+    parts = max(1, height // PART_ROWS)
     put(job, PARTS, parts)
     run_job(job, views * parts, threads_for(job, most) if views * parts > 1 else 1)

@@ -74,10 +74,11 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrender.ops.batching import batch_size, by_platform, fold_vmap_scheduled
-from jaxrender.ops.linear import LinearMap
+from jaxrender.ops.linear import LinearMap, without_groups
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.soft.backward import blend_backward
 from jaxrender.ops.soft.forward import blend_forward
+from jaxrender.ops.soft.outlines import are_added_by_kernel, outline_tangents
 from jaxrender.ops.soft.structs import (
     SCHEDULES,
     Blend,
@@ -157,26 +158,34 @@ class _BlendMap(LinearMap):
         arrays = match_varying_axes(list(arrays), list(arrays))
         given, linear = _structs_of(arrays[:count]), arrays[count:]
         views, size = batch_size(*arrays[:count]), batch_size(*arrays)
-        # Tangents of one scene take one walk together; else each walks with its own.
-        count = size if views == 1 else 1
+        each = size // views  # the tangents of a view, which take one walk together
+
+        def by_motion(tangent: jax.Array) -> jax.Array:
+            if len(tangent) == 1:
+                return jnp.broadcast_to(tangent[None], (each, *tangent.shape))
+            return jnp.moveaxis(tangent.reshape(views, each, *tangent.shape[1:]), 1, 0)
+
         scene, uniforms = given[:2]
         moved = {}
         for name, value in Variables.of(scene, uniforms)._asdict().items():
-            tangent = jnp.zeros((1, *value.shape[1:]), value.dtype)
             if name in names:
-                tangent = linear[names.index(name)]
-            if count > 1:
-                tangent = jnp.broadcast_to(tangent, (count, *tangent.shape[1:]))
-            moved[name] = tangent[:, None] if views == 1 else tangent[None]
+                moved[name] = by_motion(linear[names.index(name)])
+            else:
+                moved[name] = jnp.zeros((each, 1, *value.shape[1:]), value.dtype)
         tangents = match_varying_axes(Variables(**moved), arrays)
+        if are_added_by_kernel(scene, settings, schedule):
+            d_total = outline_tangents(scene, uniforms, tangents, settings)
+            zero = jnp.zeros_like(d_total)
+            return [zero[..., None][..., :0], zero, zero, zero, d_total, zero]
         run = functools.partial(_scheduled, blend_tangents, settings, schedule)
         results = jax.tree.leaves(run(*given, tangents))
-        return [result.reshape(size, *result.shape[2:]) for result in results]
+        return [jnp.moveaxis(result, 0, 1).reshape(size, *result.shape[2:]) for result in results]
 
     def backward(self, *arrays, count, shapes, options, unused=()):
         settings, schedule, names = options
         arrays = match_varying_axes(list(arrays), list(arrays))
-        scene, uniforms, blend, residuals = _structs_of(arrays[:count])
+        size = batch_size(*arrays)
+        scene, uniforms, blend, residuals = _structs_of(without_groups(arrays[:count], size))
         needed = dataclasses.replace(
             settings.needed, depth=Blend._fields.index("behind") not in unused
         )
@@ -185,7 +194,6 @@ class _BlendMap(LinearMap):
         )
         cotangents = Blend(*arrays[count:])
         gradients = Variables.of(*run(scene, uniforms, blend, residuals, cotangents))
-        size = batch_size(*arrays)
         found = [getattr(gradients, name) for name in names]
         return [jnp.broadcast_to(d, (size, *d.shape[1:])) for d in found]
 
