@@ -19,11 +19,12 @@ class Schedule(NamedTuple):
     blocks_per_pass: tuple[int, int]  # at least and at most
     pass_fraction: float  # of all blocks to be expected, that a pass should hold
     materialize: bool  # whether shared values are computed once, see `separate_call`
+    kernels: bool  # whether kernels list the blocks, where there are any
 
 
 SCHEDULES = {
-    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, materialize=True),
-    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, materialize=False),
+    "cpu": Schedule((4, 16), (4, 8), (256, 1024), 0.5, materialize=True, kernels=True),
+    "gpu": Schedule((4, 8), (4, 8), (1 << 15, 1 << 17), 4, materialize=False, kernels=False),
 }
 
 
