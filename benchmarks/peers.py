@@ -2,7 +2,8 @@
 
 An adapter takes a scene and returns a `Drawer`. What can be done once (moving data, building a
 tree) it does at once, outside the timing. It raises `Absent` where it cannot run. The peers that
-are written by hand for these benchmarks are in `native`.
+are written by hand for these benchmarks are in `native`. What an adapter needs it imports itself,
+so that in a process of its own nothing else takes time and memory.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import os
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks.scenes import FAR, NEAR, Scene
@@ -294,6 +296,7 @@ def deodr(scene: Scene, *, colors: np.ndarray, upstream: np.ndarray | None = Non
 
 def jaxrenderer(scene: Scene) -> Drawer:
     """jaxrenderer: its depth shader."""
+    jax = _import("jax")
     geometry, pipeline = _import("renderer.geometry"), _import("renderer.pipeline")
     shader, types = _import("renderer.shaders.depth"), _import("renderer.types")
     _limit(scene, 5_120 * 256**2)
@@ -306,9 +309,9 @@ def jaxrenderer(scene: Scene) -> Drawer:
     matrices = (unit, projection, viewport, projection, unit, viewport @ projection, unit, unit)
     camera = geometry.Camera(*(jax.numpy.asarray(m, np.float32) for m in matrices))
     views = [shader.DepthExtraInput(jax.numpy.asarray(p)) for p in _camera_space(scene)]
-    faces = jax.numpy.asarray(scene.faces)
+    faces = jax.numpy.asarray(scene.faces[:, ::-1])  # it culls what looks the other way
 
-    def draw() -> list[jax.Array]:
+    def draw() -> list[Any]:
         buffers = [types.Buffers(jax.numpy.ones((size, size)), ()) for _ in views]
         drawn = [
             pipeline.render(camera, shader.DepthShader, buffer, faces, view)
@@ -316,36 +319,78 @@ def jaxrenderer(scene: Scene) -> Drawer:
         ]
         return jax.block_until_ready([buffer.zbuffer for buffer in drawn])
 
-    def read(buffers: list[jax.Array]) -> Pictures:
+    def read(buffers: list[Any]) -> Pictures:
         ndc = np.stack([np.asarray(buffer).T for buffer in buffers])
         return None, np.where(ndc < 1, _B / (ndc - _A), FAR)
 
     return Drawer(draw, read, importlib.metadata.version("jaxrenderer"))
 
 
-def nvdiffrast(scene: Scene) -> Drawer:
-    """nvdiffrast: its rasteriser alone, without pixel differentials."""
-    torch, dr = _import("torch"), _import("nvdiffrast.torch")
-    if not (_on_gpu() and torch.cuda.is_available()):
-        raise Absent("no CUDA device")
+def mujoco(scene: Scene, *, moving: bool = False) -> Drawer:
+    """`mujoco.Renderer`: depth, by OpenGL.
 
-    # Turn screen space into clip space.
-    points = np.stack(list(_camera_space(scene)))
-    z = points[..., 2:]
-    clip = np.concatenate([points[..., :2], _A * z + _B, z], axis=-1).astype(np.float32)
-    clip, faces = torch.tensor(clip, device="cuda"), torch.tensor(scene.faces, device="cuda")
-    context = dr.RasterizeCudaContext()
+    With `moving` the mesh is uploaded anew for each picture.
+    """
+    mj = _import("mujoco")
+    worlds = []
+    for points in _camera_space(scene):
+        spec = mj.MjSpec()
+        turned = (points * [1, 1, -1]).astype(float)  # its cameras look along -z
+        spec.add_mesh(
+            name="mesh",
+            uservert=turned.ravel(),
+            userface=scene.faces[:, ::-1].ravel(),  # seen from the other hand
+            inertia=mj.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        )
+        spec.worldbody.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname="mesh")
+        spec.worldbody.add_camera(fovy=90.0)
+        size = spec.visual.global_
+        size.offwidth = size.offheight = scene.size
+        spec.visual.quality.offsamples = 0
+        spec.stat.extent, spec.visual.map.znear, spec.visual.map.zfar = 1.0, NEAR, FAR
+        model = spec.compile()
+        data = mj.MjData(model)
+        mj.mj_forward(model, data)
+        renderer = mj.Renderer(model, scene.size, scene.size)
+        renderer.enable_depth_rendering()
+        worlds.append((model, data, renderer))
+
+    def draw() -> list[np.ndarray]:
+        pictures = []
+        for model, data, renderer in worlds:
+            renderer.update_scene(data, 0)
+            if moving:
+                renderer._gl_context.make_current()
+                mj.mjr_uploadMesh(model, renderer._mjr_context, 0)
+            pictures.append(renderer.render().copy())
+        return pictures
+
+    def read(pictures: list[np.ndarray]) -> Pictures:
+        depth = np.stack(pictures)
+        return None, np.where(depth < 0.99 * FAR, depth, FAR)
+
+    return Drawer(draw, read, f"{mj.__version__} {os.environ.get('MUJOCO_GL', '')}")
+
+
+def ours(scene: Scene) -> Drawer:
+    """Our own: face, depth and barycentrics by `rasterize_hard`."""
+    jax, jr = _import("jax"), _import("jaxrender")
+
+    def rasterize(vertices: Any, faces: Any) -> Any:
+        size = scene.size, scene.size
+        screen = jr.ScreenMesh(vertices, faces)
+        return jr.rasterize_hard(screen, image_size=size, near=NEAR, far=FAR)
+
+    program = jax.jit(jax.vmap(rasterize, (0, None)))
+    args = jax.device_put((scene.vertices, scene.faces))
 
     def draw() -> Any:
-        raster, _ = dr.rasterize(context, clip, faces, (scene.size,) * 2, grad_db=False)
-        torch.cuda.synchronize()
-        return raster
+        return jax.block_until_ready(program(*args))
 
-    def read(raster: Any) -> Pictures:
-        _, _, ndc, face = np.moveaxis(raster.flip(1).cpu().numpy(), -1, 0)  # row 0 was the bottom
-        return face.astype(np.int32) - 1, np.where(face > 0, _B / (ndc - _A), FAR)
+    def read(fragments: Any) -> Pictures:
+        return np.asarray(fragments.face), np.asarray(fragments.depth)
 
-    return Drawer(draw, read, _import("nvdiffrast").__version__)
+    return Drawer(draw, read, f"jax {jax.__version__}")
 
 
 PEERS: dict[str, Callable[[Scene], Drawer]] = {
@@ -357,7 +402,8 @@ PEERS: dict[str, Callable[[Scene], Drawer]] = {
     "open3d, moving": functools.partial(open3d, moving=True),
     "pytorch3d": pytorch3d,
     "jaxrenderer": jaxrenderer,
-    "nvdiffrast": nvdiffrast,
+    "mujoco": mujoco,
+    "mujoco, moving": functools.partial(mujoco, moving=True),
 }
 
 
@@ -374,7 +420,7 @@ def _limit(scene: Scene, tests: int) -> None:
 
 
 def _on_gpu() -> bool:
-    return jax.default_backend() == "gpu"
+    return "jax" in sys.modules and sys.modules["jax"].default_backend() == "gpu"
 
 
 def _camera_space(scene: Scene) -> np.ndarray:

@@ -11,8 +11,6 @@ import functools
 
 import numpy as np
 
-from jaxrender import shapes
-
 DISTANCE, AZIMUTH, ELEVATION, HALF_ANGLE = 2.732, 30.0, 20.0, 30.0
 NEAR, FAR = 0.1, 100.0
 
@@ -59,6 +57,8 @@ def crowded(size: int = 256) -> Scene:
 @functools.cache
 def bumpy_sphere(subdivisions: int) -> tuple[np.ndarray, np.ndarray]:
     """Its vertices and faces, of size 0.9 or so about the origin."""
+    from jaxrender import shapes  # late: processes that only draw know nothing of jax
+
     mesh = shapes.icosphere(subdivisions)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
     x, y, z = vertices.T

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrender as jr
-from jaxrender.fitting import Rotation, least_squares
+from jaxrender.fitting import Rotation, Schedule, least_squares
 from jaxrender.rotations import angle_between, from_axis_angle
 
 ARM = """
@@ -76,9 +76,12 @@ EYE, TARGET = (0.95, -0.65, 0.6), (0.1, 0.0, 0.36)  # where it stands, metres, a
 AWAY, ANGLE = 0.05, 5.0  # how far off it is thought to be at first: metres, degrees
 SAMPLES = 2  # of what is before the lens, along each side of a pixel
 
-# Two passes: of which part of the size pictures are, the gradient of their edges, and at each step,
-# by how many of their pixels they are blurred.
-PASSES = ((4, "antialias", (16.0, 12.0, 8.0, 6.0, 4.0, 2.0)), (2, "edge", (2.0, 2.0, 1.0)))
+# Two passes: of which part of the size pictures are, the gradient of their edges, how many steps,
+# and by how many of their pixels they are blurred at the first step and at the last.
+PASSES = (
+    (4, "antialias", Schedule(steps=6, sigma=None, weights={"blur": (16.0, 2.0)})),
+    (2, "edge", Schedule(steps=3, sigma=None, weights={"blur": (2.0, 1.0)})),
+)
 
 
 def placed(camera: jr.Camera, turn: jax.Array, eye: jax.Array) -> jr.Camera:
@@ -164,7 +167,7 @@ def search(
     scene: jr.Scene, poses: jax.Array, masks: jax.Array, camera: jr.Camera, starts: dict
 ) -> dict:
     """Moves the camera from all starts; the masks `[480, 640, S]` are as without the lens."""
-    for part, gradient, blurs in PASSES:
+    for part, gradient, schedule in PASSES:
         wanted = means(masks, part)
         size = SIZE[0] // part, SIZE[1] // part
         rasterizer = jr.Hard(visibility_gradient=gradient)
@@ -183,10 +186,10 @@ def search(
         found = least_squares(
             residuals,
             {"turn": Rotation(starts["turn"]), "eye": starts["eye"]},
-            steps=len(blurs),
+            steps=schedule.steps,
             many=True,
             chunk=1,
-            schedules={"blur": lambda step, blurs=blurs: jnp.asarray(blurs[step], masks.dtype)},
+            schedules=schedule.functions(),
             progress=f"Pictures of {size[1]} x {size[0]}",
         )
         starts = found.every

@@ -95,12 +95,13 @@ def main() -> None:
 
     # Start from none, with silhouettes that are blurred at first.
     torques = jnp.zeros((STRETCHES, 2))
-    optimizer = optax.adam(0.05)
+    schedule = jr.fitting.Schedule(steps=options.steps, rate=(0.05, 0.05), sigma=(1e-2, 2e-4))
+    optimizer = optax.adam(schedule.learning_rate)
     state = optimizer.init(torques)
     slope = jax.jit(jax.value_and_grad(loss, has_aux=True))
     seen = []
     for step in range(options.steps):
-        sigma = 1e-2 * 0.02 ** (step / options.steps)
+        sigma = schedule.functions()["sigma"](step)
         (value, (qpos, poses)), gradient = slope(torques, sigma)
         change, state = optimizer.update(gradient, state)
         torques = optax.apply_updates(torques, change)

@@ -268,12 +268,18 @@ def bounding_box(mesh: Mesh) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array
     check_is_mesh(mesh)
     vertices = check_array("mesh.vertices", mesh.vertices, ("V", 3), finite=True)
     faces = check_faces("mesh.faces", mesh.faces, vertices.shape[0])
+    return vertices, *_bounds(vertices, faces)
+
+
+@jax.jit
+def _bounds(vertices: jax.Array, faces: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Which vertices count, and the corners of their box."""
     corners = jnp.where(is_padding(faces)[:, None], vertices.shape[0], faces)
     used = jnp.zeros(vertices.shape[0], bool).at[corners].set(True, mode="drop")
     counts = jnp.isfinite(vertices).all(axis=1) & (used | ~used.any())
     low = jnp.min(vertices, axis=0, initial=jnp.inf, where=counts[:, None])
     high = jnp.max(vertices, axis=0, initial=-jnp.inf, where=counts[:, None])
-    return vertices, counts, low, high
+    return counts, low, high
 
 
 def _checked(

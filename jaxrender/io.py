@@ -407,10 +407,15 @@ def normalize(mesh: Mesh) -> Mesh:
         [-1.0, -1.0, -1.0]
     """
     vertices, _, low, high = bounding_box(mesh)
+    return dataclasses.replace(mesh, vertices=_into_cube(vertices, low, high))
+
+
+@jax.jit
+def _into_cube(vertices: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Vertices, moved from this box into the cube."""
     extent = jnp.max(high - low)
     scale = jnp.where(extent > 0, 2 / jnp.where(extent > 0, extent, 1), 1)
-    moved = (vertices - low[None]) * scale - (high - low)[None] * scale / 2
-    return dataclasses.replace(mesh, vertices=moved)
+    return (vertices - low[None]) * scale - (high - low)[None] * scale / 2
 
 
 def save(path: str | Path, /, **things: Any) -> None:

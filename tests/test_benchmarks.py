@@ -19,6 +19,7 @@ import pytest
 import jaxrender as jr
 from benchmarks import __main__ as main
 from benchmarks import (
+    against,
     ahead,
     compare,
     gradients,
@@ -51,7 +52,7 @@ CONTESTS = {
 
 @pytest.mark.parametrize(
     "module",
-    [main, ahead, compare, gradients, hands, loading, poses, quieter],
+    [main, against, ahead, compare, gradients, hands, loading, poses, quieter],
     ids=lambda m: m.__name__,
 )
 def test_help_speaks_no_python(module, capsys):
@@ -321,3 +322,34 @@ def test_costs_by_shading(tmp_path, monkeypatch, capsys):
     found = json.loads(kept.read_text())["ms"]["Hard()"]["none"]
     assert found > 0
     assert capsys.readouterr().out == f'|  | "none" |\n| --- | --- |\n| `Hard()` | {found:.3g} |\n'
+
+
+@pytest.mark.thorough
+def test_against(tmp_path):
+    """Ours in a fresh process, and the table in a page."""
+    page, rows = tmp_path / "page.md", tmp_path / "rows.json"
+    page.write_text(f"before\n{against.MARKS[0]}\nold\n{against.MARKS[1]}\nafter\n")
+    command = ["--quick", "--rounds", "1", "--json", str(rows), "--docs", str(page)]
+    assert against.main(["ours", *command]) == 0
+    (ours,) = json.loads(rows.read_text())
+    assert ours["same"] == 1
+    assert min(ours["still"][0], ours["first s"], ours["MB"]) > 0
+    before, *lines, after = page.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert "old" not in lines
+    assert lines[3].startswith("| 320 faces, 64², 1 view | jaxrender |")
+
+
+def test_against_without_one(capsys):
+    """One that cannot draw is a row that says why."""
+    row = {
+        "scene": "a",
+        "who": "pytorch3d",
+        "same": None,
+        "install MB": None,
+        "detail": "a | b",
+    }
+    assert "| a | PyTorch3D | a / b |" in against.table([row])
+    with pytest.raises(SystemExit):
+        against.main(["nobody"])
+    assert "nobody is called nobody" in capsys.readouterr().err

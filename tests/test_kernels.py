@@ -17,7 +17,7 @@ import pytest
 from reference import soup
 
 import jaxrender as jr
-from jaxrender.ops import cpu, hard, nmr
+from jaxrender.ops import blocks, cpu, hard, nmr
 from jaxrender.ops.cpu import calls
 from jaxrender.ops.view import View
 
@@ -335,3 +335,36 @@ def test_float64_mesh_of_int64_faces(x64):
     assert seen.depth.dtype == np.float64
     assert seen.face.dtype == np.int32
     assert (seen.face >= 0).any()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
+class TestWalk:
+    """The blocks of a pass."""
+
+    SIZE, COUNT = (4, 16), 7
+
+    def expected(self, bounds):
+        (height, width), found = self.SIZE, []
+        for face in reversed(range(bounds.shape[1])):
+            top, left, bottom, right = bounds[:, face]
+            rows, columns = range(top, bottom + 1, height), range(left, right + 1, width)
+            found += [(face, row, column) for row in rows for column in columns]
+        return found
+
+    @pytest.mark.parametrize("by_kernel", [True, False])
+    def test_lists_each_block_once(self, by_kernel):
+        random = np.random.default_rng(0)
+        first = random.integers(0, 40, (2, 50))
+        bounds = np.concatenate([first, first + random.integers(-3, 40, (2, 50))]).astype(np.int32)
+        shapes = ((1, 4, self.COUNT), jnp.int32), ((1, 2), jnp.int32)
+        operation = blocks._WALK if by_kernel else blocks._walk_plainly
+        options = {"results": shapes, "options": self.SIZE}
+        walk = jax.jit(lambda table, place: operation(table, place, **options))
+        for table in (bounds, bounds - [[0], [0], [99], [99]]):
+            place, found = jnp.array([[table.shape[1] - 1, 0]]), []
+            while place[0, 0] >= 0:
+                listed, place = walk(table[None].astype(np.int32), place)
+                face, row, column, valid = np.asarray(listed[0])
+                found += zip(*(part[valid > 0] for part in (face, row, column)), strict=True)
+            assert found == self.expected(table)

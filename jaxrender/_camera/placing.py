@@ -5,6 +5,9 @@ Shape legend: `...` any number of places.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -221,21 +224,43 @@ def _oriented(
             f"{type(projection).__name__}. Pass for example jaxrender.perspective(60)."
         )
 
+    check_flag("right_handed", right_handed)
+    if is_concrete(direction, up):
+        # In double precision, and at once: a program would take half a second to compile.
+        known = (np.asarray(vector, float) for vector in (direction, up))
+        rotation, sideways = _axes(*known, _known_unit, np, right_handed)
+        if _length(sideways) < 1e-6:
+            raise ValueError(
+                f"`up` must not be zero or parallel to the view, got {np.asarray(up).tolist()} for "
+                f"a view along {rotation[2].astype(eye.dtype).tolist()}. Pass another `up`, for "
+                "example (0, 0, 1)."
+            )
+        if is_concrete(eye):
+            translation = jnp.asarray(-rotation @ np.asarray(eye, float), eye.dtype)
+            return Camera(jnp.asarray(rotation, eye.dtype), translation, projection)
+        rotation = jnp.asarray(rotation, eye.dtype)
+    else:
+        rotation, _ = _axes(direction, up, unit, jnp, right_handed)
+    return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
+
+
+def _axes(direction: Any, up: Any, unit: Callable, numpy: Any, right_handed: bool) -> Any:
+    """The rotation of a camera by `numpy`, NumPy or JAX's; and its right, of any length."""
     # Build the axes, each orthogonal to those before it; they change hands with `right`.
     forward = unit(direction)
-    sideways = jnp.cross(unit(up), forward)
-    if is_concrete(direction, up) and _length(np.asarray(sideways)) < 1e-6:
-        raise ValueError(
-            f"`up` must not be zero or parallel to the view, got {np.asarray(up).tolist()} for a "
-            f"view along {np.asarray(forward).tolist()}. Pass another `up`, for example (0, 0, 1)."
-        )
+    sideways = numpy.cross(unit(up), forward)
     right = unit(sideways)
-    upward = jnp.cross(forward, right)
+    upward = numpy.cross(forward, right)
+    return numpy.stack([-right if right_handed else right, upward, forward]), sideways
 
-    rotation = jnp.stack(
-        [-right if check_flag("right_handed", right_handed) else right, upward, forward]
-    )
-    return Camera(rotation, -(rotation * eye[None]).sum(-1), projection)
+
+def _known_unit(vector: np.ndarray) -> np.ndarray:
+    """As `unit`."""
+    size = np.abs(vector).max()
+    if size <= NO_LENGTH:
+        return np.zeros(3)
+    vector = vector / size
+    return vector / _length(vector)
 
 
 def _length(vector: np.ndarray) -> float:

@@ -120,18 +120,20 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
     )
 
     # Rotate the corner that is alone on its side of the near plane to the first position.
-    beyond = (corners[..., 2] >= near).astype(jnp.int32)
-    beyond_count = beyond.sum(-1)
-    alone = jnp.argmax(jnp.where((beyond_count == 1)[:, None], beyond, 1 - beyond), axis=-1)
-    alone = jnp.where((beyond_count == 1) | (beyond_count == 2), alone, 0)
+    beyond = [corners[:, k, 2] >= near for k in range(3)]
+    beyond_count = sum(side.astype(jnp.int32) for side in beyond)
+    is_second = (beyond[1] != beyond[0]) & (beyond[1] != beyond[2])
+    is_third = (beyond[2] != beyond[0]) & (beyond[2] != beyond[1])
+    alone = jnp.where(is_second, 1, jnp.where(is_third, 2, 0))
     corners = _rotate_corners(corners, alone)
     barycentrics = _rotate_corners(jnp.eye(3, dtype=vertices.dtype)[None], alone)
 
     # Cut the two edges that leave it.
     first, one, other = (corners[:, k] for k in range(3))
     b_first, b_one, b_other = (barycentrics[:, k] for k in range(3))
-    cut_one, b_cut_one = _cut(first, one, b_first, b_one, view)
-    cut_other, b_cut_other = _cut(first, other, b_first, b_other, view)
+    cuts, b_cuts = _cut(corners, barycentrics, view)
+    cut_one, cut_other = (cuts[:, k] for k in range(2))
+    b_cut_one, b_cut_other = (b_cuts[:, k] for k in range(2))
 
     def assemble(whole: jax.Array, tip: list, quad_1: list, quad_2: list) -> jax.Array:
         count, second = beyond_count[:, None, None], jnp.stack(quad_2, 1)
@@ -203,11 +205,11 @@ def _rotate_corners(corners: jax.Array, first: jax.Array) -> jax.Array:
     return jnp.where(first == 0, corners, jnp.where(first == 1, one, two))
 
 
-def _cut(
-    a: jax.Array, b: jax.Array, b_a: jax.Array, b_b: jax.Array, view: View
-) -> tuple[jax.Array, jax.Array]:
-    """Cuts edges from corners `a` to corners `b` `[F, 3]`; also the barycentrics of the cut."""
-    cut = cut_edges(a[:, 2:], b[:, 2:], view.near)
-    xy = cut.point_within_reach(a[:, :2], b[:, :2], perspective=view.perspective)
+def _cut(corners: jax.Array, barycentrics: jax.Array, view: View) -> tuple[jax.Array, jax.Array]:
+    """Cuts the edges from corner 0 of `[F, 3, 3]` to the others; also the cuts' barycentrics."""
+    a, b = corners[:, :1], corners[:, 1:]
+    cut = cut_edges(a[..., 2:], b[..., 2:], view.near)
+    xy = cut.point_within_reach(a[..., :2], b[..., :2], perspective=view.perspective)
     z = jnp.broadcast_to(view.near, cut.t.shape).astype(a.dtype)
-    return jnp.concatenate([xy, z], -1), cut.interpolate(b_a, b_b)
+    cuts = jnp.concatenate([xy, z], -1)
+    return cuts, cut.interpolate(barycentrics[:, :1], barycentrics[:, 1:])

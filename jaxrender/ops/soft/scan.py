@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxrender.ops.blocks import Blocks, Bounds, expected_blocks, scan_blocks
+from jaxrender.ops.cpu import are_available
 from jaxrender.ops.framebuffer import Framebuffer
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.soft.structs import DRAWN, NOT_DRAWN, Scene, Schedule, Settings, Uniforms
@@ -106,10 +107,14 @@ def reached_pixels(
 
 def gather_inputs(setup: SceneSetup, blocks: Blocks) -> PassInputs:
     """Gathers what a pass needs of its triangles."""
-    face = blocks.face
-    view = lax.div(face, jnp.int32(max(setup.triangle_count, 1)))
-    local = face - view * setup.triangle_count
-    row = blocks.row + view * setup.framebuffer.rows_per_view
+    # Compute the view even if there is one alone: where XLA knows it, it computes all that hangs on
+    # the view's uniforms anew at every pixel that asks for it, and a pass takes four times as long.
+    face, local, row = blocks.face, blocks.face, blocks.row
+    view = jnp.minimum(face, 0)
+    if setup.framebuffer.views > 1:
+        view = lax.div(face, jnp.int32(max(setup.triangle_count, 1)))
+        local = face - view * setup.triangle_count
+        row = blocks.row + view * setup.framebuffer.rows_per_view
 
     def own_or_shared(table: jax.Array) -> jax.Array:
         return table[:, face if table.shape[1] > setup.triangle_count else local]
@@ -139,6 +144,7 @@ def scan_scene(setup: SceneSetup, fold: Callable, state: Any, *, schedule: Sched
         setup.bounds,
         block_size=framebuffer.block_size,
         blocks_per_pass=_blocks_per_pass(setup, schedule),
+        by_kernel=schedule.has_kernels and are_available(),
     )
 
 

@@ -19,7 +19,7 @@ class Schedule(NamedTuple):
     blocks_per_pass: tuple[int, int]  # at least and at most
     pass_fraction: float  # of all blocks to be expected, that a pass should hold
     materialize: bool  # whether shared values are computed once, see `separate_call`
-    has_kernels: bool  # whether kernels may do the same, see `kernels.py`
+    has_kernels: bool  # whether kernels may list blocks, and do all of a scan, see `kernels.py`
 
 
 SCHEDULES = {
