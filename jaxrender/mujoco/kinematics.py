@@ -59,41 +59,62 @@ def kinematics(model: Any, qpos: ArrayLike) -> jax.Array:
         return jnp.asarray(np.asarray(values), dtype)
 
     # Turn by sums of products, which a batch has the bits of.
-    def turned(turn: jax.Array, vector: jax.Array) -> jax.Array:
-        return (turn * vector[None]).sum(1)
+    def turned(turns: jax.Array, vectors: jax.Array) -> jax.Array:
+        return (turns * vectors[:, None]).sum(2)
 
-    def product(one: jax.Array, other: jax.Array) -> jax.Array:
-        return (one[:, :, None] * other[None]).sum(1)
+    def product(ones: jax.Array, others: jax.Array) -> jax.Array:
+        return (ones[:, :, :, None] * others[:, None]).sum(2)
 
-    # Go down from the world; parents stand before their children.
-    moves, first = qpos - rows(start), np.asarray(model.jnt_qposadr)
-    places, rests = rows(model.body_pos), from_quaternion(rows(model.body_quat))
+    # Move each body within its parent, by its first joint, the second, and so on: all bodies at
+    # once, since a program of one after the other takes long to compile.
+    places, turns = rows(model.body_pos), from_quaternion(rows(model.body_quat))
+    numbers, kinds = np.asarray(model.body_jntnum), np.asarray(model.jnt_type)
     axes, anchors = rows(model.jnt_axis), rows(model.jnt_pos)
-    bodies = [(jnp.zeros(3, dtype), jnp.eye(3, dtype=dtype))]
-    for body in range(1, int(model.nbody)):
-        origin, frame = bodies[int(model.body_parentid[body])]
-        place, turn = origin + turned(frame, places[body]), product(frame, rests[body])
-        begin, count = int(model.body_jntadr[body]), int(model.body_jntnum[body])
-        for joint in range(begin, begin + count):
-            kind, own = int(model.jnt_type[joint]), int(first[joint])
+    moves, first = qpos - rows(start), np.asarray(model.jnt_qposadr)
+    for nth in range(int(numbers.max(initial=0))):
+        have = np.flatnonzero(numbers > nth)
+        joints = np.asarray(model.body_jntadr)[have] + nth
+        for kind in np.unique(kinds[joints]):
+            chosen = kinds[joints] == kind
+            bodies, own = have[chosen], joints[chosen]
+            at, place, frame = first[own], places[bodies], turns[bodies]
+            quaternion = at[:, None] + np.arange(4)
             if kind == FREE:
-                place, turn = qpos[own : own + 3], from_quaternion(qpos[own + 3 : own + 7])
+                place, frame = qpos[quaternion[:, :3]], from_quaternion(qpos[quaternion + 3])
             elif kind == SLIDE:
-                place = place + turned(turn, axes[joint]) * moves[own]
+                place = place + turned(frame, axes[own]) * moves[at][:, None]
             else:
-                anchor = place + turned(turn, anchors[joint])
+                anchor = place + turned(frame, anchors[own])
                 if kind == BALL:
-                    swing = from_quaternion(qpos[own : own + 4])
+                    swing = from_quaternion(qpos[quaternion])
                 else:
-                    swing = from_axis_angle(axes[joint] * moves[own])
-                turn = product(turn, swing)
-                place = anchor - turned(turn, anchors[joint])
-        bodies.append((place, turn))
+                    swing = from_axis_angle(axes[own] * moves[at][:, None])
+                frame = product(frame, swing)
+                place = anchor - turned(frame, anchors[own])
+            places, turns = _put(places, bodies, place), _put(turns, bodies, frame)
+
+    # Go down from the world, to the children of all bodies of a level at once.
+    parents = np.asarray(model.body_parentid)
+    level, origins, frames = np.zeros(1, int), places[:1], turns[:1]
+    levels = [(level, origins, frames)]
+    while len(level := np.flatnonzero(np.isin(parents, level) & (np.arange(len(parents)) > 0))):
+        above = np.searchsorted(levels[-1][0], parents[level])
+        origins = origins[above] + turned(frames[above], places[level])
+        frames = product(frames[above], turns[level])
+        levels.append((level, origins, frames))
+    order = np.argsort(np.concatenate([level for level, _, _ in levels]))
+    origins = jnp.concatenate([origins for _, origins, _ in levels])[order]
+    frames = jnp.concatenate([frames for _, _, frames in levels])[order]
 
     # Put the geoms on their bodies.
     owner = np.asarray(model.geom_bodyid)
-    origins = jnp.stack([place for place, _ in bodies])[owner]
-    frames = jnp.stack([turn for _, turn in bodies])[owner]
-    local = from_quaternion(rows(model.geom_quat))
-    positions = origins + (frames * rows(model.geom_pos)[:, None]).sum(2)
-    return as_poses(positions, (frames[:, :, :, None] * local[:, None]).sum(2))
+    origins, frames = origins[owner], frames[owner]
+    positions = origins + turned(frames, rows(model.geom_pos))
+    return as_poses(positions, product(frames, from_quaternion(rows(model.geom_quat))))
+
+
+def _put(table: jax.Array, rows: np.ndarray, values: jax.Array) -> jax.Array:
+    """The table with other values in some rows."""
+    source = np.arange(len(table))
+    source[rows] = len(table) + np.arange(len(rows))
+    return jnp.concatenate([table, values])[source]
