@@ -320,7 +320,6 @@ def blend_scene(
         shader=shader,
         perspective=view.perspective,
         faithful=soft.faithful,
-        is_logistic=distribution is logistic and squared and generator is _softplus,
         mask=mask,
     )
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2

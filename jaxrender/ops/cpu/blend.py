@@ -140,7 +140,7 @@ class _Planes:
 
 
 def _softplus(t: Lanes, e: Lanes, inside: Lanes) -> Lanes:
-    """`log(1 + exp(±t))` by the series of `_softplus` in `_soft.py`, with `e = exp(-t)`."""
+    """`log(1 + exp(±t))` by the series of `softplus` in `outlines.py`, with `e = exp(-t)`."""
     s = e / (e + 2)
     square, series = s * s, s.full(0)
     for k in reversed(range(7 if t.kind == ir.FloatType() else 17)):

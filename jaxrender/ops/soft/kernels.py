@@ -18,6 +18,7 @@ from jaxrender.ops import cpu
 from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.cpu import Kernel
 from jaxrender.ops.framebuffer import Framebuffer
+from jaxrender.ops.soft.outlines import are_known_to_kernels
 from jaxrender.ops.soft.scan import SceneSetup, reached_pixels, varyings_by_triangle
 from jaxrender.ops.soft.structs import (
     NOT_DRAWN,
@@ -35,13 +36,10 @@ PADDING = 8  # columns of planes, so that as many pixels at once never leave a r
 
 def has_kernels(scene: Scene, settings: Settings, schedule: Schedule) -> bool:
     """Whether kernels may blend a scene."""
-    shader, distance = settings.shader, settings.distance
-    original = settings.is_logistic and distance == "euclidean" and not settings.faithful
-    plain = settings.mask is None and (
-        shader is None or (shader.taps is None and shader.color is None)
-    )
-    some = scene.corners.shape[1] > 0 and schedule.has_kernels
-    return original and plain and some and cpu.can_take(scene.corners.dtype)
+    shader, some = settings.shader, scene.corners.shape[1] > 0 and schedule.has_kernels
+    plain = shader is None or (shader.taps is None and shader.color is None)
+    known = plain and are_known_to_kernels(settings)
+    return known and some and cpu.can_take(scene.corners.dtype)
 
 
 def scan_forward(

@@ -41,15 +41,21 @@ def _softplus_jvp(primals, tangents):
     return softplus(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
 
 
+def are_known_to_kernels(settings: Settings) -> bool:
+    """Whether `t` is a squared distance to the boundary, and the generator the softplus of it.
+
+    The coverage is the logistic function then: no other has that generator.
+    """
+    squared = settings.distance == "euclidean" and settings.squared
+    plain = settings.mask is None and not settings.faithful
+    return squared and plain and settings.generator is softplus
+
+
 def are_added_by_kernel(scene: Scene, settings: Settings, schedule: str | None) -> bool:
     """Whether the kernel knows the tangents of such pictures, and can run here."""
     return (
         settings.shader is None
-        and settings.mask is None
-        and settings.distance == "euclidean"
-        and settings.generator is softplus
-        and settings.squared
-        and not settings.faithful
+        and are_known_to_kernels(settings)
         and schedule is None
         and jax.default_backend() == "cpu"
         and can_take(scene.corners.dtype)

@@ -87,8 +87,6 @@ class Settings(NamedTuple):
         shader: how colours are found; None blends nothing: only `total` counts.
         perspective: whether 1/z (True) or z (False) is linear on screen.
         faithful: SoftRas's arithmetic, see `rasterize_soft`.
-        is_logistic: whether coverage is the logistic function of `t`, and the generator its
-            `-log(1 - D)`.
         mask: a shader of one channel: where it is below 0 a triangle has a hole, and covers
             nothing. None: none has any.
         needed: what to differentiate.
@@ -105,7 +103,6 @@ class Settings(NamedTuple):
     shader: Shader | None
     perspective: bool
     faithful: bool
-    is_logistic: bool = False
     mask: Shader | None = None
     needed: Needed = Needed()
     block_size: tuple[int, int] = (0, 0)
