@@ -136,7 +136,7 @@ def has_opengl() -> bool:
     osmesa = importlib.util.find_spec("OpenGL") and ctypes.util.find_library("OSMesa")
     if osmesa:
         os.environ.setdefault("MUJOCO_GL", "osmesa")
-    return "MUJOCO_GL" in os.environ
+    return os.environ.get("MUJOCO_GL", "") not in ("", "disable")
 
 
 def seen(masks: np.ndarray, camera: jr.Camera, ideal: jr.Camera) -> np.ndarray:

