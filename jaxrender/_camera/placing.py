@@ -227,8 +227,8 @@ def _oriented(
     check_flag("right_handed", right_handed)
     if is_concrete(direction, up):
         # In double precision, and at once: a program would take half a second to compile.
-        known = (np.asarray(vector, float) for vector in (direction, up))
-        rotation, sideways = _axes(*known, _known_unit, np, right_handed)
+        view, above = np.asarray(direction, float), np.asarray(up, float)
+        rotation, sideways = _axes(view, above, _known_unit, np, right_handed)
         if _length(sideways) < 1e-6:
             raise ValueError(
                 f"`up` must not be zero or parallel to the view, got {np.asarray(up).tolist()} for "
