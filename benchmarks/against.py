@@ -56,7 +56,7 @@ NAMES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser("benchmarks.against", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser("benchmarks.against", description=__doc__)
     option = parser.add_argument
     option("who", nargs="*", metavar="WHO", help=f"of {', '.join(PACKAGES)} (default: all)")
     option("--rounds", type=int, default=2, metavar="N", help="processes of each (default: 2)")

@@ -196,13 +196,14 @@ def stage(
     views: int,
     anti_aliasing: int,
     smoothness: float,
+    seed: int,
 ) -> tuple[fitting.Fit, list[jr.Mesh]]:
     """Fits a mesh to some of the views in each step; returns the meshes along the way as well."""
     topology = jr.losses.mesh_topology(template.faces, len(template.vertices))
     steps = fitting.large_steps(template.vertices, template.faces, smoothness=smoothness)
     count, *seen = known.coverage.shape
     resolution = (seen[0], seen[1])
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
 
     def loss(parameters: jax.Array, chosen: jax.Array, flatness: jax.Array) -> jax.Array:
         mesh = template.with_vertices(steps.from_differential(parameters))
@@ -241,6 +242,7 @@ def main(
     vertices: int = 1352,
     start: str = "sphere",
     smoothness: float = 16.0,
+    seed: int = 0,
 ) -> Result:
     """Fits in `steps` steps; saves the mesh, and a GIF of `size`² pixels as it deforms."""
     # Take the pictures from files, or of a mesh whose longest side is 1.
@@ -269,7 +271,7 @@ def main(
     ]
     fits, way = [], []
     for schedule, anti_aliasing in plans:
-        found, meshes = stage(mesh, known, schedule, views, anti_aliasing, smoothness)
+        found, meshes = stage(mesh, known, schedule, views, anti_aliasing, smoothness, seed)
         fits.append(found)
         way += meshes
         mesh = meshes[-1]
@@ -325,6 +327,7 @@ if __name__ == "__main__":
     parser.add_argument("--silhouettes", type=Path, help="pictures of a .npy file, with --cameras")
     parser.add_argument("--cameras", type=Path, help="where they were taken from, a .npy file")
     parser.add_argument("--smoothness", type=float, default=16.0, help="of large steps")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of views")
     parser.add_argument("--start", choices=["sphere", "hull"], default="sphere")
     parser.add_argument("--output", type=Path, default="out/softras_deform.gif")
     main(**vars(parser.parse_args()))

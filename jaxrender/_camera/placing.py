@@ -72,12 +72,15 @@ def look_at(
         for name, value in (("eye", eye), ("at", at), ("up", up))
     )
     eye, at, up = same_float(eye, at, up)
-    if is_concrete(eye, at) and _length(np.asarray(at) - np.asarray(eye)) <= NO_LENGTH:
+    if not is_concrete(eye, at):
+        return _oriented(eye, at - eye, up, projection, right_handed)
+    direction = np.asarray(at, float) - np.asarray(eye, float)
+    if _length(direction) <= NO_LENGTH:
         raise ValueError(
             f"`eye` must not be at its own target `at`, got both at {np.asarray(eye).tolist()}. "
             "Move the camera away from the point it looks at."
         )
-    return _oriented(eye, at - eye, up, projection, right_handed)
+    return _oriented(eye, direction, up, projection, right_handed)
 
 
 def look(
@@ -211,7 +214,7 @@ def viewpoint(camera: Camera) -> jax.Array:
 
 def _oriented(
     eye: jax.Array,
-    direction: jax.Array,
+    direction: jax.Array | np.ndarray,
     up: jax.Array,
     projection: Projection | None,
     right_handed: bool,
@@ -227,8 +230,8 @@ def _oriented(
     check_flag("right_handed", right_handed)
     if is_concrete(direction, up):
         # In double precision, and at once: a program would take half a second to compile.
-        known = (np.asarray(vector, float) for vector in (direction, up))
-        rotation, sideways = _axes(*known, _known_unit, np, right_handed)
+        view, above = np.asarray(direction, float), np.asarray(up, float)
+        rotation, sideways = _axes(view, above, _known_unit, np, right_handed)
         if _length(sideways) < 1e-6:
             raise ValueError(
                 f"`up` must not be zero or parallel to the view, got {np.asarray(up).tolist()} for "
@@ -236,7 +239,8 @@ def _oriented(
                 "example (0, 0, 1)."
             )
         if is_concrete(eye):
-            translation = jnp.asarray(-rotation @ np.asarray(eye, float), eye.dtype)
+            with np.errstate(over="ignore"):
+                translation = jnp.asarray(-rotation @ np.asarray(eye, float), eye.dtype)
             return Camera(jnp.asarray(rotation, eye.dtype), translation, projection)
         rotation = jnp.asarray(rotation, eye.dtype)
     else:
@@ -259,9 +263,9 @@ def _known_unit(vector: np.ndarray) -> np.ndarray:
     size = np.abs(vector).max()
     if size <= NO_LENGTH:
         return np.zeros(3)
-    vector = vector / size
-    return vector / _length(vector)
+    return vector / size / _length(vector / size)
 
 
 def _length(vector: np.ndarray) -> float:
-    return float(np.sqrt((vector.astype(float) ** 2).sum()))
+    size = float(np.abs(vector).max())
+    return size * float(np.sqrt(((vector / size).astype(float) ** 2).sum())) if size > 0 else 0.0

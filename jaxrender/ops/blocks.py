@@ -113,7 +113,7 @@ class _Queue(NamedTuple):
     faces: jax.Array  # [F + P] int32
     listed: jax.Array  # [] how many there are
     columns: jax.Array  # [F] how many blocks each face has side by side
-    count: jax.Array  # [F] and in all
+    blocks: jax.Array  # [F] and in all
 
 
 def _list_faces(
@@ -157,7 +157,7 @@ def _next_blocks(
     height, width = block_size
     position = jnp.arange(blocks_per_pass, dtype=jnp.int32)
     ahead = lax.dynamic_slice(queue.faces, (cursor,), (blocks_per_pass,))
-    remaining = jnp.where(cursor + position < queue.listed, queue.count[ahead], 0)
+    remaining = jnp.where(cursor + position < queue.listed, queue.blocks[ahead], 0)
     remaining = remaining - jnp.where(position == 0, done, 0)
     ends = jnp.cumsum(jnp.minimum(remaining, blocks_per_pass + 1), dtype=jnp.float32)
     ends = jnp.minimum(ends, BEYOND_PASS).astype(jnp.int32)
@@ -180,7 +180,7 @@ def _next_blocks(
 
     # Go on behind the last block drawn.
     last, drawn = owner[-1], index[-1] + 1
-    whole = drawn >= queue.count[face[-1]]
+    whole = drawn >= queue.blocks[face[-1]]
     all_fit = ends[-1] <= blocks_per_pass
     cursor = cursor + jnp.where(all_fit, blocks_per_pass, last + whole.astype(jnp.int32))
     return blocks, cursor, jnp.where(all_fit | whole, 0, drawn)
@@ -193,7 +193,8 @@ def _walk_plainly(
 
     A place is a face, -1 behind the first of all, and how many of its blocks are drawn already.
     """
-    bounds, block_size, blocks_per_pass = Bounds(*table[0]), tuple(options[:2]), results[0][0][2]
+    bounds, blocks_per_pass = Bounds(*table[0]), results[0][0][2]
+    block_size = options[0], options[1]
     face, done = place[0]
     pending = jnp.arange(table.shape[2], dtype=jnp.int32) <= face
     queue = _list_faces(bounds, block_size, blocks_per_pass, pending=pending)
