@@ -134,9 +134,8 @@ def add_triangle(
                 a, b, d, u, wx, wy = 2, 0, d1, u1, wx1, wy1
             if not (inside | (d < radius_sq)):
                 continue
-            if may_be_beyond:
-                if lies_beyond((z0, z1, z2), (e0, e1, e2), far, perspective):
-                    continue
+            if may_be_beyond and lies_beyond((z0, z1, z2), (e0, e1, e2), far, perspective):
+                continue
             scaled = d / sigma
             if not scaled < typed(FARTHEST, like):
                 continue
