@@ -42,7 +42,7 @@ FARTHEST = 1e15  # of `ops/soft/fragments.py`
 
 
 @numba.njit(error_model="numpy")
-def span(low: float, high: float, middle: float, first: int, last: int) -> tuple[int, int]:
+def span(low: Any, high: Any, middle: Any, first: int, last: int) -> Any:
     """The first pixel between two coordinates, and the one behind the last."""
     start = math.ceil(min(max(low + middle, typed(first, low)), typed(last, low)))
     end = math.floor(min(max(high + middle, typed(first - 1, low)), typed(last - 1, low)))
