@@ -3,9 +3,10 @@
     python examples/pose_from_cad.py
     python examples/pose_from_cad.py part.stl --size 128 --starts 400 --adam
 
-A camera with a depth sensor sees an object whose CAD model is at hand. From starts that are up to
-30 degrees and a fifth of the object's size off, all are moved at once by `fitting.least_squares`,
-on what can be seen of an error:
+A camera with a depth sensor sees an object whose CAD model is at hand. Starts are up to 30 degrees
+and a fifth of the object's size off. Each is first shifted to where the middle of the depth picture
+lies: a step that explains a shift by a turn leads into another valley. Then all are moved at once
+by `fitting.least_squares`, on what can be seen of an error:
 
     outline    the mask, and depth times mask, with the gradient of edges; as means of squares of
                pixels, large ones first: those see where to go from afar
@@ -14,8 +15,8 @@ on what can be seen of an error:
 
 The gradient is that of "edge", not "antialias": CAD models have faces smaller than a pixel, whose
 silhouettes the latter does not see. The sensor's depth has noise, its mask is what covers at least
-half a pixel. With `--adam` the same residuals go to Adam, at three rates, until as many starts have
-arrived.
+half a pixel. With `--adam` the same residuals go to Adam, at three rates and from the same places,
+until as many starts have arrived.
 
 References:
     Marquardt, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", 1963;
@@ -36,7 +37,8 @@ import jaxrender as jr
 from jaxrender.fitting import Rotation, least_squares
 from jaxrender.rotations import angle_between, from_axis_angle, random
 
-CAMERA = jr.look_at((0.8, 1.0, 3.2), projection=jr.perspective(45.0))
+FIELD = 45.0  # of view, degrees
+CAMERA = jr.look_at((0.8, 1.0, 3.2), projection=jr.perspective(FIELD))
 NOISE = 0.002  # of depth, in halves of the object's size
 ORDINARY = 0.1  # a difference in depth that is not yet another part of the object
 
@@ -104,6 +106,38 @@ def residuals(drawn: Seen, seen: Seen, weights: jax.Array) -> list[jax.Array]:
     return [*parts, weights[-1] * ordinary * off]
 
 
+def middle_seen(depth: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean `[3]` of the points of a depth picture, in camera space, and whether it has any."""
+    size, covered = len(depth), depth > 0
+    across = jnp.tan(jnp.radians(FIELD / 2)) * ((jnp.arange(size) + 0.5) * 2 / size - 1)
+    points = jnp.stack([across[None] * depth, -across[:, None] * depth, depth], axis=-1)
+    count = covered.sum()
+    points = jnp.where(covered[..., None], points, 0)
+    return points.sum((0, 1)) / jnp.maximum(count, 1), count > 0
+
+
+def shift_to_middle(
+    mesh: jr.Mesh, turns: jax.Array, shifts: jax.Array, seen: Seen, middle: float
+) -> jax.Array:
+    """The shifts `[N, 3]` with which the model's depth has the same middle as the sensor's.
+
+    It is drawn once for each start, at half the resolution: a twentieth of a step's time.
+    """
+    wanted, _ = middle_seen(seen.depth)
+
+    @jax.jit
+    def shift_all(turns: jax.Array, shifts: jax.Array) -> jax.Array:
+        def shift_one(start: tuple[jax.Array, jax.Array]) -> jax.Array:
+            turn, shift = start
+            drawn = draw(mesh, turn, shift, middle, len(seen.depth) // 2)
+            here, any_seen = middle_seen(drawn.depth)
+            return jnp.where(any_seen, shift + CAMERA.rotation.T @ (wanted - here), shift)
+
+        return jax.lax.map(shift_one, (turns, shifts), batch_size=8)
+
+    return shift_all(turns, shifts)
+
+
 def weights_of(step: int, steps: int) -> jax.Array:
     """Those of the quarter that a step lies in."""
     return WEIGHTS[min(len(WEIGHTS) * step // steps, len(WEIGHTS) - 1)]
@@ -132,44 +166,47 @@ def arrived(poses: Any, turn: jax.Array, shift: jax.Array) -> np.ndarray:
     )
 
 
-def adam(
-    problem: Any,
-    starts: dict,
-    rate: float,
-    seconds: float,
-    enough: Any,
-    clock: Any = time.perf_counter,
-) -> tuple[bool, float]:
-    """Moves all starts by Adam until enough have arrived; whether that came, and when."""
-    optimizer = optax.adam(rate)
+class Adam:
+    """Moves all starts by Adam on the same residuals, squared."""
 
-    def loss(moves: dict, step: jax.Array) -> jax.Array:
-        def one(move: dict, turn: jax.Array, shift: jax.Array) -> jax.Array:
-            pose = {"turn": turn @ from_axis_angle(move["turn"]), "shift": shift + move["shift"]}
-            parts = problem(pose, WEIGHTS[step])
-            return jnp.sum(jnp.stack([jnp.sum(part**2) for part in parts]))
+    def __init__(self, problem: Any, starts: dict) -> None:
+        self.starts, self.optimizer = starts, optax.adam(1.0)
 
-        return jnp.sum(jax.vmap(one)(moves, starts["turn"], starts["shift"]))
+        def loss(moves: dict, step: jax.Array) -> jax.Array:
+            def one(pose: dict) -> jax.Array:
+                return jnp.sum(
+                    jnp.stack([jnp.sum(part**2) for part in problem(pose, WEIGHTS[step])])
+                )
 
-    @jax.jit
-    def advance(moves: dict, state: Any, step: jax.Array) -> tuple[Any, Any]:
-        update, state = optimizer.update(jax.grad(loss)(moves, step), state)
-        return optax.apply_updates(moves, update), state
+            return jnp.sum(jax.vmap(one)(self.poses(moves)))
 
-    moves = jax.tree.map(jnp.zeros_like, {"turn": starts["shift"], "shift": starts["shift"]})
-    state = optimizer.init(moves)
-    jax.block_until_ready(advance(moves, state, 0))
-    begun = clock()
-    while (spent := clock() - begun) < seconds:
-        quarter = min(int(len(WEIGHTS) * spent / seconds), len(WEIGHTS) - 1)
-        moves, state = advance(moves, state, quarter)
-        poses = {
-            "turn": starts["turn"] @ from_axis_angle(moves["turn"]),
-            "shift": starts["shift"] + moves["shift"],
-        }
-        if enough(poses):
-            return True, clock() - begun
-    return False, spent
+        @jax.jit
+        def advance(moves: dict, state: Any, step: jax.Array, rate: jax.Array) -> Any:
+            update, state = self.optimizer.update(jax.grad(loss)(moves, step), state)
+            return jax.tree.map(lambda move, way: move + rate * way, moves, update), state
+
+        self.advance = advance
+
+    def poses(self, moves: dict) -> dict:
+        """Where moves from the starts lead."""
+        turns = self.starts["turn"] @ from_axis_angle(moves["turn"])
+        return {"turn": turns, "shift": self.starts["shift"] + moves["shift"]}
+
+    def run(
+        self, rate: float, seconds: float, enough: Any, clock: Any = time.perf_counter
+    ) -> tuple[bool, float]:
+        """Goes on until enough have arrived; whether that came, and when."""
+        zeros = jnp.zeros_like(self.starts["shift"])
+        moves = {"turn": zeros, "shift": zeros}
+        state = self.optimizer.init(moves)
+        jax.block_until_ready(self.advance(moves, state, 0, rate))
+        begun = clock()
+        while (spent := clock() - begun) < seconds:
+            quarter = min(int(len(WEIGHTS) * spent / seconds), len(WEIGHTS) - 1)
+            moves, state = self.advance(moves, state, quarter, rate)
+            if enough(self.poses(moves)):
+                return True, clock() - begun
+        return False, spent
 
 
 def main(
@@ -192,9 +229,11 @@ def main(
         return residuals(draw(model, pose["turn"], pose["shift"], middle, size), seen, weights)
 
     turns, shifts = random_starts(jax.random.key(0), turn, shift, starts, angle, far)
+    begun = time.perf_counter()
+    placed = shift_to_middle(model, turns, shifts, seen, middle)
     found = least_squares(
         problem,
-        {"turn": Rotation(turns), "shift": shifts},
+        {"turn": Rotation(turns), "shift": placed},
         steps=steps,
         many=True,
         chunk=8,
@@ -202,24 +241,22 @@ def main(
         progress="Levenberg and Marquardt",
     )
     right = arrived(found.every, turn, shift)
-    best = found.params
+    best, seconds = found.params, time.perf_counter() - begun
     print(
         f"{right.mean():.1%} of {starts} starts end within {ANGLE} degrees and {SHIFT:.0%} of the "
-        f"size, in {found.steps} steps and {found.seconds:.1f} s; the best is "
+        f"size, in {found.steps} steps and {seconds:.1f} s; the best is "
         f"{float(angle_between(best['turn'], turn)):.3f} degrees off"
     )
     if compare:
-        limit = 20 * found.seconds
+        descent = Adam(problem, {"turn": turns, "shift": placed})
         for rate in RATES:
-            came, seconds = adam(
-                problem,
-                {"turn": turns, "shift": shifts},
+            came, spent = descent.run(
                 rate,
-                limit,
+                20 * seconds,
                 lambda poses: arrived(poses, turn, shift).mean() >= right.mean(),
             )
             told = "as many" if came else "fewer"
-            print(f"Adam at {rate}: {told} after {seconds:.1f} s")
+            print(f"Adam at {rate}: {told} after {spent:.1f} s")
 
     # Show what the sensor saw, the first start, and where it ended.
     pictures = [seen, draw(model, turns[0], shifts[0], middle, size)]
@@ -237,7 +274,7 @@ if __name__ == "__main__":
     parser.add_argument("mesh", nargs="?", default="teapot", help="a mesh file, or teapot")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures, pixels")
     parser.add_argument("--starts", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--angle", type=float, default=30.0, help="at most off, degrees")
     parser.add_argument("--far", type=float, default=0.2, help="at most off, parts of the size")
     parser.add_argument("--adam", action="store_true", help="compare with gradient descent")

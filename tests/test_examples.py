@@ -182,7 +182,7 @@ for (_, one), (_, eight) in example.main(16, 16, 1, 1).values():
 def test_pose_from_cad(tmp_path):
     """Nearly all starts find the pose, and a picture shows three of them."""
     module = load("pose_from_cad")
-    share = module.main("teapot", 96, 6, 20, 30.0, 0.2, False, tmp_path / "pose.png")
+    share = module.main("teapot", 96, 6, 12, 30.0, 0.2, False, tmp_path / "pose.png")
     assert share > 0.8
     assert imread(tmp_path / "pose.png").shape[:2] == (96, 3 * 96)
 
@@ -221,8 +221,13 @@ def test_softras_pose(tmp_path, monkeypatch):
 
     plot = tmp_path / "plot.png"
     found = module.main(50, 24, 8, 3, 9, tmp_path / "fit.gif", plot)
-    assert list(found) == list(module.METHODS)
+    assert list(found) == [*module.METHODS, "least squares"]
     assert np.median(found["SoftRas, scheduled"]) < 15
+    assert np.median(found["least squares"]) < 5
+    rotations = module.icosahedron_rotations()
+    assert rotations.shape == (60, 3, 3)
+    nearest = module.errors(rotations[:, None], rotations[None]) + 360 * np.eye(60)
+    assert np.allclose(nearest.min(1), 72, atol=0.1)
     assert frames(tmp_path / "fit.gif").shape[1:] == (256, 192, 3)
     heat = np.asarray(imread(plot))[:48, :48, :3].astype(float)
     assert np.abs(heat - [20, 20, 90]).sum(-1).argmin() // 48 in range(18, 30)

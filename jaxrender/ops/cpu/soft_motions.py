@@ -42,7 +42,7 @@ FARTHEST = 1e15  # of `ops/soft/fragments.py`
 
 
 @numba.njit(error_model="numpy")
-def span(low: float, high: float, middle: float, first: int, last: int) -> tuple[int, int]:
+def span(low: Any, high: Any, middle: Any, first: int, last: int) -> Any:
     """The first pixel between two coordinates, and the one behind the last."""
     start = math.ceil(min(max(low + middle, typed(first, low)), typed(last, low)))
     end = math.floor(min(max(high + middle, typed(first - 1, low)), typed(last - 1, low)))
@@ -134,9 +134,8 @@ def add_triangle(
                 a, b, d, u, wx, wy = 2, 0, d1, u1, wx1, wy1
             if not (inside | (d < radius_sq)):
                 continue
-            if may_be_beyond:
-                if lies_beyond((z0, z1, z2), (e0, e1, e2), far, perspective):
-                    continue
+            if may_be_beyond and lies_beyond((z0, z1, z2), (e0, e1, e2), far, perspective):
+                continue
             scaled = d / sigma
             if not scaled < typed(FARTHEST, like):
                 continue
