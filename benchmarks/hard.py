@@ -79,7 +79,10 @@ def _depth_scenes(quick: bool) -> Iterator[Scene]:
     if quick:
         yield scenes.sphere(2, 64)
         return
-    yield from (scenes.sphere(4, 256), scenes.sphere(4, 512), scenes.sphere(5, 512))
+    for subdivisions, size in ((3, 64), (4, 256), (4, 512), (5, 512), (6, 512), (8, 1024)):
+        yield scenes.sphere(subdivisions, size)
+    yield scenes.sphere(4, 4096)
+    yield scenes.sphere(4, 256, views=64)
 
 
 def _gradient_scenes(quick: bool) -> Iterator[Scene]:

@@ -142,13 +142,18 @@ def sum_row(
                     barycentrics, scale = barycentrics_of(triangle, distances)
                     depth, drawn = depth_of(triangle, barycentrics)
                     reached = reached & drawn
-                if asked.literal_value == COLORED:
                     looked_up = barycentrics, scale, depth, reached
-                    shader = record_at, channels, of_varyings
-                    d_log = _sum_blend(
-                        triangle, distances, looked_up, coverage, pixels, into, shader
-                    )
-                    d_t = d_t + d_log * (1 - coverage)
+                    if asked.literal_value == COLORED:
+                        d_log = _sum_blend(
+                            triangle,
+                            distances,
+                            looked_up,
+                            coverage,
+                            pixels,
+                            into,
+                            (record_at, channels, of_varyings),
+                        )
+                        d_t = d_t + d_log * (1 - coverage)
                 d_t = reached.where(d_t, 0)
                 into.add(D_SIGMA, d_t * inside.where(t, -t))
                 _sum_closest(triangle, distances, inside.where(d_t, -d_t), into)

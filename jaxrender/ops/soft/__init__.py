@@ -60,7 +60,7 @@ another edge is the closest.
 In the code `d_x` is the cotangent of `x`, ∂L/∂x. `softmax.py` has all of Eq. 3, `p_j / S`, forwards
 and backwards. `fragments.py` computes `t`, `D_j` (Eq. 1), `b_k` and `z_j`, `shader.py` `c_j`,
 `forward.py` the sums (Eq. 2, Eq. 4), `cotangents.py` the cotangents of a triangle from one block of
-pixels, `backward.py` their sums.
+pixels, `backward.py` their sums. On a CPU kernels scan what is most used, see `kernels.py`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _forward_otherwise(
 
     schedule = SCHEDULES["cpu"]
     settings = settings._replace(block_size=schedule.forward_block)
-    total, nearest, sums, _ = add_up_in_passes(_setup_of(*arrays, settings), settings, schedule)
+    total, nearest, sums, _ = add_up_in_passes(_setup_of(arrays, settings), settings, schedule)
     planes = total[:, None]
     if settings.shader:
         planes = jnp.concatenate([planes, nearest[:, None], jnp.moveaxis(sums, -1, 1)], 1)
@@ -149,20 +149,15 @@ def _backward_otherwise(
     settings = settings._replace(block_size=schedule.backward_block)
     pixels, varyings = unpack_pixels(planes[..., :-PADDING], settings), scene[2].shape[-1]
     sizes = sum_sizes(settings, varyings, 0)
-    setup = _setup_of(*scene, settings)
+    setup = _setup_of(scene, settings)
     sums, _ = sum_in_passes(setup, pixels, None, sizes, 1, settings=settings, schedule=schedule)
     full = full_sum_sizes(varyings, 0)
     return [jnp.concatenate(split_sums(sums.reshape(views, count, -1), sizes, full), -1)]
 
 
-def _setup_of(
-    triangles: jax.Array,
-    bounds: jax.Array,
-    varyings: jax.Array,
-    uniforms: jax.Array,
-    settings: Settings,
-) -> SceneSetup:
-    """A scene made ready for passes, from what kernels are given."""
+def _setup_of(arrays: Sequence[jax.Array], settings: Settings) -> SceneSetup:
+    """A scene made ready for passes, from what kernels are given of it."""
+    triangles, bounds, varyings, uniforms = arrays
     (views, count, _), dtype = bounds.shape, triangles.dtype
     triangles = jnp.broadcast_to(triangles, (views, *triangles.shape[1:]))
     return SceneSetup(
