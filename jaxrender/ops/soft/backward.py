@@ -90,7 +90,7 @@ def blend_backward(
         )
 
     # Split the sums into those of corners, and what uniforms get by way of each triangle.
-    parts = split_sums(sums.reshape(views, count, -1), sizes, full_sizes)
+    parts = split_sums(sums.reshape(views, count, sum(sizes)), sizes, full_sizes)
     d_xy, d_z, d_varyings = (part.reshape(views, count, 3, -1) for part in parts[:3])
     argument_times_d_argument, d_log_coverage_times_behind, d_shader_uniforms = (
         part.sum(1) for part in parts[3:]

@@ -152,7 +152,7 @@ def _backward_otherwise(
     setup = _setup_of(scene, settings)
     sums, _ = sum_in_passes(setup, pixels, None, sizes, 1, settings=settings, schedule=schedule)
     full = full_sum_sizes(varyings, 0)
-    return [jnp.concatenate(split_sums(sums.reshape(views, count, -1), sizes, full), -1)]
+    return [jnp.concatenate(split_sums(sums.reshape(views, count, sum(sizes)), sizes, full), -1)]
 
 
 def _setup_of(arrays: Sequence[jax.Array], settings: Settings) -> SceneSetup:
