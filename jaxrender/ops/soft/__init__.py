@@ -50,9 +50,9 @@ and from the screen barycentrics `w_k` to the corners: moving corner `m` moves t
 What nobody differentiates to is left out of that scan, and so is the cotangent of `behind` where
 there is none (`Needed`).
 
-Forwards, one scan adds up the tangents of all pairs (`tangents.py`); of most silhouettes a kernel does
-(`outlines.py`). Both are one linear map and its transpose, so all modes of differentiation work,
-once: a derivative of them raises an error.
+Forwards, one scan adds up the tangents of all pairs (`tangents.py`), or of most silhouettes a
+kernel (`outlines.py`). Both are one linear map and its transpose, so all modes of differentiation
+work, once: a derivative of them raises an error.
 
 Dropped: the jump where a triangle comes into reach (`D = cutoff`) or passes `far`, or where
 another edge is the closest.
