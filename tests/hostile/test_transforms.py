@@ -98,7 +98,7 @@ def test_constants_closed_over(name, x64):
     variant = TRANSFORMED[name]
     slope, _ = programs(variant)
 
-    @drawn(100)
+    @drawn(2000)
     @given(scenes(variant, np.float64, mild=True))
     def check(values):
         moving, rest = split(variant, values)
