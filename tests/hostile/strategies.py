@@ -112,6 +112,8 @@ HARD = {
 }
 SOFT = {
     "logistic": soft(texture="uv", shading="gouraud"),
+    "logistic at corners": soft(shading="none", limited=True),  # by kernels, on a CPU
+    "logistic alone": soft(aggregate_rgb=None, samples=2),
     "uniform max": soft("uniform", "max", squared=False),
     "cubic_hermite hamacher": soft("cubic_hermite", "hamacher", samples=2),
     "wigner_semicircle frank": soft("wigner_semicircle", "frank", distance="barycentric"),
@@ -196,9 +198,10 @@ def split(variant: Variant, values: Values) -> tuple[dict, dict]:
 # --- values ---------------------------------------------------------------------------------------
 
 # What is wrong with a face; hypothesis shrinks towards the first.
-MILD = ("absent", "plain", "small", "beside", "before", "near", "shared")
+# Mild ones have no corner in the near plane itself: there rounding decides which pieces there are.
+MILD = ("absent", "plain", "small", "beside", "before", "across", "shared")
 HOSTILE = (
-    *MILD, "twice", "turned", "point", "sliver", "edge-on", "giant", "tiny", "far", "plane",
+    *MILD, "near", "twice", "turned", "point", "sliver", "edge-on", "giant", "tiny", "far", "plane",
     "behind", "at eye", "on pixels", "at light",
 )  # fmt: skip
 CAMERAS = ("plain", "inside", "far", "upside down", "close", "wide", "narrow", "along up", "at eye")
@@ -215,8 +218,9 @@ def spoil(kind: str, corners: np.ndarray, scene: Values, rng: np.random.Generato
         face += rng.normal(size=3) * 3
     elif kind == "before":  # one corner behind the camera, or two
         face[: rng.integers(1, 3)] += 2 * (scene["eye"] - scene["at"])
-    elif kind == "near":  # corners on either side of the near plane
-        ahead = scene["near"] * rng.choice([0.9, 1, 1.1], 3)
+    elif kind in ("across", "near"):  # corners on either side of the near plane, or in it
+        places = [0.9, 1.1] if kind == "across" else [0.9, 1, 1.1]
+        ahead = scene["near"] * rng.choice(places, 3)
         face += (ahead - (face - scene["eye"]) @ forward)[:, None] * forward
     elif kind == "shared":
         face[:2] = other[1:]

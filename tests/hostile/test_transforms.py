@@ -67,7 +67,7 @@ def programs(variant):
 
 
 TRANSFORMED = {
-    name: VARIANTS[name] for name in (*list(HARD)[:8], "nmr without faces", *list(SOFT)[:8])
+    name: VARIANTS[name] for name in (*list(HARD)[:8], "nmr without faces", *list(SOFT)[:10])
 }
 ROADS = "vmap", "scan", "remat", "shard_map"
 
