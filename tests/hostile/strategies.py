@@ -222,7 +222,7 @@ def spoil(kind: str, corners: np.ndarray, scene: Values, rng: np.random.Generato
         places = [0.9, 1.1] if kind == "across" else [0.9, 1, 1.1]
         ahead = scene["near"] * rng.choice(places, 3)
         face += (ahead - (face - scene["eye"]) @ forward)[:, None] * forward
-    elif kind == "shared":
+    elif kind == "shared" and len(corners) > 1:
         face[:2] = other[1:]
     elif kind == "twice":
         face[:] = other
