@@ -29,12 +29,15 @@ from jaxrender.ops.cpu.fragments import (
     CUT,
     TEMPERATURE,
     WHOLE,
+    Planes,
     Triangle,
     barycentrics_of,
+    box_of,
     depth_of,
     distances_at,
     interpolate,
     is_near,
+    middle_of,
     pixels_at,
     reach_of,
     read_channel,
@@ -42,7 +45,7 @@ from jaxrender.ops.cpu.fragments import (
     scene_of,
     set_up,
 )
-from jaxrender.ops.cpu.lanes import LANES, Lanes, read, spread, write
+from jaxrender.ops.cpu.lanes import LANES, Lanes, lane_bytes, spread
 from jaxrender.ops.cpu.machine import (
     FIRST,
     answer,
@@ -92,14 +95,14 @@ def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, 
         steps, plane_bytes, channels = (builder.extract_value(counts, k) for k in range(3))
         x0, y = (builder.extract_value(point, k) for k in range(2))
         triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
-        size = 4 if kind == ir.FloatType() else 8
+        vector_bytes = LANES * lane_bytes(kind)
         with cgutils.for_range(builder, steps) as loop:
             distances = distances_at(triangle, pixels_at(builder, x0, loop.index, kind), y)
             t, inside, reached = reach_of(triangle, distances)
             some = builder.icmp_signed("!=", reached.bits(), reached.bits().type(0))
             with builder.if_then(some):
-                ahead = builder.mul(loop.index, ir.Constant(loop.index.type, LANES * size))
-                at = _Planes(builder, kind, builder.add(first_plane, ahead), plane_bytes)
+                ahead = builder.mul(loop.index, ir.Constant(loop.index.type, vector_bytes))
+                at = Planes(builder, kind, builder.add(first_plane, ahead), plane_bytes)
                 e, fragments = (-t).exp(), None
                 if asked.literal_value != WHOLE:
                     barycentrics, _ = barycentrics_of(triangle, distances)
@@ -113,30 +116,6 @@ def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, 
         return context.get_dummy_value()
 
     return types.void(asked, types.int64, types.int64, numbers, place), generate
-
-
-class _Planes:
-    """The numbers of 8 pixels in each plane."""
-
-    def __init__(self, builder: Any, kind: Any, first: Any, plane_bytes: Any) -> None:
-        self.builder, self.kind, self.first, self.plane_bytes = builder, kind, first, plane_bytes
-
-    def _address(self, plane: Any) -> Any:
-        if isinstance(plane, int):
-            plane = ir.Constant(self.plane_bytes.type, plane)
-        return self.builder.add(self.first, self.builder.mul(plane, self.plane_bytes))
-
-    def read(self, plane: Any) -> Lanes:
-        """What a plane has."""
-        return read(self.builder, self._address(plane), self.kind)
-
-    def write(self, plane: Any, value: Lanes) -> None:
-        """Has a plane have that."""
-        write(self.builder, self._address(plane), value)
-
-    def add(self, plane: Any, value: Lanes) -> None:
-        """Adds to what it has."""
-        self.write(plane, self.read(plane) + value)
 
 
 def _softplus(t: Lanes, e: Lanes, inside: Lanes) -> Lanes:
@@ -154,7 +133,7 @@ def _blend(
     triangle: Triangle,
     coverage: Lanes,
     fragments: Any,
-    at: _Planes,
+    at: Planes,
     channels: Any,
 ) -> None:
     """Adds to the planes of colours: (Liu et al. 2019, Eq. 2 and 3)."""
@@ -194,32 +173,24 @@ def do_part(job: int, part: int, like: Any) -> None:
     view, band = part // bands, part % bands
     height, width = length(planes, 2), length(planes, 3)
     begin, end = height * band // bands, height * (band + 1) // bands
-    scene, size, integer = scene_of(job, view, like), size_of(like), np.int32(0)
+    scene, size = scene_of(job, view, like), size_of(like)
     count, channels = scene[3], scene[4]
-    into, boxes = view_of(planes, view, like), view_of(bounds, view, integer)
+    into, boxes = view_of(planes, view, like), view_of(bounds, view, np.int32(0))
     plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
-    half, one, zero = typed(0.5, like), typed(1, like), typed(0, like)
-    middle_x, middle_y = (
-        half * (typed(width - LANES, like) - one),
-        half * (typed(height, like) - one),
-    )
+    middle_x, middle_y = middle_of(planes, like)
 
     # Begin with nothing, before the background.
     background = load(scene[2], BACKGROUND_DEPTH, like)
     for number in range(length(planes, 1)):
-        value = background if number == NEAREST else zero
+        value = background if number == NEAREST else typed(0, like)
         for pixel in range(begin * width, end * width):
             store(into, number * height * width + pixel, value)
 
     record = malloc(size * (CHANNELS + 3 * channels))
     for face in range(count):
-        top = max(np.int64(load(boxes, 4 * face, integer)), begin)
-        bottom = min(np.int64(load(boxes, 4 * face + 2, integer)), end - 1)
-        if top > bottom:
-            continue
-        left = np.int64(load(boxes, 4 * face + 1, integer))
-        right = np.int64(load(boxes, 4 * face + 3, integer))
-        if left > right:
+        top, bottom, left, right = box_of(boxes, face)
+        top, bottom = max(top, begin), min(bottom, end - 1)
+        if (top > bottom) | (left > right):
             continue
         set_up(record, scene, face, perspective, like)
         whole, numbers = is_near(record, like), ((right - left + LANES) // LANES, plane, channels)

@@ -32,13 +32,16 @@ from jaxrender.ops.cpu.fragments import (
     TEMPERATURE,
     WHOLE,
     Distances,
+    Planes,
     Triangle,
     Z,
     barycentrics_of,
+    box_of,
     depth_of,
     distances_at,
     interpolate,
     is_near,
+    middle_of,
     pixels_at,
     reach_of,
     read_channel,
@@ -46,7 +49,7 @@ from jaxrender.ops.cpu.fragments import (
     scene_of,
     set_up,
 )
-from jaxrender.ops.cpu.lanes import LANES, Lanes, read, spread, write
+from jaxrender.ops.cpu.lanes import LANES, Lanes, lane_bytes, spread
 from jaxrender.ops.cpu.machine import (
     FIRST,
     answer,
@@ -55,7 +58,6 @@ from jaxrender.ops.cpu.machine import (
     get,
     intrinsic,
     length,
-    load,
     malloc,
     option,
     put,
@@ -77,22 +79,6 @@ D_TOTAL, NEAREST, INVERSE_SUM, MEAN, D_COLORS = range(5)  # planes
 
 # The sums: of x, of y and of z of the three corners, and others.
 D_X, D_Y, D_Z, D_SIGMA, D_TEMPERATURE, D_CHANNELS = 0, 3, 6, 9, 10, 11
-
-
-class _Sums:
-    """Sums by lane, in memory."""
-
-    def __init__(self, builder: Any, address: Any, kind: Any) -> None:
-        self.builder, self.address, self.kind = builder, address, kind
-
-    def add(self, number: Any, value: Lanes) -> None:
-        """Adds to one."""
-        if isinstance(number, int):
-            number = ir.Constant(self.address.type, number)
-        size = LANES * (4 if self.kind == ir.FloatType() else 8)
-        ahead = self.builder.mul(number, ir.Constant(number.type, size))
-        at = self.builder.add(self.address, ahead)
-        write(self.builder, at, read(self.builder, at, self.kind) + value)
 
 
 @intrinsic(prefer_literal=True)
@@ -119,21 +105,15 @@ def sum_row(
         )
         x0, y = (builder.extract_value(point, k) for k in range(2))
         triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
-        into, size = _Sums(builder, sums_at, kind), 4 if kind == ir.FloatType() else 8
+        vector_bytes = ir.Constant(steps.type, LANES * lane_bytes(kind))
+        into = Planes(builder, kind, sums_at, vector_bytes)
         with cgutils.for_range(builder, steps) as loop:
             distances = distances_at(triangle, pixels_at(builder, x0, loop.index, kind), y)
             t, inside, reached = reach_of(triangle, distances)
             some = builder.icmp_signed("!=", reached.bits(), reached.bits().type(0))
             with builder.if_then(some):
-                ahead = builder.mul(loop.index, ir.Constant(loop.index.type, LANES * size))
-                at = builder.add(first_plane, ahead)
-
-                def pixels(plane: Any, at: Any = at) -> Lanes:
-                    if isinstance(plane, int):
-                        plane = ir.Constant(at.type, plane)
-                    at = builder.add(at, builder.mul(plane, plane_bytes))
-                    return read(builder, at, kind)
-
+                ahead = builder.mul(loop.index, vector_bytes)
+                pixels = Planes(builder, kind, builder.add(first_plane, ahead), plane_bytes).read
                 e = (-t).exp()
                 coverage = inside.where(1, e) / (e + 1)
                 # ∂L/∂t = G_a g'(t) + q F'(t) / F, where g' = F, and F' = F (1 - F).
@@ -163,7 +143,7 @@ def sum_row(
     return types.void(asked, integer, integer, integer, numbers, place), generate
 
 
-def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: _Sums) -> None:
+def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: Planes) -> None:
     """Moves the closest point of the boundary, at 1 - a and a of the ends of its edge."""
     d0, d1, d2 = distances.squares
     third = (d2 <= d0) & (d2 <= d1)
@@ -194,7 +174,7 @@ def _sum_blend(
     looked_up: Any,
     coverage: Lanes,
     pixels: Any,
-    into: _Sums,
+    into: Planes,
     shader: Any,
 ) -> Lanes:
     """Adds what comes by colours and depth; `q_j`."""
@@ -266,9 +246,8 @@ def sum_lanes(context: Any, sums: Any, number: Any, like: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = context.get_value_type(signature.return_type)
-        size = LANES * (4 if kind == ir.FloatType() else 8)
-        ahead = builder.mul(args[1], ir.Constant(args[1].type, size))
-        return read(builder, builder.add(args[0], ahead), kind).sum()
+        apart = ir.Constant(args[1].type, LANES * lane_bytes(kind))
+        return Planes(builder, kind, args[0], apart).read(args[1]).sum()
 
     like = types.unliteral(like)
     return like(types.int64, types.int64, like), generate
@@ -280,29 +259,19 @@ def do_part(job: int, part: int, like: Any) -> None:
     parts, planes, bounds = get(job, PARTS), argument(job, 4), argument(job, 1)
     view, chunk = part // parts, part % parts
     height, width = length(planes, 2), length(planes, 3)
-    scene, size, integer = scene_of(job, view, like), size_of(like), np.int32(0)
+    scene, size = scene_of(job, view, like), size_of(like)
     count, channels = scene[3], scene[4]
-    pixels, boxes = view_of(planes, view, like), view_of(bounds, view, integer)
+    pixels, boxes = view_of(planes, view, like), view_of(bounds, view, np.int32(0))
     numbers = 11 + 3 * channels
     found = view_of(result(job, 0), view, like)
     plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
-    half, one, zero = typed(0.5, like), typed(1, like), typed(0, like)
-    middle_x, middle_y = (
-        half * (typed(width - LANES, like) - one),
-        half * (typed(height, like) - one),
-    )
+    middle_x, middle_y = middle_of(planes, like)
+    zero = typed(0, like)
     record = malloc(size * (CHANNELS + 3 * channels))
     sums = malloc(size * LANES * numbers)
     for face in range(count * chunk // parts, count * (chunk + 1) // parts):
         into = found + size * numbers * face
-        top, bottom = (
-            np.int64(load(boxes, 4 * face, integer)),
-            np.int64(load(boxes, 4 * face + 2, integer)),
-        )
-        left, right = (
-            np.int64(load(boxes, 4 * face + 1, integer)),
-            np.int64(load(boxes, 4 * face + 3, integer)),
-        )
+        top, bottom, left, right = box_of(boxes, face)
         if (top > bottom) | (left > right):
             for number in range(numbers):
                 store(into, number, zero)

@@ -21,6 +21,7 @@ from jaxrender.ops.cpu.lanes import (
     Lanes,
     collect,
     count_up,
+    lane_bytes,
     largest,
     least,
     read,
@@ -99,7 +100,7 @@ def set_up(context: Any, whole: Any, scratch: Any, ids: Any, scene: Any, options
             floats += edges
         for row, value in enumerate(integers):
             write(builder, _row(builder, pad, 4 * row), value)
-        size = 4 if kind == ir.FloatType() else 8
+        size = lane_bytes(kind)
         for row, value in enumerate(floats):
             write(builder, _row(builder, pad, 4 * INTEGERS + size * row), value)
         found = [drawn.bits(), (drawn & crosses).bits()]

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from llvmlite import ir
 
-from jaxrender.ops.cpu.lanes import Lanes, count_up, least, spread
+from jaxrender.ops.cpu.lanes import LANES, Lanes, count_up, least, read, spread, write
 from jaxrender.ops.cpu.machine import argument, length, load, size_of, store, typed, view_of
 
 # The numbers of a record, and behind them those of each channel: what the first corner has of it,
@@ -87,6 +88,28 @@ def is_near(record: int, like: Any) -> bool:
     )
 
 
+@numba.njit(error_model="numpy")
+def box_of(boxes: int, face: int) -> Any:
+    """The first and last row, and the first and last column, that a triangle may reach."""
+    integer = np.int32(0)
+    return (
+        np.int64(load(boxes, 4 * face, integer)),
+        np.int64(load(boxes, 4 * face + 2, integer)),
+        np.int64(load(boxes, 4 * face + 1, integer)),
+        np.int64(load(boxes, 4 * face + 3, integer)),
+    )
+
+
+@numba.njit(error_model="numpy")
+def middle_of(planes: int, like: Any) -> Any:
+    """Where the middle of a picture lies in pixels, of planes `[B, n, H, W + 8]`."""
+    half, one = typed(0.5, like), typed(1, like)
+    return (
+        half * (typed(length(planes, 3) - LANES, like) - one),
+        half * (typed(length(planes, 2), like) - one),
+    )
+
+
 class Triangle(NamedTuple):
     """The numbers of a record, each in all lanes, and the edges."""
 
@@ -107,6 +130,30 @@ class Distances(NamedTuple):
     along: list[Lanes]  # how far along each edge its closest point is, 0 to 1
     way_x: list[Lanes]  # from that point to the pixel
     way_y: list[Lanes]
+
+
+class Planes:
+    """Vectors of 8 lanes in memory, so many bytes apart: of pixels, or sums."""
+
+    def __init__(self, builder: Any, kind: Any, first: Any, apart: Any) -> None:
+        self.builder, self.kind, self.first, self.apart = builder, kind, first, apart
+
+    def _address(self, plane: Any) -> Any:
+        if isinstance(plane, int):
+            plane = ir.Constant(self.apart.type, plane)
+        return self.builder.add(self.first, self.builder.mul(plane, self.apart))
+
+    def read(self, plane: Any) -> Lanes:
+        """What a plane has."""
+        return read(self.builder, self._address(plane), self.kind)
+
+    def write(self, plane: Any, value: Lanes) -> None:
+        """Has a plane have that."""
+        write(self.builder, self._address(plane), value)
+
+    def add(self, plane: Any, value: Lanes) -> None:
+        """Adds to what it has."""
+        self.write(plane, self.read(plane) + value)
 
 
 def read_triangle(builder: Any, record: Any, kind: Any) -> Triangle:

@@ -257,15 +257,15 @@ def collect(builder: Any, values: Sequence[Any]) -> Lanes:
 def read(builder: Any, address: Any, kind: Any, count: int = LANES) -> Lanes:
     """The vector that lies at an address, which need not be a multiple of anything but a lane."""
     at = builder.inttoptr(address, ir.VectorType(kind, count).as_pointer())
-    return Lanes(builder, builder.load(at, align=_size(kind)))
+    return Lanes(builder, builder.load(at, align=lane_bytes(kind)))
 
 
 def write(builder: Any, address: Any, lanes: Lanes) -> None:
     """Writes a vector there."""
     at = builder.inttoptr(address, lanes.value.type.as_pointer())
-    builder.store(lanes.value, at, align=_size(lanes.kind))
+    builder.store(lanes.value, at, align=lane_bytes(lanes.kind))
 
 
-def _size(kind: Any) -> int:
+def lane_bytes(kind: Any) -> int:
     """The bytes of a lane."""
     return kind.width // 8 if isinstance(kind, ir.IntType) else 4 if kind == ir.FloatType() else 8

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.faces import MIN_AREA
+from jaxrender.ops.cpu.fragments import FARTHEST
 from jaxrender.ops.cpu.machine import (
     answer,
     argument,
@@ -37,8 +38,6 @@ from jaxrender.ops.cpu.machine import (
     view_of,
 )
 from jaxrender.ops.cpu.rows import PARTS, run_bands
-
-FARTHEST = 1e15  # of `ops/soft/fragments.py`
 
 
 @numba.njit(error_model="numpy")
