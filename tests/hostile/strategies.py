@@ -179,14 +179,17 @@ def picture(variant: Variant, values: Any) -> jr.Image:
     )
 
 
-def loss(variant: Variant, moving: Any, values: Any, weight: Any = 1.0) -> jax.Array:
-    """A number that depends on all of a picture, and on each pixel otherwise."""
+def shares(variant: Variant, moving: Any, values: Any, weight: Any = 1.0) -> jax.Array:
+    """What each pixel adds to `loss`, of its colour, alpha and depth `[H, W]`."""
     image = picture(variant, {**values, **moving})
     height, width = variant.image_size
     ramp = weight * jnp.linspace(-1, 1, height * width + 1, dtype=image.alpha.dtype)[1:]
-    ramp = ramp.reshape(height, width)
-    total = (image.rgb * ramp[..., None]).sum() + (image.alpha * ramp).sum()
-    return total + (image.depth * ramp).sum()
+    return (image.rgb.sum(-1) + image.alpha + image.depth) * ramp.reshape(height, width)
+
+
+def loss(variant: Variant, moving: Any, values: Any, weight: Any = 1.0) -> jax.Array:
+    """A number that depends on all of a picture, and on each pixel otherwise."""
+    return shares(variant, moving, values, weight).sum()
 
 
 def split(variant: Variant, values: Values) -> tuple[dict, dict]:
