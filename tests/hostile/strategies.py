@@ -45,7 +45,7 @@ def drawn(share: int = 1) -> Callable[[Any], Any]:
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         print_blob=True,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[*HealthCheck.__members__.values()],
     )
 
 
