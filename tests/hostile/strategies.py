@@ -45,7 +45,12 @@ def drawn(share: int = 1) -> Callable[[Any], Any]:
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         print_blob=True,
-        suppress_health_check=[*HealthCheck.__members__.values()],
+        suppress_health_check=[
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.large_base_example,
+            HealthCheck.too_slow,
+        ],
     )
 
 
