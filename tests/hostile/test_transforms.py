@@ -23,13 +23,14 @@ DEVICES = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("devices",))
 
 def assert_alike(got, wanted, where):
     """Within rounding of the largest number, which small ones are what is left of."""
-    for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
-    ):
+    wanted = jax.tree.leaves(wanted)
+    largest = max((np.abs(b).max() for b in wanted if np.size(b)), default=0)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), wanted, strict=True):
         assert a.shape == b.shape
         if np.size(b):
             name = where + jax.tree_util.keystr(path)
-            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9 * np.abs(b).max(), err_msg=name)
+            rounding = 1e-9 * np.abs(b).max() + 1e-13 * largest
+            np.testing.assert_allclose(a, b, rtol=1e-7, atol=rounding, err_msg=name)
 
 
 def assert_slopes_alike(variant, vertices, got, wanted, where):
