@@ -29,7 +29,7 @@ def assert_alike(got, wanted, where):
         assert a.shape == b.shape
         if np.size(b):
             name = where + jax.tree_util.keystr(path)
-            rounding = 1e-9 * np.abs(b).max() + 1e-13 * largest
+            rounding = 1e-9 * np.abs(b).max() + 1e-11 * largest
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=rounding, err_msg=name)
 
 
