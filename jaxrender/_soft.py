@@ -239,10 +239,11 @@ def _depth_scale(
     bounds = reached_pixels(corners, draw_mode == DRAWN, radius_sq[None], settings)
     drawn = ((bounds.top <= bounds.bottom) & (bounds.left <= bounds.right))[:, None]
     z = jnp.clip(corners[..., 2], -DEEPEST, DEEPEST)
-    low, high = jnp.where(drawn, z, jnp.inf).min(), jnp.where(drawn, z, -jnp.inf).max()
+    ends = jnp.where(drawn[None], jnp.stack([-z, z]), -jnp.inf).max((1, 2))
+    low, high = -ends[0], ends[1]
 
     # Take anything where nothing is drawn, or all at a depth of 0.
-    low, high = (jnp.where(drawn.any(), limit, 0) for limit in (low, high))
+    low, high = (jnp.where(low <= high, limit, 0) for limit in (low, high))
     span = jnp.maximum(high - low, FLAT * jnp.maximum(-low, high))
     span = jnp.where(span > 0, span, 1)
     return high + span, span
@@ -280,7 +281,8 @@ def blend_scene(
         triangles, shown = unclipped_faces(vertices, faces, view)
         draw_mode = jnp.where(shown, DRAWN, ALPHA_ONLY)
     else:
-        triangles = clip_faces(vertices, faces, view)
+        # Cut them anew on the way back: each array that is handed on is a program to compile.
+        triangles = jax.checkpoint(clip_faces, prevent_cse=False)(vertices, faces, view)
         draw_mode = DRAWN
     draw_mode = jnp.where(triangles.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
