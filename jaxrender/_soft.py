@@ -327,21 +327,23 @@ def blend_scene(
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
     radius_sq = _blur_radius_sq(soft, distribution, cutoff)
     blur_radius_sq = jax.lax.stop_gradient(sigma * unit * radius_sq)
-    if view.far is not None:
-        back, span = limit, jnp.maximum(limit - near, LEAST)
-    elif shader is not None:
-        back, span = _depth_scale(triangles.corners, draw_mode, blur_radius_sq, settings)
-    else:
-        back, span = jnp.ones_like(near), jnp.ones_like(near)
+    inverse_temperature = background_depth = jnp.ones_like(near)  # where nobody asks for depths
+    if shader is not None:
+        if view.far is not None:
+            back, span = limit, jnp.maximum(limit - near, LEAST)
+        else:
+            back, span = _depth_scale(triangles.corners, draw_mode, blur_radius_sq, settings)
+        # s = 1 / (R γ) (Liu et al. 2019, Eq. 3); JAX finds the way back.
+        inverse_temperature = 1 / jnp.maximum(span * gamma, LEAST)
+        background_depth = back - eps * (2 if soft.faithful else 1) * span
 
     # Blend them.
     return soft_blend(
         Scene(triangles.corners, draw_mode, varyings, shader_uniforms, texels, index),
         Uniforms(
             sigma=sigma * unit,
-            # s = 1 / (R γ) (Liu et al. 2019, Eq. 3); JAX finds the way back.
-            inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
-            background_depth=back - eps * (2 if soft.faithful else 1) * span,
+            inverse_temperature=inverse_temperature,
+            background_depth=background_depth,
             near=near,
             far=limit,
             blur_radius_sq=blur_radius_sq,
