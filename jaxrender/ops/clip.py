@@ -121,7 +121,7 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
 
     # Rotate the corner that is alone on its side of the near plane to the first position.
     beyond = [corners[:, k, 2] >= near for k in range(3)]
-    beyond_count = sum(side.astype(jnp.int32) for side in beyond)
+    beyond_count = functools.reduce(jnp.add, [side.astype(jnp.int32) for side in beyond])
     is_second = (beyond[1] != beyond[0]) & (beyond[1] != beyond[2])
     is_third = (beyond[2] != beyond[0]) & (beyond[2] != beyond[1])
     alone = jnp.where(is_second, 1, jnp.where(is_third, 2, 0))
