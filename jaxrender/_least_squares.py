@@ -202,15 +202,14 @@ def least_squares(
         jnp.full(starts, jnp.inf, _dtype(params)),
         jnp.zeros(starts, jnp.int32),
     )
-    begun, made, costs, scheduled = time.perf_counter(), 0, [], {}
+    begun, made, costs, last = time.perf_counter(), 0, [], None
 
     def settings(step: int) -> dict[str, Any]:
         return {name: schedule(step) for name, schedule in (schedules or {}).items()}
 
     with progress_bar(progress, steps) as show, held_interrupts() as interrupts:
         while made < steps and not interrupts:
-            scheduled = settings(made)
-            state, cost, still = advance_all(state, scheduled)
+            state, cost, last, still = advance_all(state, settings(made))
             costs.append(np.asarray(cost, np.float64))
             made += 1
             if made == 1:
@@ -219,7 +218,9 @@ def least_squares(
             show(made, float(np.nanmin(costs[-1])))
             if reason.all():
                 break
-    costs.append(np.asarray(costs_of(state, scheduled), np.float64))
+    # The last step knows what it led to; to draw that again would be a program of its own.
+    last = costs_of(state, settings(0)) if last is None else last
+    costs.append(np.asarray(last, np.float64))
     if interrupts:
         warnings.warn(f"least_squares: interrupted at step {made} of {steps}", stacklevel=2)
     best = int(np.nanargmin(costs[-1]))
@@ -248,7 +249,10 @@ def _programs(
     jacobian: str,
     tolerance: float | None,
 ) -> tuple[Callable[..., jax.Array], Callable[..., Any]]:
-    """The cost of one start, and its step; without a tolerance nothing but NaN ends it."""
+    """The cost of one start, and its step; without a tolerance nothing but NaN ends it.
+
+    A step also returns the cost before and after it, and which coordinates nothing depends on.
+    """
     slope = jax.grad(lambda square: rho(square).sum())
 
     def vector(params: Any, scheduled: dict[str, Any]) -> jax.Array:
@@ -260,7 +264,9 @@ def _programs(
     def cost_of(state: _State, scheduled: dict[str, Any]) -> jax.Array:
         return total(vector(state.params, scheduled))
 
-    def advance(state: _State, scheduled: dict[str, Any]) -> tuple[_State, jax.Array, jax.Array]:
+    def advance(
+        state: _State, scheduled: dict[str, Any]
+    ) -> tuple[_State, jax.Array, jax.Array, jax.Array]:
         nowhere = jnp.zeros(_coordinates(state.params), state.damping.dtype)
 
         # Linearise the residuals, and weigh them.
@@ -297,7 +303,7 @@ def _programs(
         # What is done stays as it is.
         done = state.reason != GOING_ON
         state = jax.tree.map(lambda new, old: jnp.where(done, old, new), following, state)
-        return state, cost, still
+        return state, cost, jnp.where(better & ~done, after, cost), still
 
     return cost_of, advance
 

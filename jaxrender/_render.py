@@ -488,7 +488,9 @@ def _silhouette(
 def _project(vertices: jax.Array, faces: jax.Array, camera: Camera, view: View) -> ScreenMesh:
     """The mesh on screen."""
     with jax.named_scope("project"):
-        positions = project(vertices, camera, image_size=view.image_size)
+        # Find what the way back needs anew: each array that is handed on is a program to compile.
+        place = functools.partial(project, image_size=view.image_size)
+        positions = jax.checkpoint(place, prevent_cse=False)(vertices, camera)
         return ScreenMesh(positions, faces, view.perspective)
 
 

@@ -239,10 +239,11 @@ def _depth_scale(
     bounds = reached_pixels(corners, draw_mode == DRAWN, radius_sq[None], settings)
     drawn = ((bounds.top <= bounds.bottom) & (bounds.left <= bounds.right))[:, None]
     z = jnp.clip(corners[..., 2], -DEEPEST, DEEPEST)
-    low, high = jnp.where(drawn, z, jnp.inf).min(), jnp.where(drawn, z, -jnp.inf).max()
+    ends = jnp.where(drawn[None], jnp.stack([-z, z]), -jnp.inf).max((1, 2))
+    low, high = -ends[0], ends[1]
 
     # Take anything where nothing is drawn, or all at a depth of 0.
-    low, high = (jnp.where(drawn.any(), limit, 0) for limit in (low, high))
+    low, high = (jnp.where(low <= high, limit, 0) for limit in (low, high))
     span = jnp.maximum(high - low, FLAT * jnp.maximum(-low, high))
     span = jnp.where(span > 0, span, 1)
     return high + span, span
@@ -280,7 +281,8 @@ def blend_scene(
         triangles, shown = unclipped_faces(vertices, faces, view)
         draw_mode = jnp.where(shown, DRAWN, ALPHA_ONLY)
     else:
-        triangles = clip_faces(vertices, faces, view)
+        # Cut them anew on the way back: each array that is handed on is a program to compile.
+        triangles = jax.checkpoint(clip_faces, prevent_cse=False)(vertices, faces, view)
         draw_mode = DRAWN
     draw_mode = jnp.where(triangles.drawn, draw_mode, NOT_DRAWN).astype(jnp.int32)
     distribution = soft.distribution
@@ -325,21 +327,23 @@ def blend_scene(
     unit = 1.0 if soft.distance == "barycentric" else (height / 2) ** 2
     radius_sq = _blur_radius_sq(soft, distribution, cutoff)
     blur_radius_sq = jax.lax.stop_gradient(sigma * unit * radius_sq)
-    if view.far is not None:
-        back, span = limit, jnp.maximum(limit - near, LEAST)
-    elif shader is not None:
-        back, span = _depth_scale(triangles.corners, draw_mode, blur_radius_sq, settings)
-    else:
-        back, span = jnp.ones_like(near), jnp.ones_like(near)
+    inverse_temperature = background_depth = jnp.ones_like(near)  # where nobody asks for depths
+    if shader is not None:
+        if view.far is not None:
+            back, span = limit, jnp.maximum(limit - near, LEAST)
+        else:
+            back, span = _depth_scale(triangles.corners, draw_mode, blur_radius_sq, settings)
+        # s = 1 / (R γ) (Liu et al. 2019, Eq. 3); JAX finds the way back.
+        inverse_temperature = 1 / jnp.maximum(span * gamma, LEAST)
+        background_depth = back - eps * (2 if soft.faithful else 1) * span
 
     # Blend them.
     return soft_blend(
         Scene(triangles.corners, draw_mode, varyings, shader_uniforms, texels, index),
         Uniforms(
             sigma=sigma * unit,
-            # s = 1 / (R γ) (Liu et al. 2019, Eq. 3); JAX finds the way back.
-            inverse_temperature=1 / jnp.maximum(span * gamma, LEAST),
-            background_depth=back - eps * (2 if soft.faithful else 1) * span,
+            inverse_temperature=inverse_temperature,
+            background_depth=background_depth,
             near=near,
             far=limit,
             blur_radius_sq=blur_radius_sq,

@@ -216,7 +216,9 @@ def teapot(tessellation: int = 10) -> Mesh:
 
 
 def _mesh(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
-    return Mesh(jnp.asarray(vertices, jnp.result_type(float)), jnp.asarray(faces, jnp.int32))
+    # Convert on the host: JAX would compile a program for each type.
+    vertices = np.asarray(vertices, jnp.result_type(float))
+    return Mesh(jnp.asarray(vertices), jnp.asarray(np.asarray(faces, np.int32)))
 
 
 def _grid_quads(ids: np.ndarray) -> np.ndarray:

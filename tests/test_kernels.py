@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
+import ctypes
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -73,19 +74,33 @@ class TestWhereAvailable:
 
     def test_without_numba(self, monkeypatch):
         """One warning says what it costs."""
-        plain = builtins.__import__
-
-        def refuse(name, *args, **kwargs):
-            if name == "numba":
-                raise ImportError("not here")
-            return plain(name, *args, **kwargs)
-
-        monkeypatch.setattr(builtins, "__import__", refuse)
+        plain = importlib.util.find_spec
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name: None if name == "numba" else plain(name)
+        )
         cpu._find_numba.cache_clear()
-        with pytest.warns(UserWarning, match=r"not here.*8 times as long.*pip install numba"):
+        with pytest.warns(UserWarning, match=r"not installed.*8 times as long.*pip install numba"):
             assert not cpu.are_available()
         assert not cpu.are_available()
         cpu._find_numba.cache_clear()
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("forget")
+    @pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
+    def test_numba_that_cannot_be_imported(self, monkeypatch):
+        """As where it wants another numpy: known once a kernel is to be compiled."""
+        seen = draw(*scene(), size=(9, 10))
+
+        def refuse(kernel, dtype):
+            raise ImportError("wants numpy 1")
+
+        jax.clear_caches()
+        cpu._target_of.cache_clear()
+        monkeypatch.setattr(calls, "target_of", refuse)
+        with pytest.warns(UserWarning, match=r"wants numpy 1.*8 times as long"):
+            same = draw(*scene(), size=(9, 10))
+        cpu._target_of.cache_clear()
+        np.testing.assert_array_equal(seen[0], same[0])
 
     @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
     def test_bad_number_of_threads(self, monkeypatch, asked):
@@ -295,28 +310,73 @@ def test_leaving_python_while_it_draws():
 
 
 @pytest.mark.slow
-class TestCompiling:
-    def test_kept_on_disk(self, tmp_path, monkeypatch):
-        numba = pytest.importorskip("numba")
-        from jaxrender.ops.cpu import calls
+class TestObjects:
+    """Machine code on disk."""
 
-        monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-        assert calls._compile(_twice).ctypes(4) == 8
-        assert list(tmp_path.rglob("*.nbc"))
+    @pytest.fixture
+    def objects(self, tmp_path, monkeypatch):
+        pytest.importorskip("numba")
+        from jaxrender.ops.cpu import objects
 
-    def test_without_a_folder(self, monkeypatch):
-        numba = pytest.importorskip("numba")
-        from jaxrender.ops.cpu import calls
+        monkeypatch.setattr(objects, "_folders", lambda: iter([tmp_path / "none" / "yet"]))
+        return objects
 
-        plain = numba.cfunc
+    def test_kept_whole_or_not_at_all(self, objects, tmp_path):
+        made = []
 
-        def refuse(*args, cache=False, **kwargs):
-            if cache:
-                raise RuntimeError("cannot cache function")
-            return plain(*args, **kwargs)
+        def function():
+            made.append(1)
+            return _twice
 
-        monkeypatch.setattr(numba, "cfunc", refuse)
-        assert calls._compile(_twice).ctypes(4) == 8
+        for _ in range(2):
+            assert _call(objects.load("test_twice", function), 4) == 8
+        assert len(made) == 1
+        (file,) = tmp_path.rglob("*.*")
+        assert re.fullmatch(r"test_twice-\w{12}-\w{16}\.o", file.name)
+        for damaged in (b"", file.read_bytes()[:-1], b"\0" + file.read_bytes()[1:]):
+            file.write_bytes(damaged)
+            assert _call(objects.load("test_twice", function), 4) == 8
+        assert len(made) == 4
+
+    def test_without_a_folder(self, objects, tmp_path):
+        (tmp_path / "none").write_text("no folder")
+        assert _call(objects.load("test_twice", lambda: _twice), 4) == 8
+
+    def test_needs_no_wrapper_of_numba(self, objects):
+        """Which would want numba imported."""
+        code = objects.compile_object(_twice)
+        assert b"numba_gil" not in code
+        assert b"PyErr" not in code
+
+    def test_folders(self, tmp_path, monkeypatch):
+        objects = pytest.importorskip("jaxrender.ops.cpu.objects")
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "chosen"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+        chosen, beside, home = objects._folders()
+        assert chosen == tmp_path / "chosen" / "jaxrender"
+        assert beside == objects.HERE / "__pycache__"
+        assert home == tmp_path / "home" / "jaxrender" / "kernels"
+
+    @pytest.mark.thorough
+    @pytest.mark.skipif(not ON_CPU, reason="kernels are for a CPU")
+    def test_second_process_imports_no_numba(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+        monkeypatch.delenv("JAXRENDER_NUMBA", raising=False)
+        code = "import sys, jaxrender as jr; jr.silhouette(jr.shapes.cube(), "
+        code += "jr.look_at((0, 0, 3)), image_size=(8, 8)).block_until_ready(); "
+        code += "print('numba' in sys.modules)"
+        told = [
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for _ in range(2)
+        ]
+        assert told == ["True", "False"]
+
+
+def _call(address, number):
+    """The result of a C function at an address."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(address)(number)
 
 
 def _twice(number):

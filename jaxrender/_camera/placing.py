@@ -5,6 +5,7 @@ Shape legend: `...` any number of places.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -160,9 +161,15 @@ def points_from_angles(
         check_array("elevation", elevation, ("...",), finite=True),
         check_array("azimuth", azimuth, ("...",), finite=True),
     )
+    return _on_sphere(d, e, a, right_handed=check_flag("right_handed", right_handed))
+
+
+@functools.partial(jax.jit, static_argnames="right_handed", inline=True)
+def _on_sphere(d: jax.Array, e: jax.Array, a: jax.Array, *, right_handed: bool) -> jax.Array:
+    """`points_from_angles`; one program, for outside of `jax.jit` each step would be its own."""
     d, e, a = jnp.broadcast_arrays(d, jnp.deg2rad(e), jnp.deg2rad(a))
     ground = d * jnp.cos(e)
-    front = ground if check_flag("right_handed", right_handed) else -ground
+    front = ground if right_handed else -ground
     return jnp.stack([ground * jnp.sin(a), d * jnp.sin(e), front * jnp.cos(a)], axis=-1)
 
 

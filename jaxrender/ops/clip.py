@@ -121,7 +121,7 @@ def clip_faces(vertices: jax.Array, faces: jax.Array, view: View) -> ClippedTria
 
     # Rotate the corner that is alone on its side of the near plane to the first position.
     beyond = [corners[:, k, 2] >= near for k in range(3)]
-    beyond_count = jnp.stack(beyond).sum(0, dtype=jnp.int32)
+    beyond_count = functools.reduce(jnp.add, [side.astype(jnp.int32) for side in beyond])
     is_second = (beyond[1] != beyond[0]) & (beyond[1] != beyond[2])
     is_third = (beyond[2] != beyond[0]) & (beyond[2] != beyond[1])
     alone = jnp.where(is_second, 1, jnp.where(is_third, 2, 0))
@@ -187,9 +187,14 @@ def _corners_of(
     count = vertices.shape[0]
     positions = jnp.stack(to_pixels(vertices, image_size), -1)
     corners = gather(positions, faces)
-    in_range = ((faces >= 0) & (faces < count)).all(-1)
-    finite = jnp.isfinite(corners).all((1, 2))
+    in_range = _all_of_three((faces >= 0) & (faces < count))
+    finite = _all_of_three(_all_of_three(jnp.isfinite(corners)))
     return jnp.where((in_range & finite)[:, None, None], corners, 1), in_range, finite
+
+
+def _all_of_three(values: jax.Array) -> jax.Array:
+    """Whether all three along the last axis hold; as elementwise steps, which XLA fuses."""
+    return values[..., 0] & values[..., 1] & values[..., 2]
 
 
 def _as_axes(corners: jax.Array) -> Corners:

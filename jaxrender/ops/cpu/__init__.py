@@ -12,16 +12,16 @@ Two environment variables, read when a program is traced, say otherwise:
 - `JAXRENDER_THREADS`: how many threads a call may use at most; by default as many as XLA has,
   which is as many as the process may run on. Results do not depend on it.
 
-The first use of a kernel on a machine compiles it, in some seconds, and keeps it on disk where
-numba keeps such things: beside the source, or else in the user's cache folder, or in the folder
-that the environment variable NUMBA_CACHE_DIR names. Where nothing can be written, each process
-compiles anew.
+The first use of a kernel on a machine compiles it, in some seconds, and keeps it on disk: in the
+folder that the environment variable NUMBA_CACHE_DIR names, or else beside the source, or in the
+user's cache folder (see `objects.py`). Where nothing can be written, each process compiles anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -87,17 +87,32 @@ def thread_limit() -> int:
 
 @functools.cache
 def _find_numba() -> bool:
+    """Whether numba is installed; to import it takes long, and kernels on disk do without."""
+    if importlib.util.find_spec("numba") and importlib.util.find_spec("llvmlite"):
+        return True
+    _warn_without_numba("it is not installed")
+    return False
+
+
+def _warn_without_numba(reason: str) -> None:
+    warnings.warn(
+        f"numba cannot be imported ({reason}): pictures are drawn on the CPU without it, which "
+        "takes about 8 times as long. Run `pip install numba`, or set the environment variable "
+        "JAXRENDER_NUMBA=0 if that is what you want.",
+        stacklevel=3,
+    )
+
+
+@functools.cache
+def _target_of(kernel: str, dtype: str) -> str | None:
+    """The name under which XLA calls a kernel, or None where numba cannot be imported."""
+    from jaxrender.ops.cpu.calls import target_of
+
     try:
-        import numba  # noqa: F401
-    except ImportError as error:
-        warnings.warn(
-            f"numba cannot be imported ({error}): pictures are drawn on the CPU without it, which "
-            "takes about 8 times as long. Run `pip install numba`, or set the environment variable "
-            "JAXRENDER_NUMBA=0 if that is what you want.",
-            stacklevel=2,
-        )
-        return False
-    return True
+        return target_of(kernel, dtype)
+    except ImportError as error:  # as where numba wants another numpy
+        _warn_without_numba(str(error))
+        return None
 
 
 @functools.cache
@@ -122,13 +137,13 @@ def _call() -> Any:
 
     def lower_on_cpu(ctx: Any, *arrays: Any, kernel: Kernel, results: Any, options: Any) -> Any:
         # A program that leaves this process cannot take the kernel along.
-        if ctx.module_context.lowering_parameters.for_export or not _find_numba():
+        target = None
+        if not ctx.module_context.lowering_parameters.for_export and _find_numba():
+            target = _target_of(kernel.module, str(ctx.avals_in[0].dtype))
+        if target is None:
             return lower_plainly(ctx, *arrays, kernel=kernel, results=results, options=options)
         import numpy as np
 
-        from jaxrender.ops.cpu.calls import target_of
-
-        target = target_of(kernel.module, str(ctx.avals_in[0].dtype))
         return jax.ffi.ffi_lowering(target)(ctx, *arrays, options=np.array(options, np.int64))
 
     mlir.register_lowering(call, lower_plainly)

@@ -20,12 +20,8 @@ numba a tenth of a second more to compile.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from typing import Any
 
-import llvmlite.binding
 import numba
 from llvmlite import ir
 from numba import extending, types
@@ -53,21 +49,7 @@ NUMBER = ir.IntType(64)
 intrinsic: Any = extending.intrinsic  # a type checker takes what it makes for what it is given
 
 
-def name_symbols() -> None:
-    """Tells the linker where the functions of the C library are that kernels call."""
-    if os.name == "posix":
-        library = ctypes.CDLL(None)
-        advise = library.madvise if sys.platform == "linux" else library.labs
-        functions = [library.malloc, library.free, library.sched_yield, advise]
-    else:
-        library, system = ctypes.CDLL("msvcrt"), ctypes.CDLL("kernel32")
-        functions = [library.malloc, library.free, system.SwitchToThread, library.labs]
-    # Where no advice about memory is taken, give it to some function that does nothing.
-    for name, function in zip(("malloc", "free", "rest", "advise"), functions, strict=True):
-        address = ctypes.cast(function, ctypes.c_void_p).value
-        llvmlite.binding.add_symbol(f"jaxrender_{name}", address)
-
-
+# Of the C library; `objects.py` tells the linker where they are.
 malloc = types.ExternalFunction("jaxrender_malloc", types.int64(types.int64))
 free = types.ExternalFunction("jaxrender_free", types.void(types.int64))
 rest = types.ExternalFunction("jaxrender_rest", types.int32())

@@ -91,15 +91,17 @@ def reached_pixels(
     """The pixels that triangles `[N, 3, 3]` may reach, with a squared blur radius `[N or 1]`."""
     height, width = settings.image_size
     xy = corners[..., :2]
-    radius = jnp.sqrt(blur_radius_sq)[:, None, None]
+    radius = jnp.sqrt(blur_radius_sq)[:, None]
     if settings.distance == "hard":
         radius = jnp.zeros_like(radius)
     if settings.distance == "barycentric":
         # All that has w >= -r is the triangle with corners w_k = 1 + 2 r.
-        spread = xy + radius * (3 * xy - xy.sum(1, keepdims=True))
+        spread = xy + radius[:, None] * (3 * xy - xy.sum(1, keepdims=True))
         low, high = spread.min(1), spread.max(1)
     else:
-        low, high = (xy - radius).min(1), (xy + radius).max(1)
+        a, b, c = xy[:, 0], xy[:, 1], xy[:, 2]
+        low = jnp.minimum(jnp.minimum(a, b), c) - radius
+        high = jnp.maximum(jnp.maximum(a, b), c) + radius
     left, right = pixel_span(low[:, 0], high[:, 0], width)
     top, bottom = pixel_span(low[:, 1], high[:, 1], height)
     return Bounds(top, left, jnp.where(drawn, bottom, -1), right)

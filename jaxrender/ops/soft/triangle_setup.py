@@ -15,6 +15,7 @@ and without perspective `b = w⁺ / Σ w⁺`.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -113,7 +114,7 @@ def set_up_triangles(corners: jax.Array, *, perspective: bool) -> jax.Array:
     inverse_length_sq = 1 / jnp.maximum(jnp.stack(length_sq), MIN_AREA**2)
     inverse_depth = jnp.ones_like(z)
     if perspective:
-        closest = jnp.abs(z).min(0, keepdims=True)
+        closest = functools.reduce(jnp.minimum, jnp.abs(z))[None]
         inverse_depth = closest / jnp.where(z == 0, 1, z)
     return jnp.concatenate([x, y, z, 1 / area[None], inverse_length_sq, inverse_depth])
 
