@@ -344,9 +344,14 @@ class TestObjects:
 
     def test_needs_no_wrapper_of_numba(self, objects):
         """Which would want numba imported."""
-        code = objects.compile_object(_twice)
+        code, alone = objects.compile_object(_twice)
+        assert alone
         assert b"numba_gil" not in code
         assert b"PyErr" not in code
+
+    def test_what_only_numba_can_link_is_not_kept(self, objects, tmp_path):
+        assert _call(objects.load("test_counts", lambda: _counts), 4) == 4
+        assert not any(tmp_path.rglob("*.o"))
 
     def test_folders(self, tmp_path, monkeypatch):
         objects = pytest.importorskip("jaxrender.ops.cpu.objects")
@@ -381,6 +386,10 @@ def _call(address, number):
 
 def _twice(number):
     return 2 * number
+
+
+def _counts(number):
+    return len([k for k in range(number)])  # a list, which numba allocates
 
 
 @pytest.mark.slow

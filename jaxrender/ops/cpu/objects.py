@@ -40,8 +40,9 @@ def load(target: str, function: Callable[[], Any]) -> int:
     file = f"{target}-{_machine()}-{_sources()}.o"
     code = _read(file)
     if code is None:
-        code = compile_object(function())
-        _keep(file, code)
+        code, alone = compile_object(function())
+        if alone:
+            _keep(file, code)
     return link(code)
 
 
@@ -56,8 +57,12 @@ def link(code: bytes) -> int:
     return engine.get_function_address(ENTRY)
 
 
-def compile_object(function: Callable[[int], int]) -> bytes:
-    """Compiles a function of an int64 number that returns one, and raises nothing."""
+def compile_object(function: Callable[[int], int]) -> tuple[bytes, bool]:
+    """Compiles a function of an int64 number that returns one, and raises nothing.
+
+    Returns:
+        The object, and whether processes can link it that have not imported numba.
+    """
     import numba
 
     name_symbols()  # numba links what it makes as well
@@ -87,7 +92,14 @@ def compile_object(function: Callable[[int], int]) -> bytes:
     passes = llvmlite.binding.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.run(module, llvmlite.binding.create_pass_builder(_host(), options))
-    return _host().emit_object(module)
+
+    # A function of numba's own, as of a library that it found, stops a process that lacks it.
+    library = _c_library()
+    outside = [at.name for at in module.functions if at.is_declaration]
+    alone = all(
+        name.startswith(("llvm.", "jaxrender_")) or hasattr(library, name) for name in outside
+    )
+    return _host().emit_object(module), alone
 
 
 @functools.cache
@@ -106,15 +118,19 @@ def _host() -> Any:
     )
 
 
+def _c_library() -> Any:
+    return ctypes.CDLL(None if os.name == "posix" else "msvcrt")
+
+
 @functools.cache
 def name_symbols() -> None:
     """Tells the linker where the functions of the C library are that kernels call."""
+    library = _c_library()
     if os.name == "posix":
-        library = ctypes.CDLL(None)
         advise = library.madvise if sys.platform == "linux" else library.labs
         functions = [library.malloc, library.free, library.sched_yield, advise]
     else:
-        library, system = ctypes.CDLL("msvcrt"), ctypes.CDLL("kernel32")
+        system = ctypes.CDLL("kernel32")
         functions = [library.malloc, library.free, system.SwitchToThread, library.labs]
     # Where no advice about memory is taken, give it to some function that does nothing.
     for name, function in zip(("malloc", "free", "rest", "advise"), functions, strict=True):
