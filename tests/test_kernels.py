@@ -149,7 +149,7 @@ class TestCalls:
         """XLA refuses a name that another thread has just registered."""
         inside, most = [], []
 
-        def register(kernel, dtype):
+        def register(kernel, dtype, key):
             inside.append(kernel)
             most.append(len(inside))
             time.sleep(0.01)
