@@ -26,7 +26,7 @@ def contests(*, quick: bool, peers: bool) -> Iterator[Contest]:
         yield drawn(scene, PEERS if peers else {})
     for scene in _depth_scenes(quick):
         args = _args(scene)
-        yield Contest("hard, depth", scene, _depth(scene), args, _depth_pictures, {CPP: zbuffer})
+        yield Contest("hard, depth", scene, depths_of(scene), args, _depth_pictures, {CPP: zbuffer})
     for scene in _gradient_scenes(quick):
         yield from colored(scene, peers=peers)
 
@@ -109,7 +109,8 @@ def _fragments(scene: Scene) -> Callable[..., jr.Fragments]:
     return jax.vmap(rasterize, in_axes=(0, None))
 
 
-def _depth(scene: Scene) -> Callable[..., jax.Array]:
+def depths_of(scene: Scene) -> Callable[..., jax.Array]:
+    """The depths alone."""
     return lambda vertices, faces: _fragments(scene)(vertices, faces).depth
 
 

@@ -22,6 +22,7 @@ from benchmarks import (
     against,
     ahead,
     compare,
+    cores,
     gradients,
     hands,
     loading,
@@ -52,7 +53,7 @@ CONTESTS = {
 
 @pytest.mark.parametrize(
     "module",
-    [main, against, ahead, compare, gradients, hands, loading, poses, quieter],
+    [main, against, ahead, compare, cores, gradients, hands, loading, poses, quieter],
     ids=lambda m: m.__name__,
 )
 def test_help_speaks_no_python(module, capsys):
@@ -353,3 +354,13 @@ def test_against_without_one(capsys):
     with pytest.raises(SystemExit):
         against.main(["nobody"])
     assert "nobody is called nobody" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_gain_of_cores(monkeypatch, capsys):
+    monkeypatch.setattr(cores, "AIMS", ((2, 32, 0.5),))
+    assert cores.main(["--rounds", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "2 views" in out
+    assert "(aim 50%)" in out

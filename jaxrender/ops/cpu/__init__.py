@@ -30,6 +30,7 @@ from typing import Any
 import jax
 
 from jaxrender.ops.linear import run_outside_jit
+from jaxrender.ops.program import ShaderProgram
 from jaxrender.ops.sharding import match_varying_axes
 
 DTYPES = "float32", "float64"  # of vertices for which there are kernels
@@ -44,10 +45,15 @@ class Kernel:
         module: its name, `zbuffer` say, which has a function `entry`.
         otherwise: `otherwise(*arrays, results=, options=)`, a function of plain JAX, that gives
             the same.
+        program: of a shader, which gets machine code of its own; or None. Behind the options the
+            kernel then finds its key, see `programs.py`.
+        backward: whether the program's cotangents are needed.
     """
 
     module: str
     otherwise: Callable[..., Sequence[jax.Array]]
+    program: ShaderProgram | None = None
+    backward: bool = False
 
     def __call__(
         self, *arrays: jax.Array, results: Sequence[Shape], options: Sequence[int] = ()
@@ -104,15 +110,25 @@ def _warn_without_numba(reason: str) -> None:
 
 
 @functools.cache
-def _target_of(kernel: str, dtype: str) -> str | None:
-    """The name under which XLA calls a kernel, or None where numba cannot be imported."""
+def _target_of(
+    module: str, dtype: str, program: ShaderProgram | None, backward: bool
+) -> tuple[str | None, tuple[int, ...]]:
+    """The name under which XLA calls a kernel, or None where numba cannot be imported.
+
+    And the key of its program, if it has one.
+    """
     from jaxrender.ops.cpu.calls import target_of
 
     try:
-        return target_of(kernel, dtype)
+        if program is None:
+            return target_of(module, dtype), ()
+        from jaxrender.ops.cpu.programs import key_of
+
+        key = key_of(program, backward)
+        return target_of(module, dtype, key), (key,)
     except ImportError as error:  # as where numba wants another numpy
         _warn_without_numba(str(error))
-        return None
+        return None, ()
 
 
 @functools.cache
@@ -137,14 +153,16 @@ def _call() -> Any:
 
     def lower_on_cpu(ctx: Any, *arrays: Any, kernel: Kernel, results: Any, options: Any) -> Any:
         # A program that leaves this process cannot take the kernel along.
-        target = None
+        target, key = None, ()
         if not ctx.module_context.lowering_parameters.for_export and _find_numba():
-            target = _target_of(kernel.module, str(ctx.avals_in[0].dtype))
+            dtype, program = str(ctx.avals_in[0].dtype), kernel.program
+            target, key = _target_of(kernel.module, dtype, program, kernel.backward)
         if target is None:
             return lower_plainly(ctx, *arrays, kernel=kernel, results=results, options=options)
         import numpy as np
 
-        return jax.ffi.ffi_lowering(target)(ctx, *arrays, options=np.array(options, np.int64))
+        options = np.array([*options, *key], np.int64)
+        return jax.ffi.ffi_lowering(target)(ctx, *arrays, options=options)
 
     mlir.register_lowering(call, lower_plainly)
     mlir.register_lowering(call, lower_on_cpu, platform="cpu")

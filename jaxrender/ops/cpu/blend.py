@@ -22,28 +22,36 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from jaxrender.ops.cpu import programs
 from jaxrender.ops.cpu.fragments import (
     BACKGROUND_DEPTH,
+    BOUNDS,
     CHANNELS,
     COLORED,
     CUT,
+    SHADED,
     TEMPERATURE,
+    TRIANGLES,
     WHOLE,
     Planes,
     Triangle,
     barycentrics_of,
     box_of,
+    call_shader,
     depth_of,
     distances_at,
     interpolate,
     is_near,
     middle_of,
     pixels_at,
+    put_face,
     reach_of,
     read_channel,
     read_triangle,
     scene_of,
     set_up,
+    vectors_at,
+    words_for_shader,
 )
 from jaxrender.ops.cpu.lanes import LANES, Lanes, lane_bytes, spread
 from jaxrender.ops.cpu.machine import (
@@ -68,7 +76,7 @@ from jaxrender.ops.cpu.machine import (
     view_of,
 )
 
-BANDS = FIRST  # of a view, noted in a job
+BANDS, SHADER = range(FIRST, FIRST + 2)  # of a view; noted in a job
 BAND_BYTES = 1 << 18  # of the planes of a band: half of a processor's second cache
 MIN_ROWS, BANDS_PER_THREAD = 8, 8
 MIN_WORK = 1 << 14  # of what several threads are asked for, in pixels
@@ -81,18 +89,18 @@ def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, 
     """Adds a triangle to the pixels of a row.
 
     Args:
-        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
+        asked: `WHOLE`, `CUT`, `COLORED` or `SHADED`; known to the compiler.
         record: of the triangle.
         planes: address of the first pixel in the first plane.
-        numbers: `(steps, plane_bytes, channels)`: how many times 8 pixels, and how far one plane
-            is from the next.
+        numbers: `(steps, plane_bytes, channels, varyings, words)`: how many times 8 pixels, how far
+            one plane is from the next, and what a shader is called with.
         place: `(x, y)` of the first pixel.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, record_at, first_plane, counts, point = args
         kind = context.get_value_type(place.dtype)
-        steps, plane_bytes, channels = (builder.extract_value(counts, k) for k in range(3))
+        steps, plane_bytes, *shader = (builder.extract_value(counts, k) for k in range(5))
         x0, y = (builder.extract_value(point, k) for k in range(2))
         triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
         vector_bytes = LANES * lane_bytes(kind)
@@ -110,9 +118,10 @@ def blend_row(context: Any, asked: Any, record: Any, planes: Any, numbers: Any, 
                     reached = reached & drawn
                     fragments = barycentrics, depth, reached
                 at.add(TOTAL, reached.where(_softplus(t, e, inside), 0))
-                if asked.literal_value == COLORED:
+                if asked.literal_value in (COLORED, SHADED):
                     coverage = inside.where(1, e) / (e + 1)
-                    _blend(builder, record_at, triangle, coverage, fragments, at, channels)
+                    colors = record_at, asked.literal_value == SHADED, *shader
+                    _blend(builder, triangle, coverage, fragments, at, colors)
         return context.get_dummy_value()
 
     return types.void(asked, types.int64, types.int64, numbers, place), generate
@@ -129,15 +138,15 @@ def _softplus(t: Lanes, e: Lanes, inside: Lanes) -> Lanes:
 
 def _blend(
     builder: Any,
-    record: Any,
     triangle: Triangle,
     coverage: Lanes,
     fragments: Any,
     at: Planes,
-    channels: Any,
+    colors: Any,
 ) -> None:
     """Adds to the planes of colours: (Liu et al. 2019, Eq. 2 and 3)."""
     barycentrics, depth, drawn = fragments
+    record, shaded, channels, varyings, words = colors
     temperature = triangle.record[TEMPERATURE]
 
     # Scale what was added up, where this comes before the nearest so far.
@@ -160,23 +169,29 @@ def _blend(
     weight = drawn.where(coverage * (-(temperature * behind)).exp(), 0)
     at.add(WEIGHT, weight)
     at.add(BEHIND, weight * drawn.where(behind, 0))
+    if shaded:
+        call_shader(record, barycentrics, drawn, words, varyings)
     with cgutils.for_range(builder, channels) as loop:
-        corners = read_channel(builder, record, loop.index, at.kind)
+        if shaded:
+            color = vectors_at(builder, words, programs.COLORS, at.kind).read(loop.index)
+        else:
+            corners = read_channel(builder, record, loop.index, at.kind)
+            color = interpolate(barycentrics, *corners)
         plane = builder.add(loop.index, ir.Constant(loop.index.type, COLORS))
-        at.add(plane, weight * interpolate(barycentrics, *corners))
+        at.add(plane, weight * color)
 
 
 @numba.njit(error_model="numpy")
 def do_part(job: int, part: int, like: Any) -> None:
     """Blends the triangles of a band of rows of a view."""
-    bands, planes, bounds = get(job, BANDS), result(job, 0), argument(job, 1)
+    bands, planes, bounds = get(job, BANDS), result(job, 0), argument(job, BOUNDS)
     view, band = part // bands, part % bands
     height, width = length(planes, 2), length(planes, 3)
     begin, end = height * band // bands, height * (band + 1) // bands
     scene, size = scene_of(job, view, like), size_of(like)
-    count, channels = scene[3], scene[4]
+    count, varyings, channels = scene[3], scene[4], length(planes, 1) - COLORS
     into, boxes = view_of(planes, view, like), view_of(bounds, view, np.int32(0))
-    plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
+    plane, perspective, asked = size * height * width, option(job, 0) != 0, option(job, 1)
     middle_x, middle_y = middle_of(planes, like)
 
     # Begin with nothing, before the background.
@@ -186,30 +201,36 @@ def do_part(job: int, part: int, like: Any) -> None:
         for pixel in range(begin * width, end * width):
             store(into, number * height * width + pixel, value)
 
-    record = malloc(size * (CHANNELS + 3 * channels))
+    record = malloc(size * (CHANNELS + 3 * varyings))
+    words = words_for_shader(job, view, get(job, SHADER), max(channels, 0), like)
     for face in range(count):
         top, bottom, left, right = box_of(boxes, face)
         top, bottom = max(top, begin), min(bottom, end - 1)
         if (top > bottom) | (left > right):
             continue
         set_up(record, scene, face, perspective, like)
-        whole, numbers = is_near(record, like), ((right - left + LANES) // LANES, plane, channels)
+        put_face(job, words, view, face)
+        whole, steps = is_near(record, like), (right - left + LANES) // LANES
+        numbers = steps, plane, channels, varyings, words
         x = typed(left, like) - middle_x
         for row in range(top, bottom + 1):
             at, y = into + size * (row * width + left), typed(row, like) - middle_y
-            if colored:
+            if asked == SHADED:
+                blend_row(SHADED, record, at, numbers, (x, y))
+            elif asked == COLORED:
                 blend_row(COLORED, record, at, numbers, (x, y))
             elif whole:
                 blend_row(WHOLE, record, at, numbers, (x, y))
             else:
                 blend_row(CUT, record, at, numbers, (x, y))
     free(record)
+    free(words)
 
 
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """Blends all views: by bands that stay in cache, and enough of them for all threads."""
-    planes, count = result(job, 0), length(argument(job, 0), 2)
+    planes, count = result(job, 0), length(argument(job, TRIANGLES), 2)
     views, height, width = length(planes, 0), length(planes, 2), length(planes, 3)
     work = views * (height * width + 16 * count)
     threads = threads_for(job, option(job, 2)) if work > MIN_WORK else 1
@@ -218,6 +239,7 @@ def start(job: int, like: Any) -> None:
         rows = min(rows, height * views // (BANDS_PER_THREAD * threads))
     bands = max(1, height // max(rows, MIN_ROWS))
     put(job, BANDS, bands)
+    put(job, SHADER, programs.program_address(option(job, 3)) if option(job, 1) == SHADED else 0)
     run_job(job, views * bands, threads)
 
 

@@ -5,8 +5,11 @@ depend on who does. Each pixel has, in planes `[B, n, H, W + 8]`, the cotangent 
 where there are colours `m`, `1 / S`, the mean `v`, and the cotangents of its C colours and of
 `behind`. Behind the pictures planes are 0.
 
-Results are sums `[B, N, 11 + 3 C]`: of the corners' x and y, of their z, of what they have of each
-channel, and of what sigma and the inverse temperature get by way of the triangle.
+Results are sums by texel `[B, R, C']`, or `[B, 0, 0]` where nobody asks; and `[B, N, 11 + 3 K + U]`
+by triangle: of the corners' x and y, of their z, of what they have of each of K varyings, of what
+sigma and the inverse temperature get by way of the triangle, and of what the U uniforms of a shader
+do. Many triangles may read a texel: where that is asked for, they are dealt in few parts, each of
+which has a table of its own, see `sums.py`.
 
 A name `d_x` is the cotangent of `x`, ∂L/∂x.
 """
@@ -21,7 +24,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
+from jaxrender.ops.cpu import programs
 from jaxrender.ops.cpu.fragments import (
+    BOUNDS,
     CHANNELS,
     COLORED,
     CUT,
@@ -29,6 +34,8 @@ from jaxrender.ops.cpu.fragments import (
     INVERSE_DEPTH,
     INVERSE_SIGMA,
     OVER_Z,
+    PLANES,
+    SHADED,
     TEMPERATURE,
     WHOLE,
     Distances,
@@ -37,17 +44,21 @@ from jaxrender.ops.cpu.fragments import (
     Z,
     barycentrics_of,
     box_of,
+    call_shader,
     depth_of,
     distances_at,
     interpolate,
     is_near,
     middle_of,
     pixels_at,
+    put_face,
     reach_of,
     read_channel,
     read_triangle,
     scene_of,
     set_up,
+    vectors_at,
+    words_for_shader,
 )
 from jaxrender.ops.cpu.lanes import LANES, Lanes, lane_bytes, spread
 from jaxrender.ops.cpu.machine import (
@@ -62,23 +73,23 @@ from jaxrender.ops.cpu.machine import (
     option,
     put,
     result,
-    run_job,
     size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.sums import PARTS, run_sums, table_of, table_size
 
-PARTS = FIRST  # of a view, noted in a job
+SHADER = FIRST + 2  # noted in a job, behind what `sums.py` notes
 PART_TRIANGLES = 8
+MAX_TABLES, TABLE_NUMBERS = 8, 1 << 21  # of all parts of all views, as long as more than two
 MIN_WORK = 1 << 14  # of what several threads are asked for, in pixels
 
 D_TOTAL, NEAREST, INVERSE_SUM, MEAN, D_COLORS = range(5)  # planes
 
 # The sums: of x, of y and of z of the three corners, and others.
-D_X, D_Y, D_Z, D_SIGMA, D_TEMPERATURE, D_CHANNELS = 0, 3, 6, 9, 10, 11
+D_X, D_Y, D_Z, D_SIGMA, D_TEMPERATURE, D_CORNERS = 0, 3, 6, 9, 10, 11
 
 
 @intrinsic(prefer_literal=True)
@@ -88,21 +99,20 @@ def sum_row(
     """Adds what a triangle gets of the pixels of a row.
 
     Args:
-        asked: `WHOLE`, `CUT` or `COLORED`; known to the compiler.
+        asked: `WHOLE`, `CUT`, `COLORED` or `SHADED`; known to the compiler.
         record: of the triangle.
         sums: address of the sums, each of 8 lanes.
         planes: address of the first pixel in the first plane.
-        numbers: `(steps, plane_bytes, channels, of_varyings)`: how many times 8 pixels, how far one
-            plane is from the next, and whether the corners' channels are asked for.
+        numbers: `(steps, plane_bytes, channels, of_varyings, varyings, words)`: how many times 8
+            pixels, how far one plane is from the next, whether what the corners have is asked for,
+            and what a shader is called with.
         place: `(x, y)` of the first pixel.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, record_at, sums_at, first_plane, counts, point = args
         kind = context.get_value_type(place.dtype)
-        steps, plane_bytes, channels, of_varyings = (
-            builder.extract_value(counts, k) for k in range(4)
-        )
+        steps, plane_bytes, *shader = (builder.extract_value(counts, k) for k in range(6))
         x0, y = (builder.extract_value(point, k) for k in range(2))
         triangle, y = read_triangle(builder, record_at, kind), spread(builder, y)
         vector_bytes = ir.Constant(steps.type, LANES * lane_bytes(kind))
@@ -123,7 +133,7 @@ def sum_row(
                     depth, drawn = depth_of(triangle, barycentrics)
                     reached = reached & drawn
                     looked_up = barycentrics, scale, depth, reached
-                    if asked.literal_value == COLORED:
+                    if asked.literal_value in (COLORED, SHADED):
                         d_log = _sum_blend(
                             triangle,
                             distances,
@@ -131,7 +141,7 @@ def sum_row(
                             coverage,
                             pixels,
                             into,
-                            (record_at, channels, of_varyings),
+                            (record_at, asked.literal_value == SHADED, *shader),
                         )
                         d_t = d_t + d_log * (1 - coverage)
                 d_t = reached.where(d_t, 0)
@@ -179,37 +189,54 @@ def _sum_blend(
 ) -> Lanes:
     """Adds what comes by colours and depth; `q_j`."""
     barycentrics, scale, depth, reached = looked_up
-    record, channels, of_varyings = shader
+    record, shaded, channels, of_varyings, varyings, words = shader
     builder, kind = coverage.builder, coverage.kind
     temperature = triangle.record[TEMPERATURE]
     behind = reached.where((depth - pixels(NEAREST)).at_least(0), 0)
     weight = coverage * (-(temperature * behind)).exp() * pixels(INVERSE_SUM)
     weight = reached.where(weight, 0)  # p_j / S
 
-    # Go through the channels: v_j - v, and what the second and third corner have more of it.
+    def d_pixel_of(channel: Any) -> Lanes:
+        return pixels(builder.add(channel, ir.Constant(channel.type, D_COLORS)))
+
     vector = coverage.value.type
     above, more_1, more_2 = (cgutils.alloca_once(builder, vector) for _ in range(3))
     builder.store((-pixels(MEAN)).value, above)
     for held in (more_1, more_2):
         builder.store(weight.full(0).value, held)
-    with cgutils.for_range(builder, channels) as loop:
-        first, second, third = read_channel(builder, record, loop.index, kind)
-        plane = builder.add(loop.index, ir.Constant(loop.index.type, D_COLORS))
-        d_pixel = pixels(plane)
-        d_color = weight * d_pixel
-        color = interpolate(barycentrics, first, second, third)
-        for held, one, other in (
-            (above, d_pixel, color),
-            (more_1, d_color, second),
-            (more_2, d_color, third),
-        ):
-            total = Lanes(builder, builder.load(held)).plus_product(one, other)
-            builder.store(total.value, held)
+
+    def add_product(held: Any, one: Lanes, other: Lanes) -> None:
+        total = Lanes(builder, builder.load(held)).plus_product(one, other)
+        builder.store(total.value, held)
+
+    def sum_varying(number: Any, d_varying: Lanes, corners: list[Lanes]) -> None:
+        """What the second and third corner have more of it, and what all get."""
+        add_product(more_1, d_varying, corners[1])
+        add_product(more_2, d_varying, corners[2])
         with builder.if_then(builder.trunc(of_varyings, ir.IntType(1))):
-            row = builder.mul(loop.index, ir.Constant(loop.index.type, 3))
+            row = builder.mul(number, ir.Constant(number.type, 3))
             for k in range(3):
-                number = builder.add(row, ir.Constant(row.type, D_CHANNELS + k))
-                into.add(number, barycentrics[k] * d_color)
+                place = builder.add(row, ir.Constant(row.type, D_CORNERS + k))
+                into.add(place, barycentrics[k] * d_varying)
+
+    # Go through the channels: v_j - v, with ∂L/∂c_j = (p_j / S) G_c; and on to the varyings.
+    if shaded:
+        d_colors = vectors_at(builder, words, programs.D_COLORS, kind)
+        with cgutils.for_range(builder, channels) as loop:
+            d_colors.write(loop.index, weight * d_pixel_of(loop.index))
+        call_shader(record, barycentrics, reached, words, varyings)
+        with cgutils.for_range(builder, channels) as loop:
+            color = vectors_at(builder, words, programs.COLORS, kind).read(loop.index)
+            add_product(above, d_pixel_of(loop.index), color)
+        with cgutils.for_range(builder, varyings) as loop:
+            d_varying = vectors_at(builder, words, programs.D_VARYINGS, kind).read(loop.index)
+            sum_varying(loop.index, d_varying, read_channel(builder, record, loop.index, kind))
+    else:
+        with cgutils.for_range(builder, channels) as loop:
+            corners = read_channel(builder, record, loop.index, kind)
+            d_pixel = d_pixel_of(loop.index)
+            add_product(above, d_pixel, interpolate(barycentrics, *corners))
+            sum_varying(loop.index, weight * d_pixel, corners)
 
     # q_j = (p_j / S) (v_j - v), and ∂L/∂z_j = (p_j / S) G_z - s q_j.
     d_behind = pixels(builder.add(channels, ir.Constant(channels.type, D_COLORS)))
@@ -256,19 +283,27 @@ def sum_lanes(context: Any, sums: Any, number: Any, like: Any) -> Any:
 @numba.njit(error_model="numpy")
 def do_part(job: int, part: int, like: Any) -> None:
     """What some triangles of a view get."""
-    parts, planes, bounds = get(job, PARTS), argument(job, 4), argument(job, 1)
+    parts, planes, bounds = get(job, PARTS), argument(job, PLANES), argument(job, BOUNDS)
     view, chunk = part // parts, part % parts
     height, width = length(planes, 2), length(planes, 3)
     scene, size = scene_of(job, view, like), size_of(like)
-    count, channels = scene[3], scene[4]
+    count, varyings, numbers = scene[3], scene[4], length(result(job, 1), 2)
+    channels = max(length(planes, 1) - D_COLORS - 1, 0)
     pixels, boxes = view_of(planes, view, like), view_of(bounds, view, np.int32(0))
-    numbers = 11 + 3 * channels
-    found = view_of(result(job, 0), view, like)
-    plane, perspective, colored = size * height * width, option(job, 0) != 0, option(job, 1) != 0
+    found = view_of(result(job, 1), view, like)
+    plane, perspective, asked = size * height * width, option(job, 0) != 0, option(job, 1)
     middle_x, middle_y = middle_of(planes, like)
     zero = typed(0, like)
-    record = malloc(size * (CHANNELS + 3 * channels))
+    record = malloc(size * (CHANNELS + 3 * varyings))
     sums = malloc(size * LANES * numbers)
+    words = words_for_shader(job, view, get(job, SHADER), channels, like)
+    put(words, programs.D_UNIFORMS, sums + size * LANES * (D_CORNERS + 3 * varyings))
+    texel_numbers = table_size(job)
+    if texel_numbers > 0:
+        d_texels = table_of(job, view, chunk, like)
+        put(words, programs.D_TEXELS, d_texels)
+        for number in range(texel_numbers):
+            store(d_texels, number, zero)
     for face in range(count * chunk // parts, count * (chunk + 1) // parts):
         into = found + size * numbers * face
         top, bottom, left, right = box_of(boxes, face)
@@ -280,11 +315,15 @@ def do_part(job: int, part: int, like: Any) -> None:
         whole = is_near(record, like)
         for number in range(LANES * numbers):
             store(sums, number, zero)
-        counts = (right - left + LANES) // LANES, plane, channels, option(job, 2)
+        put_face(job, words, view, face)
+        steps, of_varyings = (right - left + LANES) // LANES, option(job, 2)
+        counts = steps, plane, channels, of_varyings, varyings, words
         x = typed(left, like) - middle_x
         for row in range(top, bottom + 1):
             at, y = pixels + size * (row * width + left), typed(row, like) - middle_y
-            if colored:
+            if asked == SHADED:
+                sum_row(SHADED, record, sums, at, counts, (x, y))
+            elif asked == COLORED:
                 sum_row(COLORED, record, sums, at, counts, (x, y))
             elif whole:
                 sum_row(WHOLE, record, sums, at, counts, (x, y))
@@ -297,25 +336,31 @@ def do_part(job: int, part: int, like: Any) -> None:
             store(into, 2 * corner, sum_lanes(sums, D_X + k, like))
             store(into, 2 * corner + 1, sum_lanes(sums, D_Y + k, like))
             store(into, 6 + corner, sum_lanes(sums, D_Z + k, like))
-            for channel in range(channels):
-                value = sum_lanes(sums, D_CHANNELS + 3 * channel + k, like)
-                store(into, 9 + corner * channels + channel, value)
-        store(into, 9 + 3 * channels, sum_lanes(sums, D_SIGMA, like))
-        store(into, 10 + 3 * channels, sum_lanes(sums, D_TEMPERATURE, like))
+            for number in range(varyings):
+                value = sum_lanes(sums, D_CORNERS + 3 * number + k, like)
+                store(into, 9 + corner * varyings + number, value)
+        store(into, 9 + 3 * varyings, sum_lanes(sums, D_SIGMA, like))
+        store(into, 10 + 3 * varyings, sum_lanes(sums, D_TEMPERATURE, like))
+        for number in range(D_CORNERS + 3 * varyings, numbers):
+            store(into, number, sum_lanes(sums, number, like))
     free(record)
     free(sums)
+    free(words)
 
 
 @numba.njit(error_model="numpy")
 def start(job: int, like: Any) -> None:
     """What all triangles of all views get."""
-    views, count = length(result(job, 0), 0), length(result(job, 0), 1)
-    planes = argument(job, 4)
+    views, count = length(result(job, 1), 0), length(result(job, 1), 1)
+    planes, texel_numbers = argument(job, PLANES), table_size(job)
+    put(job, SHADER, programs.program_address(option(job, 4)) if option(job, 1) == SHADED else 0)
     work = views * (length(planes, 2) * length(planes, 3) + 16 * count)
-    threads = threads_for(job, option(job, 3)) if work > MIN_WORK else 1
+    most = option(job, 3) if work > MIN_WORK else 1
     parts = max(1, count // PART_TRIANGLES)
-    put(job, PARTS, parts)
-    run_job(job, views * parts, threads)
+    if texel_numbers > 0:
+        tables = max(2, min(MAX_TABLES, TABLE_NUMBERS // texel_numbers))
+        parts = max(1, min(parts, tables // views))
+    run_sums(job, views, parts, most, like)
 
 
 def entry(dtype: Any, name: str) -> Any:

@@ -12,18 +12,36 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
-from jaxrender.ops.cpu.lanes import LANES, Lanes, count_up, least, read, spread, write
-from jaxrender.ops.cpu.machine import argument, length, load, size_of, store, typed, view_of
+from jaxrender.ops.cpu import programs
+from jaxrender.ops.cpu.lanes import LANES, Lanes, count_up, lane_bytes, least, read, spread, write
+from jaxrender.ops.cpu.machine import (
+    NUMBER,
+    argument,
+    length,
+    load,
+    malloc,
+    put,
+    size_of,
+    store,
+    typed,
+    view_of,
+)
 
-# The numbers of a record, and behind them those of each channel: what the first corner has of it,
-# and what the others have more.
+# The numbers of a record, and behind them those of each varying, a channel say: what the first
+# corner has of it, and what the others have more.
 X, Y, Z, INVERSE_LENGTH, INVERSE_DEPTH, OVER_Z = range(0, 18, 3)
 INVERSE_AREA, INVERSE_SIGMA, REACH, FAR, TEMPERATURE = range(18, 23)
 CHANNELS = 23
 
-# What is asked of a triangle: the total alone, or where its depth is drawn, or colours as well.
-WHOLE, CUT, COLORED = range(3)
+# What is asked of a triangle: the total alone, or where its depth is drawn, or colours as well,
+# those of the corners, or those of a shader.
+WHOLE, CUT, COLORED, SHADED = range(4)
+
+# What calls are given: besides these, what a shader needs.
+TRIANGLES, BOUNDS, VARYINGS, UNIFORMS, SHADER_UNIFORMS, TEXELS, TEXTURE_INDEX, PLANES = range(8)
+FUNCTION = programs.WORDS  # behind the words for a shader: where it lies
 
 # The rows of `set_up_triangles`, and the fields of `Uniforms`, both of `ops/soft`.
 AREA_ROW = 9
@@ -33,12 +51,12 @@ FARTHEST = 1e15  # what a scaled distance counts as at most, as in `ops/soft`
 
 @numba.njit(error_model="numpy")
 def scene_of(job: int, view: int, like: Any) -> Any:
-    """Where triangles, varyings and uniforms of a view stand, how many triangles and channels."""
-    triangles, varyings = argument(job, 0), argument(job, 2)
+    """Where triangles, varyings and uniforms of a view stand, how many triangles and varyings."""
+    triangles, varyings = argument(job, TRIANGLES), argument(job, VARYINGS)
     return (
         view_of(triangles, view, like),
         view_of(varyings, view, like),
-        view_of(argument(job, 3), view, like),
+        view_of(argument(job, UNIFORMS), view, like),
         length(triangles, 2),
         length(varyings, 3),
     )
@@ -108,6 +126,32 @@ def middle_of(planes: int, like: Any) -> Any:
         half * (typed(length(planes, 3) - LANES, like) - one),
         half * (typed(length(planes, 2), like) - one),
     )
+
+
+@numba.njit(error_model="numpy")
+def words_for_shader(job: int, view: int, function: int, channels: int, like: Any) -> int:
+    """Words for a shader's calls, to be freed; without those of the face, and of cotangents."""
+    varyings, texels = length(argument(job, VARYINGS), 3), argument(job, TEXELS)
+    vectors = LANES * size_of(like)
+    words = malloc(8 * (FUNCTION + 1) + 2 * vectors * (varyings + channels))
+    first = words + 8 * (FUNCTION + 1)
+    put(words, programs.VARYINGS, first)
+    put(words, programs.D_VARYINGS, first + vectors * varyings)
+    put(words, programs.COLORS, first + 2 * vectors * varyings)
+    put(words, programs.D_COLORS, first + vectors * (2 * varyings + channels))
+    put(words, programs.UNIFORMS, view_of(argument(job, SHADER_UNIFORMS), view, like))
+    put(words, programs.TEXELS, view_of(texels, view, like))
+    put(words, programs.D_TEXELS, 0)
+    put(words, programs.ROWS, length(texels, 1))
+    put(words, FUNCTION, function)
+    return words
+
+
+@numba.njit(error_model="numpy")
+def put_face(job: int, words: int, view: int, face: int) -> None:
+    """Tells a shader of which face fragments are."""
+    index, none = argument(job, TEXTURE_INDEX), np.int32(0)
+    put(words, programs.INDEX, view_of(index, view, none) + 4 * length(index, 2) * face)
 
 
 class Triangle(NamedTuple):
@@ -180,6 +224,32 @@ def read_channel(builder: Any, record: Any, channel: Any, kind: Any) -> list[Lan
     first = builder.mul(channel, ir.Constant(channel.type, 3))
     places = [builder.add(first, ir.Constant(channel.type, CHANNELS + k)) for k in range(3)]
     return [read_number(builder, record, place, kind) for place in places]
+
+
+def vectors_at(builder: Any, words: Any, number: int, kind: Any) -> Planes:
+    """The vectors that a shader is called with, or sets."""
+    apart = ir.Constant(NUMBER, LANES * lane_bytes(kind))
+    return Planes(builder, kind, builder.load(_word(builder, words, number)), apart)
+
+
+def _word(builder: Any, words: Any, number: int) -> Any:
+    pointer = builder.inttoptr(words, NUMBER.as_pointer())
+    return builder.gep(pointer, [ir.Constant(NUMBER, number)])
+
+
+def call_shader(
+    record: Any, barycentrics: list[Lanes], drawn: Lanes, words: Any, varyings: Any
+) -> None:
+    """Has a shader find the colours of fragments, of which those that are drawn count."""
+    builder, kind = drawn.builder, barycentrics[0].kind
+    given = vectors_at(builder, words, programs.VARYINGS, kind)
+    with cgutils.for_range(builder, varyings) as loop:
+        corners = read_channel(builder, record, loop.index, kind)
+        given.write(loop.index, interpolate(barycentrics, *corners))
+    builder.store(drawn.bits(), _word(builder, words, programs.ASKED))
+    function = builder.load(_word(builder, words, FUNCTION))
+    kinds = ir.FunctionType(NUMBER, [NUMBER])
+    builder.call(builder.inttoptr(function, kinds.as_pointer()), [words])
 
 
 def pixels_at(builder: Any, first: Any, step: Any, kind: Any) -> Lanes:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -138,13 +139,21 @@ class Lanes:
         """The absolute value."""
         return self._call("llvm.fabs")
 
+    def sqrt(self) -> Lanes:
+        """The square root."""
+        return self._call("llvm.sqrt")
+
+    def whole(self, way: str) -> Lanes:
+        """Whole numbers, still floats, by "ceil" or "floor"."""
+        return self._call(f"llvm.{way}")
+
     def ceil(self) -> Lanes:
         """Rounded up, int32."""
-        return self._call("llvm.ceil")._to_int()
+        return self.whole("ceil")._to_int()
 
     def floor(self) -> Lanes:
         """Rounded down, int32."""
-        return self._call("llvm.floor")._to_int()
+        return self.whole("floor")._to_int()
 
     def exp(self) -> Lanes:
         """The exponential, to the last digit but one, of numbers up to 0.
@@ -158,7 +167,7 @@ class Lanes:
         )
         # e^x = 2^n e^r, with the whole number n nearest to x / ln 2.
         power = self.at_least(least)
-        whole = (power * math.log2(math.e) + 0.5)._call("llvm.floor")
+        whole = (power * math.log2(math.e) + 0.5).whole("floor")
         rest = power
         for part in ln2:
             rest = rest.minus_product(whole, self.full(part))
@@ -171,6 +180,31 @@ class Lanes:
         )
         shifted = self.builder.shl(exponent.value, exponent.like(digits))
         return series * self._new(self.builder.bitcast(shifted, self.value.type))
+
+    def log(self) -> Lanes:
+        """The natural logarithm, to the last digits, of normal numbers above 0; 0 has -infinity."""
+        single = self.kind == ir.FloatType()
+        bits, digits = (32, 23) if single else (64, 52)
+        kind = ir.VectorType(ir.IntType(bits), self.value.type.count)
+        # x = 2^n m with m between 1/√2 and √2, and log m = 2 (s + s³/3 + s⁵/5 + …).
+        pattern = self._new(self.builder.bitcast(self.value, kind))
+        root = int(
+            np.asarray(math.sqrt(0.5), np.float32 if single else float).view(f"i{bits // 8}")
+        )
+        ahead = pattern - root
+        power = self._new(self.builder.ashr(ahead.value, ahead.like(digits)))
+        shift = self._new(self.builder.shl(power.value, power.like(digits)))
+        rest = self._new(self.builder.bitcast((pattern - shift).value, self.value.type))
+        s = (rest - 1) / (rest + 1)
+        square, series = s * s, s.full(0)
+        for k in reversed(range(5 if single else 11)):
+            series = s.full(1 / (2 * k + 1)).plus_product(series, square)
+        whole = self._new(self.builder.sitofp(power.value, self.value.type))
+        high, low = (
+            (0.693359375, -2.12194440e-4) if single else (0.693145751953125, 1.42860682030941723e-6)
+        )
+        found = (s * 2 * series + whole * low) + whole * high
+        return self.equals(0).where(-math.inf, (self < 0).where(math.nan, found))
 
     def widen(self) -> Lanes:
         """Floats as doubles."""

@@ -28,6 +28,7 @@ ENTRY = "jaxrender_entry"  # a kernel's C function of one number, in its object
 HASH_SIZE = 32
 
 _engines: list[Any] = []  # which own the memory of what they have linked
+programs_table = ctypes.c_int64(0)  # the address of the table of `programs.py`, once there is one
 
 
 def load(target: str, function: Callable[[], Any]) -> int:
@@ -124,7 +125,7 @@ def _c_library() -> Any:
 
 @functools.cache
 def name_symbols() -> None:
-    """Tells the linker where the functions of the C library are that kernels call."""
+    """Tells the linker where that is which kernels call, of the C library, and the programs."""
     library = _c_library()
     if os.name == "posix":
         advise = library.madvise if sys.platform == "linux" else library.labs
@@ -136,6 +137,7 @@ def name_symbols() -> None:
     for name, function in zip(("malloc", "free", "rest", "advise"), functions, strict=True):
         address = ctypes.cast(function, ctypes.c_void_p).value
         llvmlite.binding.add_symbol(f"jaxrender_{name}", address)
+    llvmlite.binding.add_symbol("jaxrender_programs", ctypes.addressof(programs_table))
 
 
 # --- on disk --------------------------------------------------------------------------------------

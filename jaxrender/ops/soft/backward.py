@@ -71,9 +71,9 @@ def blend_backward(
     # Add up the cotangents of each triangle and each texel.
     full_sizes = full_sum_sizes(scene.varyings.shape[-1], scene.shader_uniforms.shape[-1])
     if by_kernel:
-        sizes = (*full_sizes[:5], 0)
-        sums = scan_backward(scene, uniforms, jax.tree.leaves(pixels), views, settings)
-        d_texels = jnp.zeros((views, *scene.texels.shape[1:]), dtype)
+        sizes = full_sizes
+        leaves = jax.tree.leaves(pixels)
+        sums, d_texels = scan_backward(scene, uniforms, leaves, views, settings)
     else:
         sizes = sum_sizes(settings, scene.varyings.shape[-1], scene.shader_uniforms.shape[-1])
         max_face = residuals.max_face if settings.takes_maximum else None

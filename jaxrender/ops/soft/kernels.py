@@ -1,12 +1,14 @@
 """The scans of the soft rasteriser by kernels in machine code, on a CPU, for what is most used.
 
 That is SoftRas's own blend: coverage by the logistic function of the squared distance to the
-boundary, alpha by the product, colours that the corners have. All else is scanned in passes, as are
-tangents. Shapes and symbols as in `__init__.py`.
+boundary, alpha by the product; with colours that the corners have, or a shader that has a program
+(`ops/program.py`), as textures and lights have. All else is scanned in passes, as are tangents.
+Shapes and symbols as in `__init__.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +20,16 @@ from jaxrender.ops import cpu
 from jaxrender.ops.blocks import Bounds
 from jaxrender.ops.cpu import Kernel
 from jaxrender.ops.framebuffer import Framebuffer
+from jaxrender.ops.program import ShaderProgram, Sizes, shader_program
+from jaxrender.ops.soft.cotangents import full_sum_sizes, sum_sizes, unpack_pixels
 from jaxrender.ops.soft.outlines import are_known_to_kernels
-from jaxrender.ops.soft.scan import SceneSetup, reached_pixels, varyings_by_triangle
+from jaxrender.ops.soft.scan import (
+    SceneSetup,
+    reached_pixels,
+    shader_inputs,
+    varyings_by_triangle,
+)
+from jaxrender.ops.soft.shader import needs_texels
 from jaxrender.ops.soft.structs import (
     NOT_DRAWN,
     SCHEDULES,
@@ -36,10 +46,30 @@ PADDING = 8  # columns of planes, so that as many pixels at once never leave a r
 
 def has_kernels(scene: Scene, settings: Settings, schedule: Schedule) -> bool:
     """Whether kernels may blend a scene."""
-    shader, some = settings.shader, scene.corners.shape[1] > 0 and schedule.has_kernels
-    plain = shader is None or (shader.taps is None and shader.color is None)
-    known = plain and are_known_to_kernels(settings)
-    return known and some and cpu.can_take(scene.corners.dtype)
+    some = scene.corners.shape[1] > 0 and schedule.has_kernels
+    if not (some and are_known_to_kernels(settings) and cpu.can_take(scene.corners.dtype)):
+        return False
+    return not _is_shaded(settings) or _program_of(scene, settings) is not None
+
+
+def _is_shaded(settings: Settings) -> bool:
+    """Whether colours are more than what the corners have."""
+    shader = settings.shader
+    return shader is not None and (shader.taps is not None or shader.color is not None)
+
+
+def _program_of(scene: Scene, settings: Settings) -> ShaderProgram | None:
+    """What the shader does with one fragment, if it has a program."""
+    shader = settings.shader
+    assert shader is not None
+    sizes = Sizes(
+        scene.texture_index.shape[-1],
+        scene.varyings.shape[-1],
+        scene.shader_uniforms.shape[-1],
+        0 if shader.taps is None else scene.texels.shape[-1],
+        shader.channels,
+    )
+    return shader_program(shader.taps, shader.color, sizes, str(scene.corners.dtype))
 
 
 def scan_forward(
@@ -50,12 +80,11 @@ def scan_forward(
     height, width = settings.image_size
     count = 4 + settings.shader.channels if settings.shader else 1
     shape = (views, count, height, width + PADDING)
-    kernel = _kernels_of(settings._replace(needed=Needed(), block_size=(0, 0)))[0]
     colored = settings.shader is not None
-    (planes,) = kernel(
+    (planes,) = _kernel_of(scene, settings._replace(needed=Needed()), backward=False)(
         *arrays,
         results=[(shape, scene.corners.dtype)],
-        options=[settings.perspective, colored],
+        options=[settings.perspective, _asked(settings)],
     )
     planes = planes[..., :width]
     nearest = planes[:, 1 if colored else 0]
@@ -68,10 +97,10 @@ def scan_backward(
     pictures: list[jax.Array],
     views: int,
     settings: Settings,
-) -> jax.Array:
-    """What the backward scan adds up for each triangle `[B, N, 11 + 3 K]`.
+) -> tuple[jax.Array, jax.Array]:
+    """What the backward scan adds up for each triangle `[B, N, n]`, and each texel `[B, R, C']`.
 
-    That is of xy 6, z 3, varyings 3 K, sigma 1, and inverse temperature 1.
+    Of a triangle those are all of `full_sum_sizes`.
 
     Args:
         scene: as given to `blend_backward`.
@@ -80,21 +109,39 @@ def scan_backward(
         views: `B`.
         settings: what is part of the program.
     """
-    arrays = _arrays(scene, uniforms, views, settings)
+    arrays, dtype = _arrays(scene, uniforms, views, settings), scene.corners.dtype
     shape = (views, *settings.image_size)
     planes = _pad(jnp.stack([jnp.broadcast_to(picture, shape) for picture in pictures], 1))
-    count, varyings = scene.varyings.shape[1], scene.varyings.shape[3]
-    needed = Needed(shader_uniforms=False, texels=False)
-    kernel = _kernels_of(settings._replace(needed=needed, block_size=(0, 0)))[1]
-    options = settings.perspective, settings.shader is not None, settings.needed.varyings
-    result = ((views, count, 11 + 3 * varyings), scene.corners.dtype)
-    return kernel(*arrays, planes, results=[result], options=options)[0]
+    numbers = sum(full_sum_sizes(scene.varyings.shape[3], scene.shader_uniforms.shape[1]))
+    of_texels = scene.texels.shape[1:] if needs_texels(settings) else (0, 0)
+    d_texels, sums = _kernel_of(scene, settings, backward=True)(
+        *arrays,
+        planes,
+        results=[
+            ((views, *of_texels), dtype),
+            ((views, scene.corners.shape[1], numbers), dtype),
+        ],
+        options=[settings.perspective, _asked(settings), settings.needed.varyings],
+    )
+    if not needs_texels(settings):
+        d_texels = jnp.zeros((views, *scene.texels.shape[1:]), dtype)
+    return sums, d_texels
+
+
+def _asked(settings: Settings) -> int:
+    """What the kernels call it, as in `cpu/fragments.py`."""
+    if settings.shader is None:
+        return 0
+    return 3 if _is_shaded(settings) else 2
 
 
 def _arrays(
     scene: Scene, uniforms: Uniforms, views: int, settings: Settings
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Triangles `[B or 1, 16, N]`, bounds `[B, N, 4]`, varyings and uniforms `[B, 7]`."""
+) -> tuple[jax.Array, ...]:
+    """Triangles `[B or 1, 16, N]`, bounds `[B, N, 4]`, varyings, uniforms `[B, 7]`, and a shader's.
+
+    That is its uniforms, the texels, and where those of each triangle are.
+    """
     by_view = jnp.stack([jnp.broadcast_to(number, (views,)) for number in uniforms], 1)
 
     def bounds_of(corners: jax.Array, draw_mode: jax.Array, radius_sq: jax.Array) -> jax.Array:
@@ -110,16 +157,21 @@ def _arrays(
     triangles = jax.vmap(functools.partial(set_up_triangles, perspective=settings.perspective))(
         scene.corners
     )
-    return triangles, bounds, scene.varyings, by_view
+    own = scene.varyings, by_view, scene.shader_uniforms, scene.texels, scene.texture_index
+    return triangles, bounds, *own
+
+
+def _kernel_of(scene: Scene, settings: Settings, *, backward: bool) -> Kernel:
+    """That of a scan, with the passes that do the same."""
+    program = _program_of(scene, settings) if _is_shaded(settings) else None
+    return _kernel(settings._replace(block_size=(0, 0)), program, backward)
 
 
 @functools.lru_cache(maxsize=256)
-def _kernels_of(settings: Settings) -> tuple[Kernel, Kernel]:
-    """Forwards and backwards, each with the passes that do the same."""
-    return (
-        Kernel("blend", functools.partial(_forward_otherwise, settings=settings)),
-        Kernel("blend_gradient", functools.partial(_backward_otherwise, settings=settings)),
-    )
+def _kernel(settings: Settings, program: ShaderProgram | None, backward: bool) -> Kernel:
+    otherwise = _backward_otherwise if backward else _forward_otherwise
+    name = "blend_gradient" if backward else "blend"
+    return Kernel(name, functools.partial(otherwise, settings=settings), program, backward)
 
 
 def _forward_otherwise(
@@ -142,23 +194,29 @@ def _backward_otherwise(
 ) -> Sequence[jax.Array]:
     """Likewise."""
     from jaxrender.ops.soft.backward import split_sums, sum_in_passes
-    from jaxrender.ops.soft.cotangents import full_sum_sizes, sum_sizes, unpack_pixels
 
     *scene, planes = arrays
-    schedule, (views, count, _) = SCHEDULES["cpu"], results[0][0]
+    schedule, (views, count, _) = SCHEDULES["cpu"], results[1][0]
     settings = settings._replace(block_size=schedule.backward_block)
-    pixels, varyings = unpack_pixels(planes[..., :-PADDING], settings), scene[2].shape[-1]
-    sizes = sum_sizes(settings, varyings, 0)
-    setup = _setup_of(scene, settings)
-    sums, _ = sum_in_passes(setup, pixels, None, sizes, 1, settings=settings, schedule=schedule)
-    full = full_sum_sizes(varyings, 0)
-    return [jnp.concatenate(split_sums(sums.reshape(views, count, sum(sizes)), sizes, full), -1)]
+    # The kernel is given a cotangent of depth, whether it is needed or not.
+    settings = settings._replace(needed=dataclasses.replace(settings.needed, depth=True))
+    pixels = unpack_pixels(planes[..., :-PADDING], settings)
+    numbers = scene[2].shape[-1], scene[4].shape[-1]
+    sizes, full = sum_sizes(settings, *numbers), full_sum_sizes(*numbers)
+    rows = scene[5].shape[1]
+    sums, d_texels = sum_in_passes(
+        _setup_of(scene, settings), pixels, None, sizes, rows, settings=settings, schedule=schedule
+    )
+    by_triangle = split_sums(sums.reshape(views, count, sum(sizes)), sizes, full)
+    if not needs_texels(settings):
+        d_texels = d_texels[:0]
+    return [d_texels.reshape(results[0][0]), jnp.concatenate(by_triangle, -1)]
 
 
 def _setup_of(arrays: Sequence[jax.Array], settings: Settings) -> SceneSetup:
     """A scene made ready for passes, from what kernels are given of it."""
-    triangles, bounds, varyings, uniforms = arrays
-    (views, count, _), dtype = bounds.shape, triangles.dtype
+    triangles, bounds, varyings, uniforms, shader_uniforms, texels, texture_index = arrays
+    views, count, _ = bounds.shape
     triangles = jnp.broadcast_to(triangles, (views, *triangles.shape[1:]))
     return SceneSetup(
         Framebuffer(views, settings.image_size, settings.block_size),
@@ -167,10 +225,7 @@ def _setup_of(arrays: Sequence[jax.Array], settings: Settings) -> SceneSetup:
         jnp.moveaxis(triangles, 1, 0).reshape(-1, views * count),
         jnp.ones(views * count, bool),
         varyings_by_triangle(varyings),
-        jnp.zeros((0, views), dtype),
-        jnp.zeros((1, 1), dtype),
-        0,
-        jnp.zeros((0, count), jnp.int32),
+        *shader_inputs(shader_uniforms, texels, texture_index, views),
         uniforms.T,
     )
 

@@ -63,7 +63,6 @@ def set_up_scene(
     corners = jnp.broadcast_to(scene.corners, (views, count, 3, 3)).reshape(-1, 3, 3)
     draw_mode = jnp.broadcast_to(scene.draw_mode, (views, count)).reshape(-1)
     blur_radius_sq = jnp.repeat(Uniforms(*by_view).blur_radius_sq, count)
-    texels = scene.texels
     return SceneSetup(
         framebuffer,
         count,
@@ -71,11 +70,20 @@ def set_up_scene(
         set_up_triangles(corners, perspective=settings.perspective),
         draw_mode == DRAWN,
         varyings_by_triangle(scene.varyings),
-        jnp.broadcast_to(scene.shader_uniforms, (views, scene.shader_uniforms.shape[1])).T,
+        *shader_inputs(scene.shader_uniforms, scene.texels, scene.texture_index, views),
+        by_view,
+    )
+
+
+def shader_inputs(
+    uniforms: jax.Array, texels: jax.Array, index: jax.Array, views: int
+) -> tuple[jax.Array, jax.Array, int, jax.Array]:
+    """What `SceneSetup` has of a shader's, from uniforms to `texture_index`; each `[B or 1, …]`."""
+    return (
+        jnp.broadcast_to(uniforms, (views, uniforms.shape[1])).T,
         texels.reshape(-1, texels.shape[-1]),
         texels.shape[1] if texels.shape[0] > 1 else 0,
-        scene.texture_index.transpose(2, 0, 1).reshape(-1, scene.texture_index.shape[0] * count),
-        by_view,
+        index.transpose(2, 0, 1).reshape(-1, index.shape[0] * index.shape[1]),
     )
 
 
