@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -213,6 +214,25 @@ def assert_same_start(run: Path, straight: Path) -> None:
         np.testing.assert_allclose(ours, theirs, atol=2 * EVERY * SCHEDULE["learning_rate"])
     for ours, theirs in pairs_of(one.statistics, other.statistics):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.long
+def test_a_run_along_a_cosine_resumes_bit_for_bit(dataset, folder):
+    import train
+    from model import Config
+    from training import Settings
+
+    where = folder / "cosine"
+    settings = Settings(steps=4, batch=2 * jax.device_count(), schedule="cosine")
+
+    def run(resume: bool) -> Any:
+        config, options = Config(**SMALL), {"save_every": 2, "pictures_every": 0}
+        return train.main(dataset, where, settings, config, resume=resume, **options)
+
+    whole = jax.device_get(run(resume=False))
+    shutil.rmtree(where / "checkpoints" / "4")
+    for ours, theirs in pairs_of(run(resume=True), whole):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.long
@@ -542,6 +562,7 @@ def test_the_network_is_that_of_the_original():
         ({"subdivisions": 9}, {}, "between 0 and 6"),
         ({}, {"steps": 0}, "must be positive"),
         ({}, {"batch": 3}, "multiple of the 2 devices"),
+        ({}, {"schedule": "linear"}, "one of step, cosine"),
     ],
 )
 def test_bad_settings(config, settings, message):
