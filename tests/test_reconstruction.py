@@ -25,8 +25,8 @@ from imageio.v3 import imread
 import jaxrender as jr
 
 ROOM = Path(__file__).resolve().parent.parent / "examples" / "reconstruction"
-MODULES = ("arrays", "baselines", "checkpoints", "data", "make_dataset", "model", "pictures")
-MODULES += ("procedural", "speed", "test", "train", "training")
+MODULES = ("arrays", "baselines", "checkpoints", "data", "initial", "make_dataset", "model")
+MODULES += ("pictures", "procedural", "speed", "test", "train", "training")
 
 # A run that takes seconds: 16² pictures, 42 vertices.
 SIZE, STEPS, EVERY = 16, 40, 2
@@ -217,22 +217,45 @@ def assert_same_start(run: Path, straight: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_run_along_a_cosine_resumes_bit_for_bit(dataset, folder):
+def test_a_run_goes_on_with_a_finer_sphere_and_resumes_bit_for_bit(dataset, folder):
+    """It starts from about the same meshes, and its rate falls along a cosine."""
+    import initial
+    import test
     import train
-    from model import Config
-    from training import Settings
+    from model import Config, predict, template
+    from training import Settings, make_trainer
 
-    where = folder / "cosine"
-    settings = Settings(steps=4, batch=2 * jax.device_count(), schedule="cosine")
+    batch, options = 2 * jax.device_count(), {"save_every": 2, "pictures_every": 0}
+    coarse = Config(**(SMALL | {"subdivisions": 0, "palette": 2, "size": SIZE}))
+    train.main(dataset, folder / "coarse", Settings(steps=2, batch=batch), coarse, **options)
 
-    def run(resume: bool) -> Any:
-        config, options = Config(**SMALL), {"save_every": 2, "pictures_every": 0}
-        return train.main(dataset, where, settings, config, resume=resume, **options)
-
-    whole = jax.device_get(run(resume=False))
+    where = folder / "fine"
+    fine = Config(**(SMALL | {"subdivisions": 2, "palette": 2, "size": SIZE}))
+    settings = Settings(4, batch, schedule="cosine", initial=str(folder / "coarse"))
+    whole = jax.device_get(train.main(dataset, where, settings, fine, **options))
     shutil.rmtree(where / "checkpoints" / "4")
-    for ours, theirs in pairs_of(run(resume=True), whole):
+    again = train.main(dataset, where, settings, fine, resume=True, **options)
+    for ours, theirs in pairs_of(again, whole):
         np.testing.assert_array_equal(ours, theirs)
+
+    # The vertices of the coarse sphere are among those of the fine one.
+    trainer = make_trainer(fine, settings)
+    started = trainer.model(initial.started(trainer, fine, folder / "coarse"))
+    with np.load(dataset / "car_test_images.npz") as images:
+        seen = images["arr_0"][0, :3]
+    same = (template(0).vertices @ template(2).vertices.T).argmax(1)
+    for before, after in zip(
+        predict(*test.load(folder / "coarse")[:2], seen), predict(*started, seen), strict=True
+    ):
+        np.testing.assert_allclose(after[:, same], before, atol=1e-5)
+
+    for other, run, message in (
+        (coarse, where, "at least as many"),
+        (Config(**SMALL), where, "not Config"),
+        (fine, folder / "nothing", r"train\.py has written"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            initial.started(trainer, other, run)
 
 
 @pytest.mark.long
@@ -533,6 +556,25 @@ def test_vertices_stay_in_their_octants():
     assert (np.sign(sphere.vertices) * (moved - corner) >= -1e-6).all()
     slope = jax.grad(lambda biases: (model.deformed(sphere.vertices, centroid, biases) ** 2).sum())
     assert np.isfinite(slope(biases)).all()
+
+
+def test_new_vertices_lie_between_old_ones():
+    import initial
+    import model
+
+    for level in range(3):
+        shares = initial.between(level)
+        coarse, fine = model.template(level).vertices, model.template(level + 1).vertices
+        assert shares.shape == (3, len(fine), len(coarse))
+        np.testing.assert_allclose(shares.sum(2), 1)
+        middles = shares.mean(0) @ coarse
+        cosine = (middles * fine).sum(1) / np.linalg.norm(middles, axis=1) / 0.5
+        assert cosine.min() > 0.95
+        # What a vertex on a plane between octants says about the axis across counts for none.
+        stays = np.abs(coarse) < 1e-6
+        moves = np.abs(fine) > 1e-6
+        for axis in range(3):
+            assert shares[axis][moves[:, axis]][:, stays[:, axis]].sum() == 0
 
 
 def test_the_network_is_that_of_the_original():

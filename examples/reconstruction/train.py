@@ -31,6 +31,7 @@ from tqdm import tqdm
 
 from checkpoints import Checkpoints, cut_log, read_config, write_config
 from data import VIEWS, Batch, Dataset, ahead, open_dataset, sample
+from initial import started
 from model import Config, predict, template
 from pictures import save_sheet, save_turning
 from training import SCHEDULES, VIEWED, Settings, State, Trainer, make_trainer
@@ -84,7 +85,8 @@ def main(
     checkpoints = Checkpoints(output, keep)
     start = _prepare(output, checkpoints, config, settings, known.classes, resume)
 
-    state = trainer.init()
+    fresh = not start and settings.initial
+    state = started(trainer, config, Path(settings.initial)) if fresh else trainer.init()
     if start:
         state = checkpoints.restore(start, state, trainer.replicated)
     first = jax.process_index() == 0
@@ -288,6 +290,12 @@ def _arguments() -> dict[str, Any]:
         action="store_true",
         help="exchange and dim colours at random, lest the network knows objects by them",
     )
+    parser.add_argument(
+        "--initial",
+        default="",
+        metavar="FOLDER",
+        help="of a run with whose weights to start; its sphere may be coarser",
+    )
     add("--log-every", int, 50, "steps from one line of the log to the next")
     add("--save-every", int, 1000, "steps from one checkpoint to the next")
     add("--pictures-every", int, 1000, "steps from pictures to pictures; 0 draws none")
@@ -309,7 +317,7 @@ def _arguments() -> dict[str, Any]:
     def some(names: Iterable[str]) -> dict[str, Any]:
         return {name: given.pop(name) for name in names}
 
-    names = ["steps", "batch", "seed", "learning_rate", "schedule", "sigma", "recolor"]
+    names = ["steps", "batch", "seed", "learning_rate", "schedule", "sigma", "recolor", "initial"]
     settings = Settings(**some([*names, "laplacian", "flatten"]))
     config = Config(**some(("channels", "hidden", "subdivisions")), palette=palette)
     return given | {"settings": settings, "config": config, "check": not given.pop("no_check")}

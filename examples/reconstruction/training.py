@@ -58,6 +58,7 @@ class Settings:
         laplacian: weight of that loss.
         flatten: weight of that loss.
         color: weight of the difference of colours, where there are any.
+        initial: the folder of a run whose weights to start from; empty is none, see initial.py.
         recolor: whether to exchange and dim the colours of each object at random, lest the
             network knows it by them; not so in the original.
     """
@@ -73,6 +74,7 @@ class Settings:
     laplacian: float = 5e-3
     flatten: float = 5e-4
     color: float = 1.0
+    initial: str = ""
     recolor: bool = False
 
     def check(self, devices: int) -> None:
