@@ -25,7 +25,16 @@ from imageio.v3 import imread
 import jaxrender as jr
 
 ROOM = Path(__file__).resolve().parent.parent / "examples" / "reconstruction"
-MODULES = ("arrays", "baselines", "checkpoints", "data", "initial", "make_dataset", "model")
+MODULES = (
+    "arrays",
+    "baselines",
+    "ceiling",
+    "checkpoints",
+    "data",
+    "initial",
+    "make_dataset",
+    "model",
+)
 MODULES += ("pictures", "procedural", "speed", "test", "train", "training")
 
 # A run that takes seconds: 16² pictures, 42 vertices.
@@ -55,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed"])
+@pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed", "ceiling"])
 def test_help_speaks_no_python(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit):
@@ -627,6 +636,21 @@ def test_speed():
     found = speed.main(Config(size=8, **(SMALL | {"subdivisions": 0})), settings, repeats=1)
     assert found["images_per_second"] > 0
     assert found["rendering_share"] > 0
+
+
+@pytest.mark.long
+def test_the_ceiling_is_above_the_start(dataset, capsys):
+    import ceiling
+
+    options = {"split": "test", "count": 2, "subdivisions": 1}
+    before = ceiling.main(dataset, steps=1, rate=1e-9, **options)
+    after = ceiling.main(dataset, steps=60, rate=0.05, **options)
+    for name in ("car", "chair"):
+        assert after[name]["fit"] > before[name]["fit"] + 0.05
+        assert after[name]["nearest picture"] == before[name]["nearest picture"] > 0
+    assert "nearest picture" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="must be positive"):
+        ceiling.main(dataset, count=0)
 
 
 def test_joining_hosts_needs_three_parts():
