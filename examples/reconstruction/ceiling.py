@@ -42,8 +42,14 @@ def fit(
 
     def one(vertices: jax.Array, seen: jax.Array, views: jax.Array) -> jax.Array:
         def miss(view: jax.Array, target: jax.Array) -> jax.Array:
-            mesh, how = jr.Mesh(vertices, faces), {"image_size": (size, size)}
-            drawn = jr.silhouette(mesh, camera(view), rasterizer=soft, near=NEAR, far=FAR, **how)
+            drawn = jr.silhouette(
+                jr.Mesh(vertices, faces),
+                camera(view),
+                image_size=(size, size),
+                rasterizer=soft,
+                near=NEAR,
+                far=FAR,
+            )
             return jr.losses.negative_iou(drawn, target)
 
         return (
