@@ -21,9 +21,8 @@ import optax
 
 import jaxrender as jr
 from baselines import nearest, overlap
-from data import VIEWS, camera, open_dataset
+from data import VIEWS, camera, open_dataset, voxels_of
 from model import CENTROID_SCALE, deformed, template
-from test import filled
 from training import CUTOFF, FAR, GAMMA, NEAR, Settings
 
 SEEN = 4  # views of each object in a step
@@ -107,6 +106,7 @@ def main(
     tested = open_dataset(data, split, classes, check=False)
     known = open_dataset(data, "train", tested.classes, check=False)
     faces = jnp.asarray(template(subdivisions).faces)
+    fill = jax.jit(jax.vmap(lambda one: voxels_of(one, faces)))
 
     # Fit all classes at once: one program.
     seen = [images[:count] for images in tested.images]
@@ -119,7 +119,7 @@ def main(
         zip(tested.classes, np.split(np.asarray(vertices), ends), strict=True)
     ):
         images, truth = seen[kind], np.asarray(tested.voxels[kind][:count]) != 0
-        shapes = np.asarray(filled(jnp.asarray(fitted), faces)) != 0
+        shapes = np.asarray(fill(jnp.asarray(fitted))) != 0
         asked = images[:, :: VIEWS // 6].reshape(-1, *images.shape[2:])
         found = np.asarray(known.voxels[kind])[nearest(asked, known.images[kind])]
         results[name] = {
