@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,8 +25,17 @@ from imageio.v3 import imread
 import jaxrender as jr
 
 ROOM = Path(__file__).resolve().parent.parent / "examples" / "reconstruction"
-MODULES = ("arrays", "baselines", "checkpoints", "data", "make_dataset", "model", "pictures")
-MODULES += ("procedural", "speed", "test", "train", "training")
+MODULES = (
+    "arrays",
+    "baselines",
+    "ceiling",
+    "checkpoints",
+    "data",
+    "initial",
+    "make_dataset",
+    "model",
+)
+MODULES += ("pictures", "procedural", "speed", "test", "train", "training")
 
 # A run that takes seconds: 16² pictures, 42 vertices.
 SIZE, STEPS, EVERY = 16, 40, 2
@@ -54,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed"])
+@pytest.mark.parametrize("name", ["make_dataset", "train", "test", "speed", "ceiling"])
 def test_help_speaks_no_python(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit):
@@ -213,6 +223,48 @@ def assert_same_start(run: Path, straight: Path) -> None:
         np.testing.assert_allclose(ours, theirs, atol=2 * EVERY * SCHEDULE["learning_rate"])
     for ours, theirs in pairs_of(one.statistics, other.statistics):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.long
+def test_a_run_goes_on_with_a_finer_sphere_and_resumes_bit_for_bit(dataset, folder):
+    """It starts from about the same meshes, and its rate falls along a cosine."""
+    import initial
+    import test
+    import train
+    from model import Config, predict, template
+    from training import Settings, make_trainer
+
+    batch, options = 2 * jax.device_count(), {"save_every": 2, "pictures_every": 0}
+    coarse = Config(**(SMALL | {"subdivisions": 0, "palette": 2, "size": SIZE}))
+    train.main(dataset, folder / "coarse", Settings(steps=2, batch=batch), coarse, **options)
+
+    where = folder / "fine"
+    fine = Config(**(SMALL | {"subdivisions": 2, "palette": 2, "size": SIZE}))
+    settings = Settings(4, batch, schedule="cosine", initial=str(folder / "coarse"))
+    whole = jax.device_get(train.main(dataset, where, settings, fine, **options))
+    shutil.rmtree(where / "checkpoints" / "4")
+    again = train.main(dataset, where, settings, fine, resume=True, **options)
+    for ours, theirs in pairs_of(again, whole):
+        np.testing.assert_array_equal(ours, theirs)
+
+    # The vertices of the coarse sphere are among those of the fine one.
+    trainer = make_trainer(fine, settings)
+    started = trainer.model(initial.started(trainer, fine, folder / "coarse"))
+    with np.load(dataset / "car_test_images.npz") as images:
+        seen = images["arr_0"][0, :3]
+    same = (template(0).vertices @ template(2).vertices.T).argmax(1)
+    for before, after in zip(
+        predict(*test.load(folder / "coarse")[:2], seen), predict(*started, seen), strict=True
+    ):
+        np.testing.assert_allclose(after[:, same], before, atol=1e-5)
+
+    for other, run, message in (
+        (coarse, where, "at least as many"),
+        (Config(**SMALL), where, "not Config"),
+        (fine, folder / "nothing", r"train\.py has written"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            initial.started(trainer, other, run)
 
 
 @pytest.mark.long
@@ -515,6 +567,25 @@ def test_vertices_stay_in_their_octants():
     assert np.isfinite(slope(biases)).all()
 
 
+def test_new_vertices_lie_between_old_ones():
+    import initial
+    import model
+
+    for level in range(3):
+        shares = initial.between(level)
+        coarse, fine = model.template(level).vertices, model.template(level + 1).vertices
+        assert shares.shape == (3, len(fine), len(coarse))
+        np.testing.assert_allclose(shares.sum(2), 1)
+        middles = shares.mean(0) @ coarse
+        cosine = (middles * fine).sum(1) / np.linalg.norm(middles, axis=1) / 0.5
+        assert cosine.min() > 0.95
+        # What a vertex on a plane between octants says about the axis across counts for none.
+        stays = np.abs(coarse) < 1e-6
+        moves = np.abs(fine) > 1e-6
+        for axis in range(3):
+            assert shares[axis][moves[:, axis]][:, stays[:, axis]].sum() == 0
+
+
 def test_the_network_is_that_of_the_original():
     import equinox as eqx
 
@@ -542,6 +613,7 @@ def test_the_network_is_that_of_the_original():
         ({"subdivisions": 9}, {}, "between 0 and 6"),
         ({}, {"steps": 0}, "must be positive"),
         ({}, {"batch": 3}, "multiple of the 2 devices"),
+        ({}, {"schedule": "linear"}, "one of step, cosine"),
     ],
 )
 def test_bad_settings(config, settings, message):
@@ -564,6 +636,21 @@ def test_speed():
     found = speed.main(Config(size=8, **(SMALL | {"subdivisions": 0})), settings, repeats=1)
     assert found["images_per_second"] > 0
     assert found["rendering_share"] > 0
+
+
+@pytest.mark.long
+def test_the_ceiling_is_above_the_start(dataset, capsys):
+    import ceiling
+
+    options = {"split": "test", "count": 2, "subdivisions": 1}
+    before = ceiling.main(dataset, steps=1, rate=1e-9, **options)
+    after = ceiling.main(dataset, steps=60, rate=0.05, **options)
+    for name in ("car", "chair"):
+        assert after[name]["fit"] > before[name]["fit"] + 0.05
+        assert after[name]["nearest picture"] == before[name]["nearest picture"] > 0
+    assert "nearest picture" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="must be positive"):
+        ceiling.main(dataset, count=0)
 
 
 def test_joining_hosts_needs_three_parts():

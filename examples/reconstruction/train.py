@@ -31,9 +31,10 @@ from tqdm import tqdm
 
 from checkpoints import Checkpoints, cut_log, read_config, write_config
 from data import VIEWS, Batch, Dataset, ahead, open_dataset, sample
+from initial import started
 from model import Config, predict, template
 from pictures import save_sheet, save_turning
-from training import VIEWED, Settings, State, Trainer, make_trainer
+from training import SCHEDULES, VIEWED, Settings, State, Trainer, make_trainer
 
 SHOWN = 6  # objects in the pictures
 
@@ -84,7 +85,8 @@ def main(
     checkpoints = Checkpoints(output, keep)
     start = _prepare(output, checkpoints, config, settings, known.classes, resume)
 
-    state = trainer.init()
+    fresh = not start and settings.initial
+    state = started(trainer, config, Path(settings.initial)) if fresh else trainer.init()
     if start:
         state = checkpoints.restore(start, state, trainer.replicated)
     first = jax.process_index() == 0
@@ -262,6 +264,12 @@ def _arguments() -> dict[str, Any]:
     add("--batch", int, usual.batch, "objects in each")
     add("--seed", int, usual.seed, "of the weights and the order of the data")
     add("--learning-rate", float, usual.learning_rate, "of Adam")
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default=usual.schedule,
+        help=f"how learning rate and sigma fall [{usual.schedule}]",
+    )
     add("--sigma", float, usual.sigma, "blur of the silhouettes, in squared half image heights")
     add("--laplacian", float, usual.laplacian, "weight of the Laplacian loss")
     add("--flatten", float, usual.flatten, "weight of the flatten loss")
@@ -281,6 +289,12 @@ def _arguments() -> dict[str, Any]:
         "--recolor",
         action="store_true",
         help="exchange and dim colours at random, lest the network knows objects by them",
+    )
+    parser.add_argument(
+        "--initial",
+        default="",
+        metavar="FOLDER",
+        help="of a run with whose weights to start; its sphere may be coarser",
     )
     add("--log-every", int, 50, "steps from one line of the log to the next")
     add("--save-every", int, 1000, "steps from one checkpoint to the next")
@@ -303,8 +317,8 @@ def _arguments() -> dict[str, Any]:
     def some(names: Iterable[str]) -> dict[str, Any]:
         return {name: given.pop(name) for name in names}
 
-    names = ["steps", "batch", "seed", "learning_rate", "sigma", "laplacian", "flatten", "recolor"]
-    settings = Settings(**some(names))
+    names = ["steps", "batch", "seed", "learning_rate", "schedule", "sigma", "recolor", "initial"]
+    settings = Settings(**some([*names, "laplacian", "flatten"]))
     config = Config(**some(("channels", "hidden", "subdivisions")), palette=palette)
     return given | {"settings": settings, "config": config, "check": not given.pop("no_check")}
 

@@ -35,6 +35,7 @@ from data import Batch, camera
 from model import DEVICES, Config, make_model, reconstruct, template
 
 VIEWED = 4  # pictures that are drawn of each object in a step
+SCHEDULES = ("step", "cosine")
 CUTOFF = 1e-10  # coverage below which a triangle does not count, as in the original
 GAMMA = 1e-2  # depth temperature of colours
 NEAR, FAR = 1.0, 4.5  # nothing is nearer than 2.732 - √3/2, or farther than 2.732 + √3/2
@@ -50,11 +51,14 @@ class Settings:
         seed: of the first weights, and of the order of the data.
         learning_rate: of Adam.
         sigma: blur of the silhouettes, in squared half image heights.
-        decay: what learning rate and sigma are multiplied with ...
-        decay_at: ... after this part of the steps.
+        schedule: "step", as in the original, multiplies learning rate and sigma with `decay` once;
+            with "cosine" the rate falls along one to 0, and sigma geometrically to that part.
+        decay: what they are multiplied with ...
+        decay_at: ... after this part of the steps, by "step".
         laplacian: weight of that loss.
         flatten: weight of that loss.
         color: weight of the difference of colours, where there are any.
+        initial: the folder of a run whose weights to start from; empty is none, see initial.py.
         recolor: whether to exchange and dim the colours of each object at random, lest the
             network knows it by them; not so in the original.
     """
@@ -64,11 +68,13 @@ class Settings:
     seed: int = 0
     learning_rate: float = 1e-4
     sigma: float = 1e-4
+    schedule: str = "step"
     decay: float = 0.3
     decay_at: float = 0.6
     laplacian: float = 5e-3
     flatten: float = 5e-4
     color: float = 1.0
+    initial: str = ""
     recolor: bool = False
 
     def check(self, devices: int) -> None:
@@ -77,6 +83,10 @@ class Settings:
             value = getattr(self, name)
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"`schedule` must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}."
+            )
         if self.batch % devices:
             raise ValueError(
                 f"`batch` must be a multiple of the {devices} devices, got {self.batch}. Pass for "
@@ -122,11 +132,15 @@ def make_trainer(
     mesh = Mesh(np.array(devices), (DEVICES,))
     replicated, split = NamedSharding(mesh, P()), NamedSharding(mesh, P(DEVICES))
 
-    # One schedule for both: `settings.decay` from that step on.
-    decayed = optax.piecewise_constant_schedule(
-        1.0, {int(settings.decay_at * settings.steps): settings.decay}
-    )
-    optimizer = optax.adam(lambda step: settings.learning_rate * decayed(step))
+    # What learning rate and sigma are multiplied with, by step.
+    if settings.schedule == "cosine":
+        rate = optax.cosine_decay_schedule(1.0, settings.steps)
+        blur = optax.exponential_decay(1.0, settings.steps, settings.decay)
+    else:
+        rate = blur = optax.piecewise_constant_schedule(
+            1.0, {int(settings.decay_at * settings.steps): settings.decay}
+        )
+    optimizer = optax.adam(lambda step: settings.learning_rate * rate(step))
 
     # Part the network in numbers to learn and the rest, which is fixed.
     shape, _ = eqx.filter_eval_shape(make_model, config, settings.seed)
@@ -158,7 +172,7 @@ def make_trainer(
     )
 
     def advance(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        sigma = jnp.asarray(settings.sigma * decayed(state.step))
+        sigma = jnp.asarray(settings.sigma * blur(state.step))
         (slope, terms), statistics = sharded(state.params, state.statistics, batch, sigma)
         update, inner = optimizer.update(slope, state.optimizer, state.params)
         params = optax.apply_updates(state.params, update)
