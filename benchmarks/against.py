@@ -286,10 +286,17 @@ def table(rows: list[dict[str, Any]]) -> str:
         "same pixels",
     )
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+    told = set()
     for row in rows:
+        # Say once that somebody cannot be there at all.
+        if "still" not in row:
+            absence = row["who"], row["detail"]
+            if absence in told:
+                continue
+            told.add(absence)
         cells = [row["scene"], NAMES.get(row["who"], row["who"])]
         if "still" in row:
-            cells += [f"{row[name][0]:.3g} ({row[name][1]:.3g})" for name in ("still", "moving")]
+            cells += ["{} ({})".format(*map(_digits, row[name])) for name in ("still", "moving")]
             cells += [f"{row['first s']:.1f} ({row['first CPU s']:.1f})", f"{row['MB']:.0f}"]
         else:
             cells += [row["detail"].replace("|", "/"), "", "", ""]
@@ -298,6 +305,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells += ["" if alike is None else f"{100 * alike:.2f}%"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _digits(number: float) -> str:
+    """Three digits at least."""
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
 
 
 def write_table(page: Path, rows: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import itertools
 import os
 import sys
 import types
@@ -67,7 +68,9 @@ def mitsuba(scene: Scene, *, moving: bool = False) -> Drawer:
         parameters["faces"] = mi.UInt32(scene.faces.ravel().astype(np.uint32))
         parameters.update()
         worlds.append(mi.load_dict({"type": "scene", "mesh": mesh}))
-        moves.append((mi.traverse(worlds[-1]), mi.Float(points.ravel())))
+        # It builds nothing where it is given the very array that it has: so take turns with two.
+        places = [mi.Float(points.ravel()) for _ in range(2)]
+        moves.append((mi.traverse(worlds[-1]), itertools.cycle(places)))
 
     # Give rays the length 1 along z, so that their parameter is the depth.
     x, y = (mi.Float(axis.ravel()) for axis in _pixel_centres(scene.size))
@@ -76,7 +79,7 @@ def mitsuba(scene: Scene, *, moving: bool = False) -> Drawer:
 
     def draw() -> list[Any]:
         for parameters, vertices in moves if moving else []:
-            parameters["mesh.vertex_positions"] = vertices
+            parameters["mesh.vertex_positions"] = next(vertices)
             parameters.update()
         hits = [world.ray_intersect_preliminary(rays, coherent=True) for world in worlds]
         seen = [(hit.prim_index, hit.t) for hit in hits]

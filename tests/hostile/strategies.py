@@ -119,6 +119,8 @@ SOFT = {
     "logistic": soft(texture="uv", shading="gouraud"),
     "logistic at corners": soft(shading="none", limited=True),  # by kernels, on a CPU
     "logistic alone": soft(aggregate_rgb=None, samples=2),
+    "logistic texel": soft(texture="texel", limited=True, samples=2),  # and these by its shader
+    "logistic cube": soft(texture="cube", shading="phong"),
     "uniform max": soft("uniform", "max", squared=False),
     "cubic_hermite hamacher": soft("cubic_hermite", "hamacher", samples=2),
     "wigner_semicircle frank": soft("wigner_semicircle", "frank", distance="barycentric"),

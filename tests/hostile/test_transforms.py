@@ -87,7 +87,7 @@ def programs(variant):
 
 
 TRANSFORMED = {
-    name: VARIANTS[name] for name in (*list(HARD)[:8], "nmr without faces", *list(SOFT)[:10])
+    name: VARIANTS[name] for name in (*list(HARD)[:8], "nmr without faces", *list(SOFT)[:12])
 }
 ROADS = "vmap", "scan", "remat", "shard_map"
 
