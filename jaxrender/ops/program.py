@@ -21,7 +21,7 @@ _ELEMENTWISE = """abs add add_any and ceil clamp convert_element_type div eq exp
     integer_pow is_finite le log lt max min mul ne neg not or rsqrt select_n sign sqrt square sub
     xor"""
 _SHAPING = """broadcast_in_dim concatenate copy copy_p expand_dims optimization_barrier pad
-    reduce_sum reshape slice squeeze stack stop_gradient transpose unstack"""
+    reduce_sum reshape slice split squeeze stack stop_gradient transpose unstack"""
 _CALLS = "closed_call core_call custom_jvp_call custom_vjp_call jit pjit remat"
 ELEMENTWISE, SHAPING, CALLS = (
     frozenset(names.split()) for names in (_ELEMENTWISE, _SHAPING, _CALLS)

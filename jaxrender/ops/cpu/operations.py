@@ -221,6 +221,11 @@ def _sum(builder: Any, values: list, operation: Any) -> np.ndarray:
     return array
 
 
+def _split(builder: Any, values: list, operation: Any) -> list:
+    ends = np.cumsum(operation.params["sizes"])[:-1]
+    return np.split(values[0], ends, operation.params["axis"])
+
+
 def _same(builder: Any, values: list, operation: Any) -> np.ndarray:
     return values[0]
 
@@ -236,6 +241,7 @@ _SHAPING: dict[str, Callable[[Any, list, Any], Any]] = {
     "reduce_sum": _sum,
     "reshape": lambda builder, values, op: values[0].reshape(op.outvars[0].aval.shape),
     "slice": _slice,
+    "split": _split,
     "squeeze": lambda builder, values, op: values[0].reshape(op.outvars[0].aval.shape),
     "stack": lambda builder, values, op: np.stack(values, op.params["axis"]),
     "stop_gradient": _same,
