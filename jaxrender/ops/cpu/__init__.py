@@ -109,7 +109,7 @@ def _warn_without_numba(reason: str) -> None:
     )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _target_of(
     module: str, dtype: str, program: ShaderProgram | None, backward: bool
 ) -> tuple[str | None, tuple[int, ...]]:
