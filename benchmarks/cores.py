@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import jax
 
@@ -75,16 +76,10 @@ def _timed(ways: dict[str, Callable[[], Any]], rounds: int) -> Iterator[tuple[st
 
 def _program(scene: Scene, args: Any, threads: str) -> Callable[[], Any]:
     """What draws depths with so many threads, or with all."""
-    before = os.environ.get("JAXRENDER_THREADS")
-    try:
-        os.environ["JAXRENDER_THREADS"] = threads
-        # The setting is read when a program is traced.
+    # The setting is read when a program is traced.
+    with mock.patch.dict(os.environ, JAXRENDER_THREADS=threads):
         jax.clear_caches()
         program = jax.jit(depths_of(scene)).lower(*args).compile()
-    finally:
-        os.environ.pop("JAXRENDER_THREADS")
-        if before is not None:
-            os.environ["JAXRENDER_THREADS"] = before
     return lambda: jax.block_until_ready(program(*args))
 
 

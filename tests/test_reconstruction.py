@@ -25,17 +25,8 @@ from imageio.v3 import imread
 import jaxrender as jr
 
 ROOM = Path(__file__).resolve().parent.parent / "examples" / "reconstruction"
-MODULES = (
-    "arrays",
-    "baselines",
-    "ceiling",
-    "checkpoints",
-    "data",
-    "initial",
-    "make_dataset",
-    "model",
-)
-MODULES += ("pictures", "procedural", "speed", "test", "train", "training")
+MODULES = ("arrays", "baselines", "ceiling", "checkpoints", "data", "initial", "make_dataset")
+MODULES += ("model", "pictures", "procedural", "speed", "test", "train", "training")
 
 # A run that takes seconds: 16² pictures, 42 vertices.
 SIZE, STEPS, EVERY = 16, 40, 2
