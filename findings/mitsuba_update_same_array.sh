@@ -34,3 +34,4 @@ for positions in (first, first, equal, first):
 print("updated by the first array, the same, an equal one, the first again:", updated)
 sys.exit(updated != [2, 0, 2, 2])
 PYTHON
+# 2026-11-30: updated by the first array, the same, an equal one, the first again: [2, 0, 2, 2]
