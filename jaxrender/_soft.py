@@ -236,7 +236,9 @@ def _depth_scale(
     with a fixed limit the picture would change with the scene's unit. No gradient.
     """
     corners, radius_sq = jax.lax.stop_gradient((corners, blur_radius_sq))
-    bounds = reached_pixels(corners, draw_mode == DRAWN, radius_sq[None], settings)
+    bounds = reached_pixels(
+        corners, draw_mode == DRAWN, radius_sq[None], settings.distance, settings.image_size
+    )
     drawn = ((bounds.top <= bounds.bottom) & (bounds.left <= bounds.right))[:, None]
     z = jnp.clip(corners[..., 2], -DEEPEST, DEEPEST)
     ends = jnp.where(drawn[None], jnp.stack([-z, z]), -jnp.inf).max((1, 2))

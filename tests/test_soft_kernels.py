@@ -43,9 +43,10 @@ def textured(kind, colors, faces):
     if kind in ("corner", "lit"):
         return jr.VertexColors(colors)
     if kind == "texel":
-        return jr.FaceTexels(colors.reshape(-1, 3, 1, 3) * jnp.ones((3, 1)))
+        return jr.FaceTexels(jnp.repeat(colors.reshape(-1, 3, 1, 3), 3, 2))
     if kind == "cube":
-        return jr.FaceCubes(colors.reshape(-1, 3, 1, 1, 3) * jnp.ones((3, 3, 1)))
+        cubes = colors.reshape(-1, 3, 1, 1, 3)
+        return jr.FaceCubes(jnp.broadcast_to(cubes, (len(cubes), 3, 3, 3, 3)))
     count, rng = len(faces), np.random.default_rng(4)
     uv = jnp.asarray(rng.uniform(-1, 2, size=(len(colors), 2)), colors.dtype)
     own, faces = jnp.asarray(colors), jnp.minimum(faces, len(colors) - 1)
@@ -119,6 +120,25 @@ def test_equals_passes(monkeypatch, kind):
     single = jax.jit(both)(*arguments(np.float32))
     assert_close(single, kernels)
     jax.clear_caches()
+
+
+@pytest.mark.usefixtures("x64")
+def test_views_share_triangles():
+    """Those that have one set of them draw each with its own blur, and leave out what is far."""
+    vertices, _, _, _, faces = arguments(np.float64)
+    screen = jr.ScreenMesh(vertices[0], faces.at[4].set(0))
+
+    @jax.jit
+    def draw(sigma, far):
+        return jr.rasterize_soft(
+            screen, image_size=(11, 21), near=0.2, far=far, sigma=sigma, aggregate_rgb=None
+        ).alpha
+
+    sigmas, fars = jnp.array([1e-4, 3e-2]), jnp.array([1.5, 10.0])
+    both = jax.vmap(draw)(sigmas, fars)
+    for found, sigma, far in zip(both, sigmas, fars, strict=True):
+        np.testing.assert_allclose(found, draw(sigma, far), rtol=1e-12, atol=1e-12)
+    assert abs(both[0] - both[1]).max() > 0.1
 
 
 @pytest.mark.thorough

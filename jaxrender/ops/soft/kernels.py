@@ -144,21 +144,47 @@ def _arrays(
     """
     by_view = jnp.stack([jnp.broadcast_to(number, (views,)) for number in uniforms], 1)
 
-    def bounds_of(corners: jax.Array, draw_mode: jax.Array, radius_sq: jax.Array) -> jax.Array:
-        drawn = draw_mode != NOT_DRAWN
-        return jnp.stack(reached_pixels(corners, drawn, radius_sq[None], settings), -1)
-
-    count = scene.corners.shape[1]
-    bounds = jax.vmap(bounds_of)(
-        jnp.broadcast_to(scene.corners, (views, count, 3, 3)),
-        jnp.broadcast_to(scene.draw_mode, (views, count)),
+    count, dtype = scene.corners.shape[1], scene.corners.dtype
+    triangles, bounds = _SET_UP(
+        scene.corners,
+        scene.draw_mode,
         jnp.broadcast_to(uniforms.blur_radius_sq, (views,)),
-    )
-    triangles = jax.vmap(functools.partial(set_up_triangles, perspective=settings.perspective))(
-        scene.corners
+        results=[
+            ((scene.corners.shape[0], 16, count), dtype),
+            ((views, count, 4), jnp.int32),
+        ],
+        options=[*settings.image_size, settings.perspective],
     )
     own = scene.varyings, by_view, scene.shader_uniforms, scene.texels, scene.texture_index
     return triangles, bounds, *own
+
+
+def _set_up_otherwise(
+    corners: jax.Array,
+    draw_mode: jax.Array,
+    blur_radius_sq: jax.Array,
+    *,
+    results: Any,
+    options: Sequence[int],
+) -> Sequence[jax.Array]:
+    """The same in plain JAX."""
+    views, count = results[1][0][:2]
+    height, width, perspective = options[:3]
+
+    def bounds_of(corners: jax.Array, draw_mode: jax.Array, radius_sq: jax.Array) -> jax.Array:
+        drawn, size = draw_mode != NOT_DRAWN, (height, width)
+        return jnp.stack(reached_pixels(corners, drawn, radius_sq[None], "euclidean", size), -1)
+
+    bounds = jax.vmap(bounds_of)(
+        jnp.broadcast_to(corners, (views, count, 3, 3)),
+        jnp.broadcast_to(draw_mode, (views, count)),
+        blur_radius_sq,
+    )
+    set_up = functools.partial(set_up_triangles, perspective=bool(perspective))
+    return [jax.vmap(set_up)(corners), bounds]
+
+
+_SET_UP = Kernel("soft_setup", _set_up_otherwise)
 
 
 def _kernel_of(scene: Scene, settings: Settings, *, backward: bool) -> Kernel:

@@ -66,7 +66,9 @@ def set_up_scene(
     return SceneSetup(
         framebuffer,
         count,
-        reached_pixels(corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings),
+        reached_pixels(
+            corners, draw_mode != NOT_DRAWN, blur_radius_sq, settings.distance, settings.image_size
+        ),
         set_up_triangles(corners, perspective=settings.perspective),
         draw_mode == DRAWN,
         varyings_by_triangle(scene.varyings),
@@ -94,15 +96,19 @@ def varyings_by_triangle(varyings: jax.Array) -> jax.Array:
 
 
 def reached_pixels(
-    corners: jax.Array, drawn: jax.Array, blur_radius_sq: jax.Array, settings: Settings
+    corners: jax.Array,
+    drawn: jax.Array,
+    blur_radius_sq: jax.Array,
+    distance: str,
+    image_size: tuple[int, int],
 ) -> Bounds:
     """The pixels that triangles `[N, 3, 3]` may reach, with a squared blur radius `[N or 1]`."""
-    height, width = settings.image_size
+    height, width = image_size
     xy = corners[..., :2]
     radius = jnp.sqrt(blur_radius_sq)[:, None]
-    if settings.distance == "hard":
+    if distance == "hard":
         radius = jnp.zeros_like(radius)
-    if settings.distance == "barycentric":
+    if distance == "barycentric":
         # All that has w >= -r is the triangle with corners w_k = 1 + 2 r.
         spread = xy + radius[:, None] * (3 * xy - xy.sum(1, keepdims=True))
         low, high = spread.min(1), spread.max(1)
