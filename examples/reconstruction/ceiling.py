@@ -21,9 +21,9 @@ import optax
 
 import jaxrender as jr
 from baselines import nearest, overlap
-from data import VIEWS, camera, open_dataset, voxels_of
+from data import VIEWS, open_dataset, voxels_of
 from model import CENTROID_SCALE, deformed, template
-from training import CUTOFF, FAR, GAMMA, NEAR, Settings
+from training import Settings, outline, regularizers
 
 SEEN = 4  # views of each object in a step
 
@@ -33,29 +33,16 @@ def fit(
 ) -> jax.Array:
     """Vertices `[N, V, 3]` fitted to coverage `[N, 24, S, S]` in [0, 1]."""
     sphere, size = template(subdivisions), outlines.shape[-1]
-    faces = jnp.asarray(sphere.faces)
-    soft = jr.Soft(sigma=settings.sigma, gamma=GAMMA, cutoff=CUTOFF)
     count = len(outlines)
     start = jnp.zeros((count, 3)), jnp.zeros((count, *sphere.vertices.shape))
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     def one(vertices: jax.Array, seen: jax.Array, views: jax.Array) -> jax.Array:
         def miss(view: jax.Array, target: jax.Array) -> jax.Array:
-            drawn = jr.silhouette(
-                jr.Mesh(vertices, faces),
-                camera(view),
-                image_size=(size, size),
-                rasterizer=soft,
-                near=NEAR,
-                far=FAR,
-            )
+            drawn = outline(vertices, view, settings.sigma, faces=sphere.faces, size=size)
             return jr.losses.negative_iou(drawn, target)
 
-        return (
-            jax.vmap(miss)(views, seen).mean()
-            + settings.laplacian * jr.losses.laplacian(vertices, sphere.topology)
-            + settings.flatten * jr.losses.flatten(vertices, sphere.topology)
-        )
+        return jax.vmap(miss)(views, seen).mean() + regularizers(vertices, subdivisions, settings)
 
     def meshes(params: tuple[jax.Array, jax.Array]) -> jax.Array:
         return jax.vmap(

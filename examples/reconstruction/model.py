@@ -173,19 +173,32 @@ class Reconstructor(eqx.Module):
             image: `[4, S, S]` rgb and coverage in [0, 1].
             statistics: those of the batches before.
         """
+        code, statistics = self.encode(image, statistics)
+        vertices, features = self.decode(code)
+        return vertices, self.painter and self.painter(image, features), statistics
+
+    def encode(self, image: jax.Array, statistics: eqx.nn.State) -> tuple[jax.Array, eqx.nn.State]:
+        """What the picture shows, `[hidden / 2]`, and new batch statistics; as `__call__`."""
         x = image
         for convolution, normalization in zip(self.convolutions, self.normalizations, strict=True):
             x, statistics = normalization(convolution(x), statistics)
             x = jax.nn.relu(x)
         x = x.reshape(-1)
-        for layer in (*self.encoder, *self.decoder):
+        for layer in self.encoder:
+            x = jax.nn.relu(layer(x))
+        return x, statistics
+
+    def decode(self, code: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Vertices `[V, 3]` of such a code, and the features `[2 hidden]` that they come of."""
+        x = code
+        for layer in self.decoder:
             x = jax.nn.relu(layer(x))
         vertices = deformed(
             template(self.config.subdivisions).vertices,
             CENTROID_SCALE * self.centroid(x),
             self.biases(x).reshape(-1, 3),
         )
-        return vertices, self.painter and self.painter(image, x), statistics
+        return vertices, x
 
 
 def deformed(vertices: np.ndarray, centroid: jax.Array, biases: jax.Array) -> jax.Array:

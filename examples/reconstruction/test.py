@@ -1,10 +1,13 @@
 """Tests a trained network: voxel IoU by class, beside two baselines and the published figures.
 
     python examples/reconstruction/test.py --data out/shapes --run out/run
+    python examples/reconstruction/test.py --data out/shapes --run out/run --refine 20
 
 Every view of every object is reconstructed, and the mesh's voxels are compared with the object's
-at 32³, as in the papers. The folder `test` in that of the run gets `results.json`, and for the
-first objects of each class their meshes, a sheet of pictures and the meshes turning.
+at 32³, as in the papers. With `--refine` each mesh is then fitted to the outline in its picture,
+which the papers do not do, see refine.py, and the refined ones are tested too. The folder `test` in
+that of the run gets `results.json`, and for the first objects of each class their meshes, as they
+are at last, a sheet of pictures and the meshes turning.
 
 The published figures are for 13 classes of ShapeNet, so that only a test on that data set may be
 compared with them.
@@ -12,7 +15,7 @@ compared with them.
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import equinox as eqx
@@ -27,6 +30,7 @@ from checkpoints import Checkpoints, read_config, write_text
 from data import VIEWS, Dataset, open_dataset, voxels_of
 from model import Reconstructor, predict, template
 from pictures import save_sheet, save_turning
+from refine import refine as refined
 from training import Trainer, make_trainer
 
 PUBLISHED = {
@@ -39,6 +43,7 @@ PUBLISHED = {
 BATCH = 48  # pictures that the network sees at a time
 
 Results = dict[str, dict[str, float]]
+Method = Callable[[np.ndarray], tuple[jax.Array, jax.Array | None]]
 
 
 @jax.jit
@@ -54,6 +59,7 @@ def main(
     step: int | None = None,
     views: int = VIEWS,
     show: int = 4,
+    refine: int = 0,
     baselines: bool = True,
     check: bool = True,
     unpack_to: Path | None = None,
@@ -66,6 +72,7 @@ def main(
         step: which checkpoint; None is the last.
         views: how many of the 24 to test, evenly spread.
         show: objects of each class whose meshes and pictures are written.
+        refine: steps to refine each mesh by; 0 leaves them as the network made them.
         baselines: whether to test the baselines too; they need the train split.
         check: whether to read all files once, to see that they are sound.
         unpack_to: where compressed files are unpacked; None is beside them.
@@ -78,8 +85,8 @@ def main(
     """
     if not 1 <= views <= VIEWS or VIEWS % views:
         raise ValueError(f"`views` must divide {VIEWS}, got {views}. Pass for example 6.")
-    if show < 0:
-        raise ValueError(f"`show` must not be negative, got {show}.")
+    if min(show, refine) < 0:
+        raise ValueError(f"`show` and `refine` must not be negative, got {show} and {refine}.")
     model, statistics, classes, step = load(run, step)
     tested = open_dataset(data, "test", classes, check=check, unpack_to=unpack_to)
     if tested.size != model.config.size:
@@ -90,20 +97,30 @@ def main(
     faces = template(model.config.subdivisions).faces
     chosen = np.arange(0, VIEWS, VIEWS // views)
 
-    results: Results = {"reconstruction": {}}
+    # What makes a mesh of a picture, by its name in the table; the last one is shown.
+    methods: dict[str, Method] = {
+        "reconstruction": lambda images: predict(model, statistics, images)
+    }
+    if refine:
+        _, settings, _ = read_config(run)
+        methods["refined"] = lambda images: refined(model, statistics, images, refine, settings)
+
+    results: Results = {method: {} for method in methods}
     for kind, name in enumerate(tqdm(classes, desc="testing", unit="class")):
-        scores = []
+        scores = {method: [] for method in methods}
         for images, truth in _pieces(tested, kind, chosen):
-            vertices, _ = predict(model, statistics, images)
-            scores.append(overlap(np.asarray(filled(vertices, jnp.asarray(faces))), truth))
-        results["reconstruction"][name] = float(np.concatenate(scores).mean())
+            for method, make in methods.items():
+                shapes = filled(make(images)[0], jnp.asarray(faces))
+                scores[method].append(overlap(np.asarray(shapes), truth))
+        for method, parts in scores.items():
+            results[method][name] = float(np.concatenate(parts).mean())
 
         # Show the first objects, each from another side.
         count = min(show, len(tested.images[kind]))
         if count:
             sides = np.arange(count) * 5 % VIEWS
             images = tested.images[kind][np.arange(count), sides]
-            vertices, colors = predict(model, statistics, images)
+            vertices, colors = list(methods.values())[-1](images)
             path = run / "test" / name
             save_sheet(path.with_suffix(".png"), images, sides, vertices, faces, colors)
             save_turning(path.with_suffix(".gif"), images, sides, vertices, faces, colors)
@@ -190,6 +207,7 @@ if __name__ == "__main__":
     parser.add_argument("--step", type=int, help="which checkpoint [the last]")
     parser.add_argument("--views", type=int, default=VIEWS, help="how many of 24 to test [24]")
     parser.add_argument("--show", type=int, default=4, help="objects of each class to show [4]")
+    parser.add_argument("--refine", type=int, default=0, help="steps to refine each mesh by [0]")
     parser.add_argument("--no-baselines", dest="baselines", action="store_false")
     parser.add_argument("--no-check", dest="check", action="store_false")
     parser.add_argument("--unpack-to", type=Path, help="where compressed files go [beside them]")

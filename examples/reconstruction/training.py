@@ -249,18 +249,46 @@ def draw(
     Returns:
         `[B, 2, 2, 4, S, S]`: by mesh and view, rgb on black (0 without colours) and coverage.
     """
-    how = {"image_size": (size, size), "near": NEAR, "far": FAR}
 
     def picture(vertices: jax.Array, colors: jax.Array | None, view: jax.Array) -> jax.Array:
-        soft = jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF)
         if colors is None:
-            mesh = jr.Mesh(vertices, jnp.asarray(faces))
-            alpha = jr.silhouette(mesh, camera(view), rasterizer=soft, **how)
+            alpha = outline(vertices, view, sigma, faces=faces, size=size)
             return jnp.stack([*[jnp.zeros_like(alpha)] * 3, alpha])
         mesh = jr.Mesh(vertices, jnp.asarray(faces), jr.VertexColors(colors))
-        image = jr.render(mesh, camera(view), shading="none", rasterizer=soft, **how)
+        soft = jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF)
+        image = jr.render(
+            mesh,
+            camera(view),
+            image_size=(size, size),
+            near=NEAR,
+            far=FAR,
+            shading="none",
+            rasterizer=soft,
+        )
         return jnp.concatenate([jnp.moveaxis(image.rgb, -1, 0), image.alpha[None]])
 
     by_view = jax.vmap(picture, in_axes=(None, None, 0))
     by_mesh = jax.vmap(by_view, in_axes=(0, 0, None))
     return jax.vmap(by_mesh)(vertices, colors, views)
+
+
+def outline(
+    vertices: jax.Array, view: ArrayLike, sigma: ArrayLike, *, faces: np.ndarray, size: int
+) -> jax.Array:
+    """The soft silhouette `[S, S]` of a mesh `[V, 3]` from a view; other arguments as of `draw`."""
+    return jr.silhouette(
+        jr.Mesh(vertices, jnp.asarray(faces)),
+        camera(view),
+        image_size=(size, size),
+        near=NEAR,
+        far=FAR,
+        rasterizer=jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF),
+    )
+
+
+def regularizers(vertices: jax.Array, subdivisions: int, settings: Settings) -> jax.Array:
+    """The weighted losses `[]` that keep the triangles of a deformed sphere `[V, 3]` in order."""
+    topology = template(subdivisions).topology
+    return settings.laplacian * jr.losses.laplacian(
+        vertices, topology
+    ) + settings.flatten * jr.losses.flatten(vertices, topology)
