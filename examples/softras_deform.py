@@ -10,7 +10,7 @@ last line reads pictures `[N, 4, H, W]` of 8 bits, whose last channel is coverag
 `[N, 3]`: distance, elevation and azimuth, as in SoftRas. Each step looks at some of the views.
 
 SoftRas draws all this with a blur. Here pictures are sharp, with the gradient of what edges show
-(`Hard("edge")`), which takes a twentieth of the time, and `fitting.large_steps` carries the pull at
+(`Hard("edge")`), which takes a fraction of the time, and `fitting.large_steps` carries the pull at
 the outline into the surface. The last steps see four samples a pixel.
 
 A sphere has no hole, so the teapot's handle stays filled. `--start hull` begins with what lies
