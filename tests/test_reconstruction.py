@@ -26,7 +26,7 @@ import jaxrender as jr
 
 ROOM = Path(__file__).resolve().parent.parent / "examples" / "reconstruction"
 MODULES = ("arrays", "baselines", "ceiling", "checkpoints", "data", "initial", "make_dataset")
-MODULES += ("model", "pictures", "procedural", "speed", "test", "train", "training")
+MODULES += ("model", "pictures", "procedural", "refine", "speed", "test", "train", "training")
 
 # A run that takes seconds: 16² pictures, 42 vertices.
 SIZE, STEPS, EVERY = 16, 40, 2
@@ -292,8 +292,8 @@ def test_log_and_settings(straight):
 def test_testing_writes_a_table_meshes_and_pictures(dataset, straight, capsys):
     import test
 
-    results = test.main(dataset, straight, views=2, show=1)
-    assert set(results) == {"reconstruction", "nearest picture", "mean shape"}
+    results = test.main(dataset, straight, views=2, show=1, refine=1)
+    assert set(results) == {"reconstruction", "refined", "nearest picture", "mean shape"}
     for scores in results.values():
         assert set(scores) == {"car", "chair", "mean"}
         assert all(0 <= score <= 1 for score in scores.values())
@@ -307,6 +307,43 @@ def test_testing_writes_a_table_meshes_and_pictures(dataset, straight, capsys):
     assert imread(straight / "test" / "chair.gif", index=None).shape[1:] == (2 * 96, 96, 3)
     with pytest.raises(ValueError, match="Pass for example 6"):
         test.main(dataset, straight, views=5)
+    with pytest.raises(ValueError, match="must not be negative"):
+        test.main(dataset, straight, refine=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("palette", [0, 3])
+def test_refined_meshes_have_the_outline_that_is_seen(dataset, palette):
+    """Each on its own, from whatever side; and no step leaves the network's mesh."""
+    import data
+    import model
+    import refine
+    import training
+
+    config = model.Config(size=SIZE, palette=palette, **(SMALL | {"hidden": 64}))
+    network, statistics = model.make_model(config, 0)
+    shown = data.open_dataset(dataset, "test")
+    images = np.stack([shown.images[0][0, 3], shown.images[1][1, 17]])
+    settings = training.Settings(sigma=1e-3)
+    start, colors = model.predict(network, statistics, images)
+    same, painted = refine.refine(network, statistics, images, 0, settings)
+    np.testing.assert_allclose(same, start, atol=1e-6)
+    assert (colors is None) == (painted is None) == (palette == 0)
+
+    # Draw the meshes from all sides: the best one is compared with what is seen.
+    faces = model.template(config.subdivisions).faces
+
+    def miss(vertices, seen):
+        drawn = jax.vmap(
+            lambda view: training.outline(vertices, view, 1e-3, faces=faces, size=SIZE)
+        )(jnp.arange(data.VIEWS))
+        return jax.vmap(jr.losses.negative_iou, in_axes=(0, None))(drawn, seen / 255.0).min()
+
+    moved, _ = refine.refine(network, statistics, images, 30, settings)
+    for vertices, better, picture in zip(start, moved, images, strict=True):
+        assert miss(better, picture[3]) < miss(vertices, picture[3]) - 1e-3
+    alone, _ = refine.refine(network, statistics, images[1:], 30, settings)
+    np.testing.assert_allclose(alone[0], moved[1], atol=1e-4)
 
 
 @pytest.mark.slow
