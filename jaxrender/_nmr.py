@@ -14,8 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._checks import check_drawn, check_positive
 from jaxrender._types import Fragments, ScreenMesh, struct
-from jaxrender.ops.batching import batch_size
-from jaxrender.ops.linear import LinearMap, over_batch
+from jaxrender.ops.linear import LinearMap, batched_zeros, over_batch
 from jaxrender.ops.nmr import visibility_gradient
 from jaxrender.ops.sharding import match_varying_axes
 
@@ -80,16 +79,12 @@ class _VisibilityMap(LinearMap):
             'Hard(visibility_gradient="antialias"), which has derivatives of any order.'
         )
 
-    def outline_forward(self, *arrays, count, shapes, options, unused=()):
+    def abstract_forward(self, *arrays, count, shapes, options, unused=()):
         image = arrays[3]
-        size = batch_size(*arrays)
-        return match_varying_axes([jnp.zeros((size, *image.shape[1:]), image.dtype)], arrays)
+        return batched_zeros([(image.shape[1:], image.dtype)], arrays)
 
-    def outline_backward(self, *arrays, count, shapes, options, unused=()):
-        size = batch_size(*arrays)
-        return match_varying_axes(
-            [jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays
-        )
+    def abstract_backward(self, *arrays, count, shapes, options, unused=()):
+        return batched_zeros(shapes, arrays)
 
 
 _VISIBILITY = _VisibilityMap(
