@@ -274,7 +274,7 @@ def add_light(lit: list, emissive: list, encoding: Encoding) -> list:
 class SurfaceTexture(Texture):
     """A texture times the base colours of faces, what they send out, and whether they are there.
 
-    Its channels are rgb; with `glows` three of emissive light; with `masked` one that is below 0
+    Its channels are rgb; with `emissive` three of emissive light; with `masked` one that is below 0
     where there is nothing.
 
     Attributes:
