@@ -110,10 +110,10 @@ def nmr_gradient(
     show, and it need not point downhill: it was measured up to 190 times as long as that, and
     now and then the other way (for an object that the picture's border cuts, or smooth colours).
     What it has is reach: a pixel pulls on all edges of its row and column, however far. For the
-    derivative at edges take `edge_gradient` or `antialias`. It is
-    zero at faces that no pixel sees, and where no change lowers the loss. The channels are
-    summed before the maximum is taken, so apply it once to all channels of a loss, and before
-    anti-aliased samples are averaged. `jaxrender/ops/nmr` has the derivation.
+    derivative at edges take `edge_gradient` or `antialias`. It is zero at faces that no pixel sees,
+    and where no change lowers the loss. The channels are summed before the maximum is taken, so
+    apply it once to all channels of a loss, and before anti-aliased samples are averaged.
+    `jaxrender/ops/nmr` has the derivation.
 
     An edge that passes behind the camera is cut in front of it, and only there `z` gets a
     gradient too.
