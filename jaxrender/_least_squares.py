@@ -101,7 +101,7 @@ class LeastSquares:
 
 
 class _State(NamedTuple):
-    """One start."""
+    """Where the method stands, from one start."""
 
     params: Any
     damping: jax.Array  # [] λ
@@ -367,7 +367,7 @@ def _values(params: Any) -> Any:
 
 
 def _coordinates(params: Any) -> int:
-    """`P`."""
+    """How many numbers a step has, `P`."""
     nodes = jax.tree.leaves(params, is_leaf=_is_parameter)
     return sum(node.coordinates if _is_parameter(node) else node.size for node in nodes)
 

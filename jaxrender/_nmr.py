@@ -30,6 +30,7 @@ def _with_visibility_gradient(
     eps: jax.Array,
     perspective: bool,
 ) -> jax.Array:
+    """The picture as it is; its transpose has what NMR adds, see `nmr_gradient`."""
     return image
 
 

@@ -138,7 +138,7 @@ def _some_moves(cotangents: Sequence[jax.Array]) -> jax.Array:
 
 @functools.cache
 def _primitives() -> tuple[Any, Any]:
-    """Of `enter` and `leave`."""
+    """Of `enter` and `leave`: identities, whose transposes look at cotangents."""
     from jax.extend.core import Primitive
     from jax.interpreters import ad, batching, mlir
 

@@ -232,6 +232,7 @@ def _transposed_blend(
 
 
 def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
+    """`move_pixels`, as a `LinearMap` takes it: linear in how vertices move."""
     *given, place, picture = given
     motion = _motion(given, linear[0], options)[..., None]
     if not options.silhouettes:
@@ -473,13 +474,13 @@ def _find(*arrays: jax.Array, options: Options, schedule: bool) -> Sequence[jax.
     views, shape, dtype = batch_size(*arrays), (2, *face.shape[1:]), vertices.dtype
     results = ((views, *shape), jnp.dtype("int32")), ((views, *shape), dtype)
     if not (schedule and cpu.can_take(vertices.dtype)):
-        return _find_plainly(*arrays, results=results, options=options)
+        return _find_otherwise(*arrays, results=results, options=options)
     face, depth = (jnp.broadcast_to(array, (views, *array.shape[1:])) for array in (face, depth))
     given = vertices, faces, face, depth.astype(dtype), edges
     return _FIND(*given, results=results, options=options)
 
 
-def _find_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _find_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same in plain JAX."""
     options = Options(*(bool(option) for option in options[:3]))
 
@@ -501,7 +502,7 @@ def _by_kernel(
     return _BLENDER(*arrays, results=[result], options=[transposed])
 
 
-def _blend_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _blend_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same in plain JAX."""
     picture, code, place = arrays
     if options[0]:
@@ -510,13 +511,15 @@ def _blend_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[j
     return [over_batch(lambda *arrays: _blend(arrays[1:], arrays[:1], None)[0], arrays)]
 
 
-def _move_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _move_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """`_move_pixels` in plain JAX."""
     of = Options(*(bool(option) for option in options[:3]))
     return _MOVE_PIXELS.plainly_forward(*arrays, count=6, shapes=(), options=of)
 
 
-def _transposed_move_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _transposed_move_otherwise(
+    *arrays: jax.Array, results: Any, options: Any
+) -> Sequence[jax.Array]:
     """The same as JAX transposes it."""
     shapes = ((results[0][0][1:], results[0][1]),)
     of = Options(*(bool(option) for option in options[:3]))
@@ -527,8 +530,8 @@ _BLEND = LinearMap("jaxrender_blend_pixels", _blend, _transposed_blend)
 _MOVE_PIXELS = LinearMap(
     "jaxrender_move_pixels", _move_pixels, _transposed_move_pixels, _batched_move_pixels
 )
-_FIND = Kernel("edges", _find_plainly)
-_BLENDER = Kernel("antialias", _blend_plainly)
-_TRANSPOSED_MOVER = Kernel("places", _transposed_move_plainly)
-_MOVER = Kernel("edge_motions", _move_plainly)
+_FIND = Kernel("edges", _find_otherwise)
+_BLENDER = Kernel("antialias", _blend_otherwise)
+_TRANSPOSED_MOVER = Kernel("places", _transposed_move_otherwise)
+_MOVER = Kernel("edge_motions", _move_otherwise)
 _BLEND_BY_KERNEL = fold_vmap(lambda *arrays: _by_kernel(*arrays, transposed=False)[0])

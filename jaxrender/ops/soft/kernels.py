@@ -190,7 +190,7 @@ _SET_UP = Kernel("soft_setup", _set_up_otherwise)
 
 
 def _kernel_of(scene: Scene, settings: Settings, *, backward: bool) -> Kernel:
-    """That of a scan, with the passes that do the same."""
+    """The kernel of a scan, with the passes that do the same."""
     program = _program_of(scene, settings) if _is_shaded(settings) else None
     return _kernel(settings._replace(block_size=(0, 0)), program, backward)
 
@@ -220,7 +220,7 @@ def _forward_otherwise(
 def _backward_otherwise(
     *arrays: jax.Array, results: Any, options: Any, settings: Settings
 ) -> Sequence[jax.Array]:
-    """Likewise."""
+    """The same in passes."""
     from jaxrender.ops.soft.backward import split_sums, sum_in_passes
 
     *scene, planes = arrays
