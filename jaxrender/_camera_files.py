@@ -19,8 +19,8 @@ def read_colmap(folder: str | Path) -> dict[str, Camera]:
     The folder, or `sparse/0` in it, holds `cameras.bin` and `images.bin`, or the same as `.txt`.
     The models SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL and OPENCV are drawn exactly, and
     FULL_OPENCV where its k4, k5 and k6 are 0; images of other lenses are left out, with a warning
-    that names them. The world is COLMAP's: right-handed, of any size,
-    and which way is up it does not say; `camera_lights` are at the right place all the same.
+    that names them. The world is COLMAP's: right-handed, of any size, and which way is up it does
+    not say; `camera_lights` are at the right place all the same.
 
     COLMAP reads pictures as they are stored, so do the same: `load_image(path, upright=False)`.
 

@@ -44,8 +44,8 @@ def why_not_drawn(
     image_size: tuple[int, int],
     near: ArrayLike = 0.1,
     far: ArrayLike | None = None,
-    cull: Cull = "none",
     anti_aliasing: int = 1,
+    cull: Cull = "none",
 ) -> str:
     """Tells why faces of a mesh are not seen in a picture.
 
@@ -66,8 +66,8 @@ def why_not_drawn(
         image_size: `(H, W)` in pixels.
         near: `[]` depth up to which nothing is drawn, scene units.
         far: `[]` depth from which nothing is drawn, scene units; None is no limit.
-        cull: which side of faces is not drawn: "none", "back" or "front".
         anti_aliasing: samples per pixel along each axis.
+        cull: which side of faces is not drawn: "none", "back" or "front".
 
     Returns:
         For a mesh, how many faces are seen and how many are not for each reason, with one of them
@@ -83,7 +83,7 @@ def why_not_drawn(
         >>> print(jr.why_not_drawn(mesh, camera, image_size=(32, 32), cull="back"))
         12 faces: 2 drawn; 10 culled (back), such as face 0.
     """
-    screen, view = _check_scene(mesh, camera, face, image_size, near, far, cull, anti_aliasing)
+    screen, view = _check_scene(mesh, camera, face, image_size, near, far, anti_aliasing, cull)
     count = screen.faces.shape[0]
     outline = None
     if isinstance(mesh, Mesh) and count:
@@ -107,8 +107,8 @@ def _check_scene(
     image_size: Any,
     near: Any,
     far: Any,
-    cull: Any,
     anti_aliasing: Any,
+    cull: Any,
 ) -> tuple[ScreenMesh, View]:
     """Returns the mesh on screen, bad vertices and indices as they are, and the view."""
     if not isinstance(mesh, Mesh | ScreenMesh):

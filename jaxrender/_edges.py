@@ -180,6 +180,7 @@ def _with_edges(
     depth: jax.Array,
     options: Options,
 ) -> jax.Array:
+    """The picture as it is; its derivative has what edges add, see `edge_gradient`."""
     return picture
 
 

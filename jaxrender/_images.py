@@ -114,10 +114,10 @@ def save_animation(
     A GIF repeats for ever. All its frames share one palette of 256 colours without dithering,
     so still parts do not flicker and the file is small. It counts time in hundredths of a
     second: each frame's time is rounded such that the whole keeps its length. An MP4 (H.264) is
-    converted by BT.709, and says so; it
-    has even sides: the last row or column of an odd size is repeated once, nothing is scaled.
-    Display values are written as they are, linear ones encoded first. Values that are clipped by
-    more than rounding are warned of, once. A folder that is not there is made.
+    converted by BT.709, and says so; it has even sides: the last row or column of an odd size is
+    repeated once, nothing is scaled. Display values are written as they are, linear ones encoded
+    first. Values that are clipped by more than rounding are warned of, once. A folder that is not
+    there is made.
 
     Args:
         path: ends in .gif or .mp4.

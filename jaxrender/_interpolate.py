@@ -77,7 +77,12 @@ def interpolate(
     """
     fragments = check_fragments("fragments", fragments)
     if screen is not None:
-        check_flag("screen.perspective", getattr(screen, "perspective", True))
+        if not isinstance(screen, ScreenMesh):
+            raise ValueError(
+                f"`screen` must be a ScreenMesh, got {type(screen).__name__}. "
+                "Pass what the fragments were made of."
+            )
+        check_flag("screen.perspective", screen.perspective)
     values = check_array("attributes", attributes, ("...",))
     if values.ndim not in (1, 2):
         raise ValueError(
@@ -89,8 +94,13 @@ def interpolate(
     shape = fragments.face.shape
     trailing = values.shape[1:]
     if faces.shape[0] == 0:
-        nothing = jnp.zeros((*shape, *trailing), values.dtype)
-        return nothing if screen is None else (nothing, jnp.zeros((*shape, *trailing, 2)))
+        dtype = jnp.result_type(values, fragments.barycentrics)
+        nothing = jnp.zeros((*shape, *trailing), dtype)
+        if screen is None:
+            return nothing
+        vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
+        dtype = jnp.result_type(dtype, vertices)
+        return nothing, jnp.zeros((*shape, *trailing, 2), dtype)
     with jax.named_scope("interpolate"):
         seen = (fragments.face >= 0)[..., None]
         index = jnp.where(seen[..., 0], fragments.face, 0)
@@ -107,11 +117,6 @@ def interpolate(
 
 def _barycentric_slopes(screen: ScreenMesh, index: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """`∂λₖ/∂(x, y) / Σ λ` `[H, W, 3, 2]` of the faces `index`, per pixel."""
-    if not isinstance(screen, ScreenMesh):
-        raise ValueError(
-            f"`screen` must be a ScreenMesh, got {type(screen).__name__}. "
-            "Pass what the fragments were made of."
-        )
     vertices = check_array("screen.vertices", screen.vertices, ("V", 3))
     faces = check_faces("screen.faces", screen.faces, vertices.shape[0])
     height, width = shape

@@ -101,7 +101,7 @@ class LeastSquares:
 
 
 class _State(NamedTuple):
-    """One start."""
+    """Where the method stands, from one start."""
 
     params: Any
     damping: jax.Array  # [] λ
@@ -270,10 +270,10 @@ def _programs(
         nowhere = jnp.zeros(_coordinates(state.params), state.damping.dtype)
 
         # Linearise the residuals, and weigh them.
-        r, push = jax.linearize(lambda d: vector(_moved(state.params, d), scheduled), nowhere)
+        r, jvp = jax.linearize(lambda d: vector(_moved(state.params, d), scheduled), nowhere)
         cost, weight = total(r), slope(jnp.square(r / scale))
-        solve = _solve_with_jacobian if jacobian == "forward" else _solve_without
-        step, promise, still = solve(push, nowhere, r, weight, state.damping)
+        solve = _solve_with_jacobian if jacobian == "forward" else _solve_matrix_free
+        step, promise, still = solve(jvp, nowhere, r, weight, state.damping)
 
         # Take the step if it leads down.
         params = _moved(state.params, step)
@@ -309,10 +309,10 @@ def _programs(
 
 
 def _solve_with_jacobian(
-    push: Callable, nowhere: jax.Array, r: jax.Array, weight: jax.Array, damping: jax.Array
+    jvp: Callable, nowhere: jax.Array, r: jax.Array, weight: jax.Array, damping: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The step, the decrease that it promises, and which coordinates nothing depends on."""
-    rows = jax.vmap(push)(jnp.eye(nowhere.size, dtype=nowhere.dtype))  # Jᵀ [P, M]
+    rows = jax.vmap(jvp)(jnp.eye(nowhere.size, dtype=nowhere.dtype))  # Jᵀ [P, M]
     dot = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     normal, gradient = dot(rows * weight[None], rows.T), dot(rows, weight * r)
     diagonal = jnp.diagonal(normal)
@@ -328,15 +328,15 @@ def _solve_with_jacobian(
     return step, promise, jnp.all(rows == 0, axis=1)
 
 
-def _solve_without(
-    push: Callable, nowhere: jax.Array, r: jax.Array, weight: jax.Array, damping: jax.Array
+def _solve_matrix_free(
+    jvp: Callable, nowhere: jax.Array, r: jax.Array, weight: jax.Array, damping: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The same by conjugate gradients; all coordinates are damped alike, as Levenberg has it."""
-    pull = jax.linear_transpose(push, nowhere)
-    gradient = pull(weight * r)[0]
+    vjp = jax.linear_transpose(jvp, nowhere)
+    gradient = vjp(weight * r)[0]
 
     def curve(step: jax.Array) -> jax.Array:
-        return pull(weight * push(step))[0]
+        return vjp(weight * jvp(step))[0]
 
     # Measure the curvature along the gradient, for want of a diagonal.
     length = jnp.sum(gradient**2)
@@ -352,7 +352,7 @@ def _solve_without(
     return step, promise, gradient == 0
 
 
-# The tree of parameters
+# --- the tree of parameters -----------------------------------------------------------------------
 
 
 def _is_parameter(node: Any) -> bool:
@@ -367,7 +367,7 @@ def _values(params: Any) -> Any:
 
 
 def _coordinates(params: Any) -> int:
-    """`P`."""
+    """How many numbers a step has, `P`."""
     nodes = jax.tree.leaves(params, is_leaf=_is_parameter)
     return sum(node.coordinates if _is_parameter(node) else node.size for node in nodes)
 
@@ -423,7 +423,7 @@ def _over_starts(program: Callable, starts: int, chunk: int | None) -> Callable:
     return every
 
 
-# Checks at the door
+# --- checks at the door ---------------------------------------------------------------------------
 
 
 def _check_arguments(

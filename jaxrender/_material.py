@@ -122,7 +122,7 @@ class Material:
 
     @property
     def count(self) -> int:
-        """`M`, at least 1."""
+        """How many materials there are, `M`; at least 1."""
         found = [np.shape(getattr(self, name)) for name in NUMBERS]  # of None it is ()
         return max([1, *(shape[0] for shape in found if shape)])
 
@@ -274,7 +274,7 @@ def add_light(lit: list, emissive: list, encoding: Encoding) -> list:
 class SurfaceTexture(Texture):
     """A texture times the base colours of faces, what they send out, and whether they are there.
 
-    Its channels are rgb; with `glows` three of emissive light; with `masked` one that is below 0
+    Its channels are rgb; with `emissive` three of emissive light; with `masked` one that is below 0
     where there is nothing.
 
     Attributes:
@@ -298,11 +298,11 @@ class SurfaceTexture(Texture):
 
     @property
     def parts(self) -> list[Texture]:
-        """The textures."""
+        """The texture of the mesh, and that of what it sends out, as far as there are any."""
         return [part for part in (self.texture, self.emissive) if part is not None]
 
     def channels(self) -> int:
-        """See above."""
+        """Rgb, emissive light, and whether there is anything, as far as there are these."""
         return 3 + 3 * (self.emissive is not None) + self.masked
 
     def table(self) -> jax.Array | None:
@@ -353,7 +353,7 @@ class SurfaceTexture(Texture):
         return rows, weights
 
     def color(self, texel: Columns, varyings: Columns, uniforms: Columns) -> list:
-        """See above."""
+        """Rgb times the base colour, emissive light, and how far alpha is above the cutoff."""
         found = []
         for number, part in enumerate(self.parts):
             given = [

@@ -14,8 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from jaxrender._checks import check_drawn, check_positive
 from jaxrender._types import Fragments, ScreenMesh, struct
-from jaxrender.ops.batching import batch_size
-from jaxrender.ops.linear import LinearMap, over_batch
+from jaxrender.ops.linear import LinearMap, batched_zeros, over_batch
 from jaxrender.ops.nmr import visibility_gradient
 from jaxrender.ops.sharding import match_varying_axes
 
@@ -31,6 +30,7 @@ def _with_visibility_gradient(
     eps: jax.Array,
     perspective: bool,
 ) -> jax.Array:
+    """The picture as it is; its transpose has what NMR adds, see `nmr_gradient`."""
     return image
 
 
@@ -80,16 +80,12 @@ class _VisibilityMap(LinearMap):
             'Hard(visibility_gradient="antialias"), which has derivatives of any order.'
         )
 
-    def outline_forward(self, *arrays, count, shapes, options, unused=()):
+    def abstract_forward(self, *arrays, count, shapes, options, unused=()):
         image = arrays[3]
-        size = batch_size(*arrays)
-        return match_varying_axes([jnp.zeros((size, *image.shape[1:]), image.dtype)], arrays)
+        return batched_zeros([(image.shape[1:], image.dtype)], arrays)
 
-    def outline_backward(self, *arrays, count, shapes, options, unused=()):
-        size = batch_size(*arrays)
-        return match_varying_axes(
-            [jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays
-        )
+    def abstract_backward(self, *arrays, count, shapes, options, unused=()):
+        return batched_zeros(shapes, arrays)
 
 
 _VISIBILITY = _VisibilityMap(
@@ -115,10 +111,10 @@ def nmr_gradient(
     show, and it need not point downhill: it was measured up to 190 times as long as that, and
     now and then the other way (for an object that the picture's border cuts, or smooth colours).
     What it has is reach: a pixel pulls on all edges of its row and column, however far. For the
-    derivative at edges take `edge_gradient` or `antialias`. It is
-    zero at faces that no pixel sees, and where no change lowers the loss. The channels are
-    summed before the maximum is taken, so apply it once to all channels of a loss, and before
-    anti-aliased samples are averaged. `jaxrender/ops/nmr` has the derivation.
+    derivative at edges take `edge_gradient` or `antialias`. It is zero at faces that no pixel sees,
+    and where no change lowers the loss. The channels are summed before the maximum is taken, so
+    apply it once to all channels of a loss, and before anti-aliased samples are averaged.
+    `jaxrender/ops/nmr` has the derivation.
 
     An edge that passes behind the camera is cut in front of it, and only there `z` gets a
     gradient too.

@@ -52,9 +52,8 @@ def rasterize_hard(
     exactly, and keeps its index and barycentrics. There is no limit on the number of faces per
     pixel or per region. A face counts as edge-on, and is not drawn even over a pixel centre, where
     two of its edges span no more than 1e-10 square pixels. `why_not_drawn` tells why a face is
-    missing. Without `screen.perspective`, depth is
-    linear on screen and b = w. Of holes that a `Material` cuts it knows nothing: `render` and
-    `silhouette` see through them.
+    missing. Without `screen.perspective`, depth is linear on screen and b = w. Of holes that a
+    `Material` cuts it knows nothing: `render` and `silhouette` see through them.
 
     Gradient: exact, inside the face that a pixel sees, of barycentrics and depth to
     `screen.vertices`, and of the depth of empty pixels to `far`. Which face is seen has none:

@@ -402,6 +402,7 @@ def _render(
     shading: Shading,
     two_sided: bool,
 ) -> Image:
+    """`render` of checked arguments, as one program; a scene is one mesh, with objects of faces."""
     samples = _supersample(view, anti_aliasing)
     screen = _project(mesh.vertices, mesh.faces, camera, view)
     texture = with_footprints(mesh.texture, screen, samples.image_size)
@@ -464,6 +465,7 @@ def _silhouette(
     rasterizer: Hard | Soft,
     anti_aliasing: int,
 ) -> jax.Array:
+    """`silhouette` of checked arguments, as one program; labels as of `_labels`."""
     samples = _supersample(view, anti_aliasing)
     screen = _project(mesh.vertices, mesh.faces, camera, view)
     if isinstance(rasterizer, Soft):

@@ -246,7 +246,7 @@ def _rows(array: jax.Array | None, rows: np.ndarray) -> Any:
 
 
 def _camera(view: View, shift: np.ndarray) -> Camera:
-    """A camera in our struct."""
+    """A camera of a file as a `Camera`, in the world moved by `-shift`."""
     lens = (orthographic if view.parallel else perspective)(view.extent)
     return look(floats(view.eye - shift), view.ahead, view.up, projection=lens)
 

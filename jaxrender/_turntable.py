@@ -24,8 +24,8 @@ from jaxrender._types import Hard, Lights, Mesh, Soft, static, struct
 
 
 @struct
-class View:
-    """Where the camera goes around, in the words of `frame`."""
+class Orbit:
+    """The way on which the camera goes around, in the words of `frame`."""
 
     elevation: float = 20.0  # degrees
     fov: float = 40.0  # degrees, vertical
@@ -50,7 +50,7 @@ class Style:
 @functools.partial(jax.jit, static_argnames="style")
 def draw_frame(
     mesh: Mesh,
-    view: View,
+    orbit: Orbit,
     azimuth: jax.Array,
     lights: Lights | Mapping[str, float],
     background: Any,
@@ -65,13 +65,13 @@ def draw_frame(
     camera = frame(
         mesh,
         azimuth,
-        view.elevation,
-        distance=view.distance,
-        at=view.at,
-        fov=view.fov,
-        parallel=view.parallel,
+        orbit.elevation,
+        distance=orbit.distance,
+        at=orbit.at,
+        fov=orbit.fov,
+        parallel=orbit.parallel,
         image_size=style.size,
-        up=view.up,
+        up=orbit.up,
     )
     near, far = depth_range(mesh, camera)
     draw = functools.partial(

@@ -489,6 +489,9 @@ class Image:
         Returns:
             `[H, W, C + 1]`, in the encoding of `rgb`.
 
+        Raises:
+            ValueError: the background is not as above.
+
         Example:
             >>> import jax.numpy as jnp, jaxrender as jr
             >>> half = jnp.full((1, 1), 0.5)

@@ -138,7 +138,7 @@ def _some_moves(cotangents: Sequence[jax.Array]) -> jax.Array:
 
 @functools.cache
 def _primitives() -> tuple[Any, Any]:
-    """Of `enter` and `leave`."""
+    """Of `enter` and `leave`: identities, whose transposes look at cotangents."""
     from jax.extend.core import Primitive
     from jax.interpreters import ad, batching, mlir
 
@@ -203,7 +203,7 @@ def _primitives() -> tuple[Any, Any]:
     ):
         primitive.multiple_results = True
         primitive.def_impl(program)
-        primitive.def_abstract_eval(functools.partial(_outline, program))
+        primitive.def_abstract_eval(functools.partial(_shapes_of, program))
         ad.primitive_jvps[primitive] = jvp
         ad.primitive_transposes[primitive] = transpose
         batching.primitive_batchers[primitive] = batch
@@ -211,5 +211,5 @@ def _primitives() -> tuple[Any, Any]:
     return entering, leaving
 
 
-def _outline(program: Any, *avals: Any, **params: Any) -> list[Any]:
+def _shapes_of(program: Any, *avals: Any, **params: Any) -> list[Any]:
     return list(jax.make_jaxpr(functools.partial(program, **params))(*avals).out_avals)

@@ -26,7 +26,7 @@ from jaxrender._options import COLORS, ONLY_DEPTH, SHAPES, STRENGTH, TURN, parse
 from jaxrender._report import report
 from jaxrender._shading import make_lights
 from jaxrender._surface import split_creases
-from jaxrender._turntable import Style, View, draw_frame, show_depth, show_normals
+from jaxrender._turntable import Orbit, Style, draw_frame, show_depth, show_normals
 from jaxrender._types import Hard, Lights, Mesh, Soft
 from jaxrender._viewer import view
 
@@ -102,7 +102,7 @@ def _render(options: argparse.Namespace) -> None:
                 stacklevel=2,
             )
     at = getattr(options, "at", None)
-    around = View(
+    orbit = Orbit(
         elevation=options.elevation,
         fov=options.fov,
         distance=None if options.distance == "fit" else options.distance,
@@ -132,7 +132,7 @@ def _render(options: argparse.Namespace) -> None:
     frames = getattr(options, "frames", TURN if suffix in ANIMATIONS else 1)
     azimuths = options.azimuth + 360 / frames * np.arange(frames)
     pictures = [
-        np.asarray(draw_frame(mesh, around, azimuth, lights, background, rasterizer, style=style))
+        np.asarray(draw_frame(mesh, orbit, azimuth, lights, background, rasterizer, style=style))
         for azimuth in _progress(azimuths, options.quiet)
     ]
     if raw:

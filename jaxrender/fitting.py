@@ -436,7 +436,7 @@ def _diagnosis(
     )
 
 
-# Checks at the door
+# --- checks at the door ---------------------------------------------------------------------------
 
 
 def _check_schedule(

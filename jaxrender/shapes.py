@@ -1,8 +1,8 @@
 """Meshes that need no file: cube, icosphere, torus, plane and the Utah teapot.
 
-All are right-handed: the faces are counter-clockwise seen from outside, and `y` is up. No
-vertex is there twice. Positions are in scene units and in JAX's default float type. They are
-made by NumPy on the host, so the arguments are plain numbers.
+Each is a `Mesh` without texture, and right-handed: the faces are counter-clockwise seen from
+outside, and `y` is up. No vertex is there twice. Positions are in scene units and in JAX's default
+float type. They are made by NumPy on the host, so the arguments are plain numbers.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from jaxrender._framing import camera_lights, frame
 from jaxrender._render import render
 from jaxrender._surface import split_creases
 from jaxrender._textures import VertexColors
-from jaxrender._turntable import Style, View, draw_frame, show_depth, show_normals
+from jaxrender._turntable import Orbit, Style, draw_frame, show_depth, show_normals
 from jaxrender._types import Hard, Mesh
 from jaxrender.cli import _background, _lights, main
 
@@ -250,14 +250,14 @@ def test_soft_rasterizer_shows_through_by_gamma(draw):
 @pytest.mark.long
 def test_azimuths_are_those_of_points_from_angles():
     mesh, lights = shapes.cube(), {"ambient": 0.25, "specular": 0.2}
-    view = View(elevation=20.0, fov=40.0, distance=5.0)
+    orbit = Orbit(elevation=20.0, fov=40.0, distance=5.0)
     lens = perspective(40.0)
     for azimuth in (0.0, 35.0, 250.0):
         eye = points_from_angles(5.0, 20.0, azimuth)
         place = camera_position(frame(mesh, azimuth, 20.0, distance=5.0))
         np.testing.assert_allclose(place, eye, atol=1e-6)
         style = Style("alpha", (64, 64))
-        image = draw_frame(mesh, view, azimuth, lights, 0.0, Hard(), style=style)
+        image = draw_frame(mesh, orbit, azimuth, lights, 0.0, Hard(), style=style)
         wanted = render(mesh, look_at(eye, projection=lens), image_size=(64, 64), anti_aliasing=2)
         np.testing.assert_allclose(image, wanted.alpha, atol=0.26)
         assert np.mean(image != wanted.alpha) < 0.01

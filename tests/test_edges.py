@@ -348,11 +348,11 @@ class TestKernels:
                 if not results:
                     code, place = found
                 args = [*given[:3], code, place, picture]
-                gradient = ops_edges._pull_pixels(args, [pulled], shapes, options)
-                gradient += ops_edges._push_pixels(args, [moved], options)
+                gradient = ops_edges._transposed_move_pixels(args, [pulled], shapes, options)
+                gradient += ops_edges._batched_move_pixels(args, [moved], options)
                 blended = []
                 if options.silhouettes:
-                    back = ops_edges._pull_blend(
+                    back = ops_edges._transposed_blend(
                         [code, place], [picture], ((picture.shape[1:], picture.dtype),), None
                     )
                     forward = ops_edges.blend_pixels(

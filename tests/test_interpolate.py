@@ -128,6 +128,23 @@ def test_no_faces():
     assert not change.any()
 
 
+def test_no_faces_have_the_dtype_of_faces(x64):
+    """Nothing to see changes no dtype, where JAX's default is another one."""
+    results = []
+    for count in (0, 1):
+        faces = jnp.zeros((count, 3), jnp.int32)
+        screen = jr.ScreenMesh(jnp.ones((3, 3), jnp.float32), faces)
+        seen = jr.Fragments(
+            face=jnp.full(SIZE, -1, jnp.int32),
+            barycentrics=jnp.zeros((*SIZE, 3), jnp.float32),
+            depth=jnp.zeros(SIZE, jnp.float32),
+        )
+        attributes = jnp.ones((3, 2), jnp.float32)
+        results.append(jr.interpolate(attributes, seen, faces, screen=screen))
+    empty, whole = results
+    assert [array.dtype for array in empty] == [array.dtype for array in whole] == ["float32"] * 2
+
+
 def test_errors():
     screen, seen = scene()
     with pytest.raises(ValueError, match="`fragments` must be Fragments, got ScreenMesh"):

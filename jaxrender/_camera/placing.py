@@ -151,6 +151,9 @@ def points_from_angles(
     Returns:
         `[..., 3]`; the three arguments are broadcast against each other.
 
+    Raises:
+        ValueError: an argument is no number, or not finite, or they cannot be broadcast.
+
     Example:
         >>> import jaxrender as jr
         >>> jr.points_from_angles(2.0, elevation=0.0, azimuth=0.0).tolist()
@@ -184,6 +187,9 @@ def camera_position(camera: Camera) -> jax.Array:
     Returns:
         `[3]` world space, scene units.
 
+    Raises:
+        ValueError: it is no camera.
+
     Example:
         >>> import jaxrender as jr
         >>> jr.camera_position(jr.look_at((0.0, 0.0, 3.0))).tolist()
@@ -205,6 +211,9 @@ def viewpoint(camera: Camera) -> jax.Array:
     Returns:
         `[4]` world space: (x, y, z, 1), the camera's position; or (x, y, z, 0), the direction
         from the scene to the viewer, for a parallel projection, which sees from infinity.
+
+    Raises:
+        ValueError: it is no camera.
 
     Example:
         >>> import jaxrender as jr

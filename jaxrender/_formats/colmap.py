@@ -166,7 +166,7 @@ def _rotation(quaternion: tuple[float, ...]) -> np.ndarray:
     return np.eye(3) + 2 * w * cross + 2 * cross @ cross
 
 
-# Text
+# --- text -----------------------------------------------------------------------------------------
 
 
 def _read_text_cameras(path: Path) -> dict[int, Calibration]:
@@ -204,7 +204,7 @@ def _read_text_images(path: Path) -> list[Pose]:
     return poses
 
 
-# Binary
+# --- binary ---------------------------------------------------------------------------------------
 
 
 class _Bytes:

@@ -114,7 +114,7 @@ class Texture:
 
     @property
     def has_footprint(self) -> bool:
-        """See above."""
+        """Whether `taps` wants to know how varyings change from pixel to pixel, see above."""
         return False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -166,7 +166,7 @@ class Texture:
         return texel
 
     def channels(self) -> int:
-        """`C`."""
+        """How many numbers a colour has, `C`."""
         table = self.table()
         if table is None:
             lacks(self, "channels(self)", "drawing without a table")
@@ -280,7 +280,7 @@ class White(Texture):
 
     @property
     def constant_per_face(self) -> bool:
-        """It is."""
+        """Whether each face has one colour all over: white."""
         return True
 
 

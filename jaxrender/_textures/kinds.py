@@ -455,6 +455,7 @@ def _check_inside(pages: np.ndarray, height: int, width: int, hint: str) -> None
 
 
 def _check_uv(texture: UVTexture, face_count: int) -> UVTexture:
+    """The texture with its arrays checked, for a mesh of so many faces."""
     image = _check_colors("image", texture.image, ("H", "W", "C"))
     uv = check_array("texture.uv", texture.uv, ("U", 2), finite=True)
     faces = check_faces("texture.faces", texture.faces, uv.shape[0])

@@ -158,10 +158,10 @@ def bake_picture(
 
     Args:
         image: `[H, W, C]` of a `UVTexture`.
-        corners: `[F, 3, 2]` its coordinates.
+        corners: `[F, 3, 2]` the coordinates of each face's corners.
         weights: `[N, 3]` barycentrics.
-        pages: `[F, 3]` of the texture, or None.
-        samplers: likewise.
+        pages: `[F, 3]` or `[F, 4]` of the texture, or None.
+        samplers: `[F, 3]` of the texture, or None.
         wrap: "texture", or by which rule of NMR.
         own_wrap: that of the texture, where there are no samplers.
         filter: likewise.

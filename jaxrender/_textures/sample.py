@@ -27,7 +27,7 @@ from jaxrender.ops.fusion import computed_once
 def sample_texture(
     texture: Texture | None, faces: jax.Array, face: jax.Array, barycentrics: jax.Array
 ) -> jax.Array:
-    """The colour of points on faces: `Σₖ weightₖ · table[rowₖ]`, see `Texture`, times the tint.
+    """The colour of points on faces: what `Texture.color` makes of `Σₖ weightₖ · table[rowₖ]`.
 
     Gradient: exact to the texture's colours, to `uv`, and to `barycentrics`. `FaceTexels` and
     pictures of filter "nearest" are constant within a texel: no gradient to `barycentrics` or

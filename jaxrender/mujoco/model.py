@@ -161,7 +161,7 @@ def _surface(model: Any, number: int) -> _Surface:
 
 
 def _even(mesh: Mesh, color: jax.Array) -> FaceTexels:
-    """One colour all over."""
+    """A texture of one colour for the whole mesh."""
     return FaceTexels(jnp.broadcast_to(color, (len(mesh.faces), 1, 1, 3)))
 
 

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrender._camera.models import Orthographic, Perspective
-from jaxrender._shading import make_lights
 from jaxrender._types import Camera, Lights, Projection
 from jaxrender._vectors import unit
 
@@ -191,7 +190,6 @@ def lights(model: Any, data: Any, camera: Camera) -> Lights:
     elif not parallel and not central:
         ambient = ambient + DARK
     cutoffs = [float(model.light_cutoff[n]) if kinds[n] == SPOT else 180.0 for n in central]
-    every = make_lights(0.0, (), like_opengl=True)
     return Lights(
         ambient=ambient,
         directions=towards,
@@ -200,7 +198,6 @@ def lights(model: Any, data: Any, camera: Camera) -> Lights:
         position_colors=table("light_diffuse", central),
         specular=jnp.ones(3, dtype),
         shininess=jnp.asarray(64.0, dtype),
-        reflection=every.reflection,
         spot_directions=directions[np.array(central, int)],
         spot_cutoffs=jnp.asarray(cutoffs, dtype),
         spot_exponents=table("light_exponent", central),

@@ -34,8 +34,7 @@ def fold_vmap(batched: Callable) -> Callable:
         The same operation without the batch axis. Any number of nested `jax.vmap`s around it
         end in one call of `batched`; an array that is not mapped stays shared, uncopied. All its
         arguments are arrays, or pytrees of them. It has no derivative: give it one by a
-        `jax.custom_vjp` around it (as `_nmr.py`), or call it on `jax.lax.stop_gradient` of what it
-        gets.
+        `LinearMap` (as `_nmr.py`), or call it on `jax.lax.stop_gradient` of what it gets.
 
     Example:
         What is static, `power`, makes an operation of its own, once. Under `jax.shard_map` a loop
@@ -117,44 +116,6 @@ def fold_into(array: jax.Array, mapped: bool, size: int, inner: int, place: int)
     whole = (size, inner) if place == 0 else (inner, size)
     array = jnp.broadcast_to(array, (*whole, *array.shape[2:]))
     return array.reshape(size * inner, *array.shape[2:])  # which may be empty
-
-
-def in_chunks(batched: Callable, args: tuple, chunk_size: int) -> Any:
-    """`batched(*args)`, of so many examples at once: memory for all at once is slow to get.
-
-    Args:
-        batched: as for `fold_vmap`.
-        args: its arguments.
-        chunk_size: how many examples at most.
-    """
-    arrays, tree = jax.tree.flatten(args)
-    size = batch_size(arrays)
-    chunk_size = max(1, min(chunk_size, size))
-    if chunk_size == size:
-        return batched(*args)
-
-    # Make chunks of one size, that of the last too, which takes the last example several times.
-    even = [chunk for chunk in range(chunk_size, chunk_size // 2, -1) if size % chunk == 0]
-    chunk = even[0] if even else -(-size // -(-size // chunk_size))
-    chunks = -(-size // chunk)
-    own = [array.shape[0] == size for array in arrays]
-
-    def split(array: jax.Array) -> jax.Array:
-        if chunks * chunk > size:
-            array = jnp.concatenate(
-                [array, jnp.broadcast_to(array[-1:], (chunks * chunk - size, *array.shape[1:]))]
-            )
-        return array.reshape(chunks, chunk, *array.shape[1:])
-
-    def one_chunk(parts: list[jax.Array]) -> Any:
-        rest = iter(parts)
-        these = [next(rest) if mine else a for a, mine in zip(arrays, own, strict=True)]
-        return batched(*jax.tree.unflatten(tree, these))
-
-    results = lax.map(one_chunk, [split(a) for a, mine in zip(arrays, own, strict=True) if mine])
-    return jax.tree.map(
-        lambda array: array.reshape(chunks * chunk, *array.shape[2:])[:size], results
-    )
 
 
 def fold_vmap_scheduled(

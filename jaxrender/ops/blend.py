@@ -104,7 +104,7 @@ def _scatter_otherwise(
 def _multiply_otherwise(
     table: jax.Array, indices: jax.Array, values: jax.Array, *, results: Any, options: Any
 ) -> Sequence[jax.Array]:
-    """Likewise."""
+    """The same by JAX's transpose."""
     shapes = ((results[0][0][1:], results[0][1]),)
     return _OF_WEIGHTS.plainly_backward(
         table, indices, values, count=2, shapes=shapes, options=None

@@ -40,7 +40,7 @@ class Framebuffer(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of a plane."""
+        """`(B (H + h), W + w)`, the rows and columns of a plane."""
         return self.views * self.rows_per_view, self.image_size[1] + self.block_size[1]
 
     def crop(self, planes: jax.Array) -> jax.Array:

@@ -114,8 +114,8 @@ class LinearMap:
 
         return _over_groups(single, arrays, count)
 
-    # What tells the shapes of results, by tracing it.
-    outline_forward, outline_backward = plainly_forward, plainly_backward
+    # What JAX traces for the shapes of the results, and never runs.
+    abstract_forward, abstract_backward = plainly_forward, plainly_backward
 
     @functools.cached_property
     def _primitives(self) -> tuple[Any, Any]:
@@ -124,8 +124,8 @@ class LinearMap:
 
         pair = Primitive(self.name), Primitive(f"{self.name}_transposed")
         programs = (
-            (self.forward, self.plainly_forward, self.outline_forward),
-            (self.backward, self.plainly_backward, self.outline_backward),
+            (self.forward, self.plainly_forward, self.abstract_forward),
+            (self.backward, self.plainly_backward, self.abstract_backward),
         )
         for own, other, of_own in zip(pair, pair[::-1], programs, strict=True):
             _give_rules(own, other, *of_own)
@@ -152,6 +152,17 @@ def without_groups(given: Arrays, size: int) -> list[jax.Array]:
     ]
 
 
+def batched_zeros(shapes: Any, arrays: Arrays) -> list[jax.Array]:
+    """Zeros with the batch axis of `arrays`, for `abstract_forward` and `abstract_backward`.
+
+    Args:
+        shapes: shape and dtype of each, of one example.
+        arrays: with a leading batch axis, of size 1 where the whole batch shares an array.
+    """
+    size = batch_size(*arrays)
+    return match_varying_axes([jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays)
+
+
 def _over_groups(single: Callable, arrays: Arrays, count: int) -> Any:
     """The same, where the first `count` arrays are those of groups of examples."""
     groups, size = batch_size(*arrays[:count]), batch_size(*arrays)
@@ -176,7 +187,7 @@ def _over_groups(single: Callable, arrays: Arrays, count: int) -> Any:
 
 
 def _give_rules(
-    own: Any, other: Any, program: Callable, plain: Callable, outline: Callable
+    own: Any, other: Any, program: Callable, plain: Callable, abstract: Callable
 ) -> None:
     """What JAX has to know of a primitive: arrays not linear come first, `count` of them.
 
@@ -191,7 +202,7 @@ def _give_rules(
     @own.def_abstract_eval
     def shapes_of(*avals: Any, **params: Any) -> list[Any]:
         # Trace a program, which tells how results vary over devices as well.
-        return list(jax.make_jaxpr(functools.partial(outline, **params))(*avals).out_avals)
+        return list(jax.make_jaxpr(functools.partial(abstract, **params))(*avals).out_avals)
 
     def jvp(primals: Any, tangents: Any, *, count: int, **params: Any) -> Any:
         params["count"] = count

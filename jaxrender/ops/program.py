@@ -61,7 +61,7 @@ class ShaderProgram:
 
     @property
     def tap_count(self) -> int:
-        """T."""
+        """How many rows of the table a fragment reads, `T`."""
         return 0 if self.taps is None else len(self.taps.jaxpr.outvars) // 2
 
 
@@ -83,6 +83,7 @@ def shader_program(
 def _traced(
     taps: Callable | None, color: Callable | None, sizes: Sizes, dtype: str
 ) -> ShaderProgram:
+    """The programs of taps, of colours and of all cotangents, as JAX traces them for scalars."""
     number, integer = (jax.ShapeDtypeStruct((), kind) for kind in (dtype, jnp.int32))
     index, columns = [integer] * sizes.indices, sizes.columns
     own = [number] * sizes.varyings, [number] * sizes.uniforms
@@ -146,6 +147,7 @@ def _is_known(program: Any) -> bool:
 
 
 def _has_instructions(operation: Any) -> bool:
+    """Whether kernels know an operation for its types."""
     name, kinds = operation.primitive.name, [each.aval.dtype.kind for each in operation.invars]
     if name == "div" and "i" in kinds:
         return False  # a processor stops at a whole number divided by 0

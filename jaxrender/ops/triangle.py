@@ -350,13 +350,6 @@ class CornerOrder(NamedTuple):
             )
         )
 
-    def ranks(self) -> jax.Array:
-        """The rank `[3, ...]` int32 of each corner in this order."""
-        before_01, before_12, before_02 = (before.astype(jnp.int32) for before in self)
-        return jnp.stack(
-            [2 - before_01 - before_02, 1 + before_01 - before_12, before_02 + before_12]
-        )
-
     def turns(self) -> jax.Array:
         """Whether sorting reverses the sense in which the corners go round."""
         return ~(self.before_01 ^ self.before_12 ^ self.before_02)

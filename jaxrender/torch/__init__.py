@@ -29,9 +29,9 @@ from jaxrender import (
     _rasterize,
     _render,
     _shading,
+    _soft,
     _textures,
 )
-from jaxrender import _soft as _softly
 from jaxrender._types import Fragments, Hard, Image, Mesh, ScreenMesh
 from jaxrender.torch._bridge import to_jax, to_torch, wrap
 
@@ -79,7 +79,7 @@ make_lights = wrap(_shading.make_lights)
 face_normals = wrap(_shading.face_normals)
 vertex_normals = wrap(_shading.vertex_normals)
 rasterize_hard = wrap(_rasterize.rasterize_hard)
-rasterize_soft = wrap(_softly.rasterize_soft)
+rasterize_soft = wrap(_soft.rasterize_soft)
 interpolate = wrap(_interpolate.interpolate)
 sample_texture = wrap(_textures.sample_texture)
 shade = wrap(_shading.shade)

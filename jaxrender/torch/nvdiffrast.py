@@ -548,6 +548,9 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> _Topology:
 
     Returns:
         What `antialias` takes as `topology_hash`.
+
+    Raises:
+        ValueError: `tri` is not as above.
     """
     _check_tensors(tri=tri)
     _check_tri(tri)

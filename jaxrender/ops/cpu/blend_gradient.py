@@ -154,7 +154,7 @@ def sum_row(
 
 
 def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: Planes) -> None:
-    """Moves the closest point of the boundary, at 1 - a and a of the ends of its edge."""
+    """Adds what the corners get by the closest point, at 1 - a and a of the ends of its edge."""
     d0, d1, d2 = distances.squares
     third = (d2 <= d0) & (d2 <= d1)
     second = ~third & (d1 < d0)
@@ -167,15 +167,15 @@ def _sum_closest(triangle: Triangle, distances: Distances, d_t: Lanes, into: Pla
     rest = 1 - along
     # t = ±|x - c|²/σ, so ∂t/∂c = ∓2 (x - c) / σ.
     rate = d_t * triangle.record[INVERSE_SIGMA] * -2
-    shares = (
+    weights = (
         first.where(0, third.where(rest, along)),
         second.where(0, first.where(rest, along)),
         third.where(0, second.where(rest, along)),
     )
     for number, way in ((D_X, distances.way_x), (D_Y, distances.way_y)):
-        pull = rate * closest(way)
+        d_closest = rate * closest(way)
         for k in range(3):
-            into.add(number + k, pull * shares[k])
+            into.add(number + k, d_closest * weights[k])
 
 
 def _sum_blend(
@@ -200,9 +200,9 @@ def _sum_blend(
         return pixels(builder.add(channel, ir.Constant(channel.type, D_COLORS)))
 
     vector = coverage.value.type
-    above, more_1, more_2 = (cgutils.alloca_once(builder, vector) for _ in range(3))
+    above, u1_at, u2_at = (cgutils.alloca_once(builder, vector) for _ in range(3))
     builder.store((-pixels(MEAN)).value, above)
-    for held in (more_1, more_2):
+    for held in (u1_at, u2_at):
         builder.store(weight.full(0).value, held)
 
     def add_product(held: Any, one: Lanes, other: Lanes) -> None:
@@ -211,8 +211,8 @@ def _sum_blend(
 
     def sum_varying(number: Any, d_varying: Lanes, corners: list[Lanes]) -> None:
         """What the second and third corner have more of it, and what all get."""
-        add_product(more_1, d_varying, corners[1])
-        add_product(more_2, d_varying, corners[2])
+        add_product(u1_at, d_varying, corners[1])
+        add_product(u2_at, d_varying, corners[2])
         with builder.if_then(builder.trunc(of_varyings, ir.IntType(1))):
             row = builder.mul(number, ir.Constant(number.type, 3))
             for k in range(3):
@@ -247,23 +247,23 @@ def _sum_blend(
 
     # u_k, less that of the first corner, and their mean; ∂L/∂r_k = (u_k - ū) / Σ_m r_m.
     z0, z1, z2 = triangle.three(Z)
-    u1 = Lanes(builder, builder.load(more_1)).plus_product(d_depth, z1 - z0)
-    u2 = Lanes(builder, builder.load(more_2)).plus_product(d_depth, z2 - z0)
+    u1 = Lanes(builder, builder.load(u1_at)).plus_product(d_depth, z1 - z0)
+    u2 = Lanes(builder, builder.load(u2_at)).plus_product(d_depth, z2 - z0)
     mean = (barycentrics[1] * u1).plus_product(barycentrics[2], u2)
-    turn_x = turn_y = weight.full(0)
+    sum_x = sum_y = weight.full(0)
     for k, above_it in enumerate((-mean, u1 - mean, u2 - mean)):
         inverse_depth = triangle.record[INVERSE_DEPTH + k]
         d_edge = (distances.edges[k] > 0).where(above_it * scale * inverse_depth, 0)
-        turn_x = turn_x.plus_product(d_edge, triangle.dy[k])
-        turn_y = turn_y.minus_product(d_edge, triangle.dx[k])
+        sum_x = sum_x.plus_product(d_edge, triangle.dy[k])
+        sum_y = sum_y.minus_product(d_edge, triangle.dx[k])
         of_z = d_depth.minus_product(above_it, triangle.record[OVER_Z + k])
         into.add(D_Z + k, barycentrics[k] * of_z)
 
     # ∂L/∂x_m = -w_m Σ_k ∂L/∂w_k ∂w_k/∂x, with ∂e_k/∂x = -dy_k and ∂e_k/∂y = dx_k.
-    for number, turn in ((D_X, turn_x), (D_Y, turn_y)):
-        turn = turn * triangle.record[INVERSE_AREA]
+    for number, total in ((D_X, sum_x), (D_Y, sum_y)):
+        total = total * triangle.record[INVERSE_AREA]
         for k in range(3):
-            into.add(number + k, turn * distances.edges[k])
+            into.add(number + k, total * distances.edges[k])
     return d_log
 
 

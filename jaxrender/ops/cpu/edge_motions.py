@@ -27,7 +27,7 @@ from jaxrender.ops.cpu.machine import (
     typed,
     view_of,
 )
-from jaxrender.ops.cpu.places import color_step, pull_place, shares_of
+from jaxrender.ops.cpu.places import add_place, color_step, weights_of
 from jaxrender.ops.cpu.rows import PARTS, run_rows
 
 
@@ -44,7 +44,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     places, picture = view_of(argument(job, 4), view, like), view_of(shape, view, like)
     changed = view_of(result(job, 0), view * motions, like)
     ways = malloc(8 * motions)  # how far an edge goes by each motion
-    sink = ways, view_of(argument(job, 6), view * motions, like), 3 * scene[2], motions
+    target = ways, view_of(argument(job, 6), view * motions, like), 3 * scene[2], motions
     top, bottom, size = height * band // parts, height * (band + 1) // parts, channels * pixels
     zero = typed(0, like)
     for motion in range(motions):
@@ -67,16 +67,14 @@ def do_part(job: int, part: int, like: Any) -> None:
                 place = typed(column, 0.0), typed(row, 0.0), axis
                 first = np.int64(load(face_at, pixel, none))
                 second = np.int64(load(face_at, pixel + step, none))
-                pull_place(sink, scene, code, (first, second, last), place, 1.0, like)
+                add_place(target, scene, code, (first, second, last), place, 1.0, like)
                 where = typed(load(places, axis * pixels + pixel, like), 0.0)
-                shares = shares_of(face_at, pixel, where, axis, (height, width), silhouettes)
-                of_first = shares[0] if row >= top else 0.0
-                of_second = shares[1] if (axis == 0) | (row < bottom - 1) else 0.0
+                weights = weights_of(face_at, pixel, where, axis, (height, width), silhouettes)
+                of_first = weights[0] if row >= top else 0.0
+                of_second = weights[1] if (axis == 0) | (row < bottom - 1) else 0.0
                 for i in range(channels * pixel, channels * (pixel + 1)):
-                    colors, j = (
-                        color_step(picture, i, channels * step, shares, like),
-                        channels * step,
-                    )
+                    j = channels * step
+                    colors = color_step(picture, i, j, weights, like)
                     for motion in range(motions):
                         change, at = colors * load(ways, motion, 0.0), motion * size + i
                         if of_first != 0.0:

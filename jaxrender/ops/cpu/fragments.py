@@ -46,7 +46,7 @@ FUNCTION = programs.WORDS  # behind the words for a shader: where it lies
 # The rows of `set_up_triangles`, and the fields of `Uniforms`, both of `ops/soft`.
 AREA_ROW = 9
 SIGMA, INVERSE_TEMPERATURE, BACKGROUND_DEPTH, FAR_DEPTH, BLUR_RADIUS_SQ = 0, 1, 2, 4, 5
-FARTHEST = 1e15  # what a scaled distance counts as at most, as in `ops/soft`
+MAX_SCALED_DISTANCE = 1e15  # what a scaled distance counts as at most, as in `ops/soft`
 
 
 @numba.njit(error_model="numpy")
@@ -278,7 +278,7 @@ def reach_of(triangle: Triangle, distances: Distances) -> tuple[Lanes, Lanes, La
     e0, e1, e2 = distances.edges
     inside, square = (e0 > 0) & (e1 > 0) & (e2 > 0), least(*distances.squares)
     reached = inside | (square < triangle.record[REACH])
-    return (square * triangle.record[INVERSE_SIGMA]).at_most(FARTHEST), inside, reached
+    return (square * triangle.record[INVERSE_SIGMA]).at_most(MAX_SCALED_DISTANCE), inside, reached
 
 
 def barycentrics_of(triangle: Triangle, distances: Distances) -> tuple[list[Lanes], Lanes]:

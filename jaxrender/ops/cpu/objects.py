@@ -159,7 +159,11 @@ def _machine() -> str:
 
 @functools.cache
 def _sources() -> str:
-    """What changes with the source of any kernel."""
+    """What changes with the source of any kernel.
+
+    It sees this folder alone: a constant imported from elsewhere could change, and old machine code
+    would still be taken from disk. So kernels have copies of those, with "as in …" beside them.
+    """
     sources = sorted(HERE.glob("*.py"))
     return _hash(b"".join(source.read_bytes() for source in sources)).hex()[:16]
 

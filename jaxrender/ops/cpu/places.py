@@ -1,7 +1,7 @@
 """The gradient of pictures at edges to the vertices, see `ops/edges`.
 
 Pixels without an edge are passed by. How an edge moves is written once for both ways: `add` adds to
-the gradient, or, for `edge_motions.py`, to how far the edge goes where vertices move. A **sink**
+the gradient, or, for `edge_motions.py`, to how far the edge goes where vertices move. A **target**
 says which: an address of the one, or the other; that of motions of vertices; how many numbers each
 has; and how many motions there are, 0 for a gradient.
 
@@ -45,10 +45,19 @@ from jaxrender.ops.cpu.sums import PARTS, parts_of_picture, run_sums, table_of
 
 
 @numba.njit(error_model="numpy")
-def add(sink: Any, scene: Any, face: int, corner: int, slope: Any, like: Any) -> None:
-    """Adds what a vertex does to an edge, as far as that is known, by its place in pixels."""
+def add(target: Any, scene: Any, face: int, corner: int, slope: Any, like: Any) -> None:
+    """Adds what a corner of a face does to an edge; a vertex that is too far does nothing.
+
+    Args:
+        target: see the top of the file.
+        scene: as of `scene_of`.
+        face: which has the corner.
+        corner: 0, 1 or 2.
+        slope: of the place by the corner's x and y in pixels and its z, times a cotangent.
+        like: of the type of the vertices.
+    """
     vertices, _, _, height, width, _ = scene
-    into, moved, numbers, motions = sink
+    into, moved, numbers, motions = target
     vertex = 3 * vertex_of(scene, face, corner)
     parts = slope[0] * width * 0.5, slope[1] * height * -0.5, slope[2]
     for k in range(3):
@@ -62,8 +71,8 @@ def add(sink: Any, scene: Any, face: int, corner: int, slope: Any, like: Any) ->
 
 
 @numba.njit(error_model="numpy")
-def pull_outline(
-    sink: Any, scene: Any, face: Any, corner: Any, place: Any, pulled: float, like: Any
+def add_outline(
+    target: Any, scene: Any, face: Any, corner: Any, place: Any, cotangent: float, like: Any
 ) -> None:
     """Adds what moves the place where the edge opposite to a corner crosses."""
     x, y, axis = place
@@ -77,36 +86,36 @@ def pull_outline(
     if difference == 0.0:
         return
     # ds = (1 - t) (dX_a - m dY_a) + t (dX_b - m dY_b)
-    of_b = pulled * -across_a / difference
-    of_a, slope = pulled - of_b, (along_b - along_a) / difference
+    of_b = cotangent * -across_a / difference
+    of_a, slope = cotangent - of_b, (along_b - along_a) / difference
     if axis == 0:
-        add(sink, scene, face, first, (of_a, -of_a * slope, 0.0), like)
-        add(sink, scene, face, second, (of_b, -of_b * slope, 0.0), like)
+        add(target, scene, face, first, (of_a, -of_a * slope, 0.0), like)
+        add(target, scene, face, second, (of_b, -of_b * slope, 0.0), like)
     else:
-        add(sink, scene, face, first, (-of_a * slope, of_a, 0.0), like)
-        add(sink, scene, face, second, (-of_b * slope, of_b, 0.0), like)
+        add(target, scene, face, first, (-of_a * slope, of_a, 0.0), like)
+        add(target, scene, face, second, (-of_b * slope, of_b, 0.0), like)
 
 
 @numba.njit(error_model="numpy")
-def pull_face(
-    sink: Any, scene: Any, face: int, corners: Any, point: Any, pulled: float, like: Any
+def add_face(
+    target: Any, scene: Any, face: int, corners: Any, point: Any, cotangent: float, like: Any
 ) -> None:
     """Adds what changes that which is linear on screen, at a point of a face."""
     a, b, c = corners
     sa, sb, sc, determinant = sides_of(a, b, c, point[0], point[1])
     px, py = plane_of(a, b, c, determinant)
-    scale = pulled / determinant
+    scale = cotangent / determinant
     for corner in range(3):
         # dP = Σₖ λₖ (dPₖ - ∂P/∂X dXₖ - ∂P/∂Y dYₖ), and with perspective dPₖ = -dzₖ / zₖ².
         side = sa if corner == 0 else (sb if corner == 1 else sc)
         w = a[2] if corner == 0 else (b[2] if corner == 1 else c[2])
-        share = scale * side * w
-        by_depth = -scale * side / w if scene[5] else share
-        add(sink, scene, face, corner, (-share * px, -share * py, by_depth), like)
+        by_value = scale * side * w
+        by_depth = -scale * side / w if scene[5] else by_value
+        add(target, scene, face, corner, (-by_value * px, -by_value * py, by_depth), like)
 
 
 @numba.njit(error_model="numpy")
-def pull_cut(sink: Any, scene: Any, pair: Any, place: Any, pulled: float, like: Any) -> None:
+def add_cut(target: Any, scene: Any, pair: Any, place: Any, cotangent: float, like: Any) -> None:
     """Adds what moves the place where two faces cut each other."""
     x, y, axis = place
     first, second = pair
@@ -127,27 +136,29 @@ def pull_cut(sink: Any, scene: Any, pair: Any, place: Any, pulled: float, like: 
         return
     step = -here / along
     point = (x + step, y) if axis == 0 else (x, y + step)
-    scale = pulled / along
-    pull_face(sink, scene, first, (a0, a1, a2), point, -scale, like)
-    pull_face(sink, scene, second, (b0, b1, b2), point, scale, like)
+    scale = cotangent / along
+    add_face(target, scene, first, (a0, a1, a2), point, -scale, like)
+    add_face(target, scene, second, (b0, b1, b2), point, scale, like)
 
 
 @numba.njit(error_model="numpy")
-def pull_place(sink: Any, scene: Any, code: Any, faces: Any, place: Any, pulled: Any, like: Any):
+def add_place(
+    target: Any, scene: Any, code: Any, faces: Any, place: Any, cotangent: Any, like: Any
+) -> None:
     """Adds what moves the place of an edge with that code, between pixels that see these faces."""
     last = faces[2]
     first, second = min(max(faces[0], 0), last), min(max(faces[1], 0), last)
     if code == CUT:
-        pull_cut(sink, scene, (first, second), place, pulled, like)
+        add_cut(target, scene, (first, second), place, cotangent, like)
     elif code <= 3:
-        pull_outline(sink, scene, first, code - 1, place, pulled, like)
+        add_outline(target, scene, first, code - 1, place, cotangent, like)
     else:
-        pull_outline(sink, scene, second, code - 4, place, pulled, like)
+        add_outline(target, scene, second, code - 4, place, cotangent, like)
 
 
 @numba.njit(error_model="numpy")
-def shares_of(face_at: int, pixel: int, where: float, axis: int, size: Any, silhouettes: bool):
-    """What moves with a place: how much of either pixel, and how far their colours go on.
+def weights_of(face_at: int, pixel: int, where: float, axis: int, size: Any, silhouettes: bool):
+    """How much of either pixel moves with a place, and how far their colours go on.
 
     That is one of both, or each a half; and colours go on to the edge as from the pixel before.
     """
@@ -165,14 +176,14 @@ def shares_of(face_at: int, pixel: int, where: float, axis: int, size: Any, silh
 
 
 @numba.njit(error_model="numpy")
-def color_step(picture: int, i: int, step: int, shares: Any, like: Any) -> float:
+def color_step(picture: int, i: int, step: int, weights: Any, like: Any) -> float:
     """How much more of a channel there is on the near side of an edge than beyond it."""
     of_i, of_j = load(picture, i, like), load(picture, i + step, like)
     colors = typed(of_i - of_j, 0.0)
-    if shares[2] != 0.0:
-        colors += shares[2] * (of_i - load(picture, i - step, like))
-    if shares[3] != 0.0:
-        colors += shares[3] * (load(picture, i + 2 * step, like) - of_j)
+    if weights[2] != 0.0:
+        colors += weights[2] * (of_i - load(picture, i - step, like))
+    if weights[3] != 0.0:
+        colors += weights[3] * (load(picture, i + 2 * step, like) - of_j)
     return colors
 
 
@@ -187,9 +198,9 @@ def do_part(job: int, part: int, like: Any) -> None:
     pixels = height * width
     face_at, codes = view_of(argument(job, 2), view, none), view_of(argument(job, 3), view, none)
     places = view_of(argument(job, 4), view, like)
-    picture, pulled = view_of(shape, view, like), view_of(argument(job, 6), view, like)
+    picture, cotangent = view_of(shape, view, like), view_of(argument(job, 6), view, like)
     gradient = table_of(job, view, band, like)
-    sink, zero = (gradient, gradient, 3 * count, 0), typed(0, like)
+    target, zero = (gradient, gradient, 3 * count, 0), typed(0, like)
     for number in range(3 * count):
         store(gradient, number, zero)
     for axis in range(2):
@@ -201,18 +212,19 @@ def do_part(job: int, part: int, like: Any) -> None:
                 if code == NO_EDGE:
                     continue
                 where = typed(load(places, axis * pixels + pixel, like), 0.0)
-                shares = shares_of(face_at, pixel, where, axis, (height, width), silhouettes)
-                pull = 0.0
+                weights = weights_of(face_at, pixel, where, axis, (height, width), silhouettes)
+                d_place = 0.0
                 for i in range(channels * pixel, channels * (pixel + 1)):
-                    one, other = load(pulled, i, like), load(pulled, i + channels * step, like)
-                    colors = color_step(picture, i, channels * step, shares, like)
-                    pull += colors * (shares[0] * one + shares[1] * other)
-                if pull == 0.0:
+                    j = i + channels * step
+                    one, other = load(cotangent, i, like), load(cotangent, j, like)
+                    colors = color_step(picture, i, channels * step, weights, like)
+                    d_place += colors * (weights[0] * one + weights[1] * other)
+                if d_place == 0.0:
                     continue
                 place = typed(column, 0.0), typed(row, 0.0), axis
                 first = np.int64(load(face_at, pixel, none))
                 second = np.int64(load(face_at, pixel + step, none))
-                pull_place(sink, scene, code, (first, second, last), place, pull, like)
+                add_place(target, scene, code, (first, second, last), place, d_place, like)
 
 
 @numba.njit(error_model="numpy")

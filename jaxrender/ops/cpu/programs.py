@@ -57,6 +57,7 @@ def key_of(program: ShaderProgram, backward: bool) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _key_of(program: ShaderProgram, backward: bool) -> int:
+    """`key_of`, compiling the function if no other program has the same."""
     target: Any = cpu_target
     library = target.target_context.codegen().create_library("jaxrender_program")
     module = library.create_ir_module("jaxrender_program")
@@ -93,7 +94,7 @@ class _Words:
         self.kind = ir.FloatType() if program.dtype == "float32" else ir.DoubleType()
 
     def word(self, number: int) -> Any:
-        """A word."""
+        """The word of this number."""
         pointer = self.builder.inttoptr(self.address, NUMBER.as_pointer())
         return self.builder.load(self.builder.gep(pointer, [ir.Constant(NUMBER, number)]))
 
@@ -107,7 +108,7 @@ class _Words:
         return [read(self.builder, self.vector_at(number, k), self.kind) for k in range(count)]
 
     def set(self, number: int, values: Sequence[Lanes]) -> None:
-        """Sets them."""
+        """Writes the vectors that a word points to."""
         for k, value in enumerate(values):
             write(self.builder, self.vector_at(number, k), value)
 
@@ -119,6 +120,7 @@ class _Words:
 
 
 def _write_function(builder: Any, words: _Words, program: ShaderProgram, backward: bool) -> None:
+    """Writes what a shader does to 8 fragments: their colours, and backwards all cotangents."""
     sizes, taps = program.sizes, program.tap_count
     varyings = words.vectors(VARYINGS, sizes.varyings)
     uniforms = words.numbers(UNIFORMS, sizes.uniforms, words.kind)

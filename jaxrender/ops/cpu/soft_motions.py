@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.faces import MIN_AREA
-from jaxrender.ops.cpu.fragments import FARTHEST
+from jaxrender.ops.cpu.fragments import MAX_SCALED_DISTANCE
 from jaxrender.ops.cpu.machine import (
     answer,
     argument,
@@ -136,7 +136,7 @@ def add_triangle(
             if may_be_beyond and lies_beyond((z0, z1, z2), (e0, e1, e2), far, perspective):
                 continue
             scaled = d / sigma
-            if not scaled < typed(FARTHEST, like):
+            if not scaled < typed(MAX_SCALED_DISTANCE, like):
                 continue
             # F(t) / σ, without an overflow of exp.
             small = typed(math.exp(-scaled), like)

@@ -138,7 +138,7 @@ def sweep(context: Any, own: Any, line: Any, span: Any, numbers: Any) -> Any:
 
 
 @numba.njit(error_model="numpy")
-def pull_edge(lines: Any, shape: Any, points: Any, face: Any, is_cut: bool, eps: Any) -> Any:
+def gradient_of_edge(lines: Any, shape: Any, points: Any, face: Any, is_cut: bool, eps: Any) -> Any:
     """The gradients to the ends `a` and `b` of an edge along an axis, per screen unit.
 
     Args:
@@ -225,12 +225,12 @@ def cut_end(z: Any, other_z: Any, point: Any, other: Any) -> Any:
 
 
 @numba.njit(error_model="numpy")
-def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any) -> None:
+def add_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any) -> None:
     """Adds to the terms of a face what its edges get along an axis.
 
     Args:
         scene: `(vertices, faces, vertex_count, height, width, perspective)`.
-        lines: as of `pull_edge`.
+        lines: as of `gradient_of_edge`.
         face: its number.
         axis: 0 along columns, 1 along rows.
         terms: address of the terms: x, y, z of each corner.
@@ -242,7 +242,7 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
     one = typed(1, eps)
 
     # Find the corners, in pixels with y up.
-    a, b, c = load(faces, 3 * face, integer), load(faces, 3 * face + 1, integer), integer
+    a, b = load(faces, 3 * face, integer), load(faces, 3 * face + 1, integer)
     c = load(faces, 3 * face + 2, integer)
     a = 3 * np.int64(min(max(a, 0), vertex_count - 1))
     b = 3 * np.int64(min(max(b, 0), vertex_count - 1))
@@ -268,7 +268,7 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
     x_middle, y_middle = half * (w - one), half * (h - one)
     x0, x1, x2 = x0 + x_middle, x1 + x_middle, x2 + x_middle
     y0, y1, y2 = y0 + y_middle, y1 + y_middle, y2 + y_middle
-    turn = np.int64(0) if front else np.int64(2)
+    flip = np.int64(0) if front else np.int64(2)  # corner `k` here is `abs(k - flip)` of the face
     if not front:
         x0, y0, z0, x2, y2, z2 = x2, y2, z2, x0, y0, z0
     if axis == 0:
@@ -280,7 +280,7 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
     shape, units = (count, pixels, axis == 0), typed(2, eps) / typed(pixels, eps)
 
     for edge in range(3):
-        own, next_ = abs(edge - turn), abs((edge + 1) % 3 - turn)
+        own, next_ = abs(edge - flip), abs((edge + 1) % 3 - flip)
         if edge == 0:
             au, av, az, bu, bv, bz, cu, cv = u0, v0, z0, u1, v1, z1, u2, v2
         elif edge == 1:
@@ -295,11 +295,11 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
             if az <= zero:
                 cut_u, cut = cut_end(az, bz, au, bu)[0], cut_end(az, bz, av, bv)
                 points = cut_u, cut[0], bu, bv, cu, cv
-                of_cut, of_other = pull_edge(lines, shape, points, face, is_cut, eps)
+                of_cut, of_other = gradient_of_edge(lines, shape, points, face, is_cut, eps)
             else:
                 cut_u, cut = cut_end(bz, az, bu, au)[0], cut_end(bz, az, bv, av)
                 points = au, av, cut_u, cut[0], cu, cv
-                of_other, of_cut = pull_edge(lines, shape, points, face, is_cut, eps)
+                of_other, of_cut = gradient_of_edge(lines, shape, points, face, is_cut, eps)
                 own, next_ = next_, own
             place = 3 * own + 1 - axis
             store(terms, place, load(terms, place, eps) + of_cut * cut[1])
@@ -310,7 +310,7 @@ def pull_face(scene: Any, lines: Any, face: Any, axis: Any, terms: int, eps: Any
             store(terms, 3 * next_ + 2, load(terms, 3 * next_ + 2, eps) + of_cut * cut[4])
         else:
             points = au, av, bu, bv, cu, cv
-            of_a, of_b = pull_edge(lines, shape, points, face, is_cut, eps)
+            of_a, of_b = gradient_of_edge(lines, shape, points, face, is_cut, eps)
             place = 3 * own + 1 - axis
             store(terms, place, load(terms, place, eps) + of_a)
             place = 3 * next_ + 1 - axis
@@ -386,7 +386,7 @@ def list_seen(job: int) -> None:
 
 
 @numba.njit(error_model="numpy")
-def pull_faces(job: int, part: int, like: Any) -> None:
+def add_faces(job: int, part: int, like: Any) -> None:
     """The terms of a part of the faces that are seen, along an axis."""
     count, axis, view = get(job, SEEN_COUNT), get(job, AXIS), get(job, VIEW)
     height, width, _ = sizes_of(job)
@@ -406,7 +406,7 @@ def pull_faces(job: int, part: int, like: Any) -> None:
             for k in range(TERMS):
                 store(terms, k, typed(0, like))
         face = np.int64(load(get(job, SEEN), entry, faces))
-        pull_face(scene, lines, face, axis, terms, eps)
+        add_face(scene, lines, face, axis, terms, eps)
 
 
 @numba.njit(error_model="numpy")
@@ -454,7 +454,7 @@ def differentiate(job: int, view: int, threads: int, like: Any) -> None:
             else:
                 for part in range(parts):
                     if stage == SWEEP:
-                        pull_faces(job, part, like)
+                        add_faces(job, part, like)
                     else:
                         lay_out(job, part, like)
     add_terms(job, like)
@@ -477,7 +477,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     elif stage == LAY_OUT:
         lay_out(job, part, like)
     else:
-        pull_faces(job, part, like)
+        add_faces(job, part, like)
 
 
 @numba.njit(error_model="numpy")

@@ -221,7 +221,9 @@ def _blend(given: Any, linear: Any, options: None) -> list[jax.Array]:
     return [picture + of_first + _at_second(jnp.where(of_second, filled, 0))]
 
 
-def _pull_blend(given: Any, cotangents: Any, shapes: Any, options: None) -> Sequence[jax.Array]:
+def _transposed_blend(
+    given: Any, cotangents: Any, shapes: Any, options: None
+) -> Sequence[jax.Array]:
     """The gradient of the picture, of all views."""
     arrays = *given, *cotangents
     if jax.default_backend() == "cpu" and cpu.can_take(cotangents[0].dtype):
@@ -230,6 +232,7 @@ def _pull_blend(given: Any, cotangents: Any, shapes: Any, options: None) -> Sequ
 
 
 def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
+    """`move_pixels`, as a `LinearMap` takes it: linear in how vertices move."""
     *given, place, picture = given
     motion = _motion(given, linear[0], options)[..., None]
     if not options.silhouettes:
@@ -241,7 +244,7 @@ def _move_pixels(given: Any, linear: Any, options: Options) -> list[jax.Array]:
     return [of_first + _at_second(jnp.where(of_second, change, 0))]
 
 
-def _push_pixels(given: Any, linear: Any, options: Options) -> Sequence[jax.Array]:
+def _batched_move_pixels(given: Any, linear: Any, options: Options) -> Sequence[jax.Array]:
     """`_move_pixels` of all views, each with the motions of a group."""
     vertices, faces, *of_pixels = given
     groups, views = batch_size(*given), batch_size(*given, *linear)
@@ -249,12 +252,14 @@ def _push_pixels(given: Any, linear: Any, options: Options) -> Sequence[jax.Arra
         of_pixels = [jnp.broadcast_to(a, (groups, *a.shape[1:])) for a in of_pixels]
         moved = jnp.broadcast_to(linear[0], (views, *linear[0].shape[1:]))
         result = (views, *of_pixels[-1].shape[1:]), vertices.dtype
-        return _PUSH(vertices, faces, *of_pixels, moved, results=[result], options=options)
+        return _MOVER(vertices, faces, *of_pixels, moved, results=[result], options=options)
     shapes = ((linear[0].shape[1:], linear[0].dtype),)
     return _MOVE_PIXELS.plainly_forward(*given, *linear, count=6, shapes=shapes, options=options)
 
 
-def _pull_pixels(given: Any, cotangents: Any, shapes: Any, options: Options) -> Sequence[jax.Array]:
+def _transposed_move_pixels(
+    given: Any, cotangents: Any, shapes: Any, options: Options
+) -> Sequence[jax.Array]:
     """The gradient of vertices, of all views."""
     views, vertices = batch_size(*given, *cotangents), given[0]
     if jax.default_backend() == "cpu" and cpu.can_take(vertices.dtype):
@@ -263,28 +268,28 @@ def _pull_pixels(given: Any, cotangents: Any, shapes: Any, options: Options) -> 
             for array in (*given[2:], *cotangents)
         ]
         result = (views, *vertices.shape[1:]), vertices.dtype
-        return _PULL(*given[:2], *of_pixels, results=[result], options=options)
+        return _TRANSPOSED_MOVER(*given[:2], *of_pixels, results=[result], options=options)
 
     def single(*arrays: jax.Array) -> jax.Array:
-        *given, place, picture, pulled = arrays
-        second = _second(pulled)
+        *given, place, picture, cotangent = arrays
+        second = _second(cotangent)
         if options.silhouettes:
             step = _steps(picture)
-            share = jnp.where((place >= 0.5)[..., None], second, pulled[None])
+            d_change = jnp.where((place >= 0.5)[..., None], second, cotangent[None])
         else:
             step = _steps_at_edges(picture, given[2], place)
-            share = (pulled[None] + second) / 2
-        of_place = (share * step).sum(-1)
+            d_change = (cotangent[None] + second) / 2
+        d_place = (d_change * step).sum(-1)
 
-        def add(total: jax.Array, levers: list[_Lever]) -> jax.Array:
+        def add(total: jax.Array, jacobians: list[_Jacobian]) -> jax.Array:
             return deterministic.scatter_add_each(
                 total,
-                [lever.vertex for lever in levers],
-                [lever.slope * of_place[..., None] for lever in levers],
+                [jacobian.vertex for jacobian in jacobians],
+                [jacobian.slope * d_place[..., None] for jacobian in jacobians],
             )
 
         zeros = match_varying_axes(jnp.zeros_like(given[0]), arrays)
-        return _add_by_levers(add, zeros, given, options)
+        return _add_jacobians(add, zeros, given, options)
 
     return [over_batch(single, (*given, *cotangents))]
 
@@ -348,54 +353,54 @@ def _places(vertices: jax.Array, faces: jax.Array, face: jax.Array, code: jax.Ar
     return jnp.where(ends.used, jnp.clip(place, 0, 1), 0.5)
 
 
-class _Lever(NamedTuple):
-    """What a vertex does to places."""
+class _Jacobian(NamedTuple):
+    """How each place moves with one of the vertices that it depends on."""
 
     vertex: jax.Array  # [2, H, W] int32
-    slope: jax.Array  # [2, H, W, 3] of the place by its screen coordinates
+    slope: jax.Array  # [2, H, W, 3] of the place by the vertex's screen coordinates
 
 
-def _levers_of_outlines(
+def _jacobians_of_outlines(
     vertices: jax.Array, faces: jax.Array, face: jax.Array, code: jax.Array
-) -> list[_Lever]:
+) -> list[_Jacobian]:
     """The two vertices of the edge that each outline is."""
     ends = _outlines(vertices, faces, face, code)
-    levers = []
-    for vertex, share in ((ends.a, 1 - ends.t), (ends.b, ends.t)):
-        along = jnp.where(ends.used, share, 0)
+    jacobians = []
+    for vertex, weight in ((ends.a, 1 - ends.t), (ends.b, ends.t)):
+        along = jnp.where(ends.used, weight, 0)
         across = -along * ends.slope
         x, y = jnp.stack([along[0], across[1]]), jnp.stack([across[0], along[1]])
-        levers.append(_lever(vertices, face.shape, vertex, [x, y, jnp.zeros_like(x)]))
-    return levers
+        jacobians.append(_jacobian(vertices, face.shape, vertex, [x, y, jnp.zeros_like(x)]))
+    return jacobians
 
 
-def _lever(
+def _jacobian(
     vertices: jax.Array, shape: tuple[int, ...], vertex: jax.Array, slopes: list[jax.Array]
-) -> _Lever:
-    """A lever of slopes by pixel coordinates and z; vertices that are too far do not move."""
+) -> _Jacobian:
+    """Of slopes by pixel coordinates and z; vertices that are too far do not move."""
     height, width = shape
     x, y, z = slopes
     known = deterministic.gather(placed_vertices(vertices, shape)[2], vertex)
     slope = jnp.stack([x * (width / 2), y * (-height / 2), z], -1)
-    return _Lever(vertex, jnp.where(known, slope, 0))
+    return _Jacobian(vertex, jnp.where(known, slope, 0))
 
 
-def _add_by_levers(add: Callable, total: jax.Array, given: Any, options: Options) -> jax.Array:
-    """`add(total, levers)`, of outlines, and of cuts if there are any."""
-    total = add(total, _levers_of_outlines(*given))
+def _add_jacobians(add: Callable, total: jax.Array, given: Any, options: Options) -> jax.Array:
+    """`add(total, jacobians)`, of outlines, and of cuts if there are any."""
+    total = add(total, _jacobians_of_outlines(*given))
     if options.silhouettes:
         return total
     cuts = (given[3] == CUT).any()
 
     def with_cuts(total: jax.Array) -> jax.Array:
-        return add(total, _levers_of_cuts(*given, perspective=options.perspective))
+        return add(total, _jacobians_of_cuts(*given, perspective=options.perspective))
 
     return jax.lax.cond(cuts, with_cuts, lambda total: total, total)
 
 
-def _levers_of_cuts(
+def _jacobians_of_cuts(
     vertices: jax.Array, faces: jax.Array, face: jax.Array, code: jax.Array, *, perspective: bool
-) -> list[_Lever]:
+) -> list[_Jacobian]:
     """The six vertices of both faces that cut each other."""
     used = code == CUT
     x, y, _ = placed_vertices(vertices, face.shape)
@@ -406,7 +411,7 @@ def _levers_of_cuts(
     column, row = (_centres(face.shape, x.dtype)[..., k] for k in (0, 1))
     origin = column[None], row[None]
 
-    # Set up both faces: P, and each corner's share of its value at any point.
+    # Set up both faces: P, and each corner's weight in its value at any point.
     sides = []
     for own in (jnp.broadcast_to(face, code.shape), _second(face)):
         corners = deterministic.gather(faces, own)
@@ -425,32 +430,32 @@ def _levers_of_cuts(
     place = jnp.where(used, -difference[2] * scale, 0)
     at_x, at_y = jnp.stack([place[0], 0 * place[0]]), jnp.stack([0 * place[1], place[1]])
 
-    levers = []
+    jacobians = []
     for sign, (corners, scaled, lines, over, plane, of_depth) in zip((-1, 1), sides, strict=True):
         for k in range(3):
             side = lines[k][0] * at_x + lines[k][1] * at_y + lines[k][2]
             # λ of the corner, and the change of P with its depth.
-            share = jnp.where(used, sign * scale * side * over * scaled[k][2], 0)
+            by_value = jnp.where(used, sign * scale * side * over * scaled[k][2], 0)
             depth = jnp.where(used, of_depth[k], 1)
-            by_depth = share
+            by_depth = by_value
             if perspective:
                 nonzero = depth != 0
-                by_depth = jnp.where(nonzero, -share / jnp.where(nonzero, depth, 1) ** 2, 0)
-            slopes = [-share * plane[0], -share * plane[1], by_depth]
-            levers.append(_lever(vertices, face.shape, corners[..., k], slopes))
-    return levers
+                by_depth = jnp.where(nonzero, -by_value / jnp.where(nonzero, depth, 1) ** 2, 0)
+            slopes = [-by_value * plane[0], -by_value * plane[1], by_depth]
+            jacobians.append(_jacobian(vertices, face.shape, corners[..., k], slopes))
+    return jacobians
 
 
 def _motion(given: Any, moved: jax.Array, options: Options) -> jax.Array:
     """The motion `[2, H, W]` of places where vertices move by `moved` `[V, 3]`."""
 
-    def add(total: jax.Array, levers: list[_Lever]) -> jax.Array:
-        for vertex, slope in levers:
+    def add(total: jax.Array, jacobians: list[_Jacobian]) -> jax.Array:
+        for vertex, slope in jacobians:
             total += (slope * deterministic.gather(moved, vertex)).sum(-1)
         return total
 
     zeros = match_varying_axes(jnp.zeros(given[3].shape, moved.dtype), (given, moved))
-    return _add_by_levers(add, zeros, given, options)
+    return _add_jacobians(add, zeros, given, options)
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -469,13 +474,13 @@ def _find(*arrays: jax.Array, options: Options, schedule: bool) -> Sequence[jax.
     views, shape, dtype = batch_size(*arrays), (2, *face.shape[1:]), vertices.dtype
     results = ((views, *shape), jnp.dtype("int32")), ((views, *shape), dtype)
     if not (schedule and cpu.can_take(vertices.dtype)):
-        return _find_plainly(*arrays, results=results, options=options)
+        return _find_otherwise(*arrays, results=results, options=options)
     face, depth = (jnp.broadcast_to(array, (views, *array.shape[1:])) for array in (face, depth))
     given = vertices, faces, face, depth.astype(dtype), edges
     return _FIND(*given, results=results, options=options)
 
 
-def _find_plainly(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _find_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """The same in plain JAX."""
     options = Options(*(bool(option) for option in options[:3]))
 
@@ -506,23 +511,27 @@ def _blend_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence
     return [over_batch(lambda *arrays: _blend(arrays[1:], arrays[:1], None)[0], arrays)]
 
 
-def _push_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _move_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
     """`_move_pixels` in plain JAX."""
     of = Options(*(bool(option) for option in options[:3]))
     return _MOVE_PIXELS.plainly_forward(*arrays, count=6, shapes=(), options=of)
 
 
-def _pull_otherwise(*arrays: jax.Array, results: Any, options: Any) -> Sequence[jax.Array]:
+def _transposed_move_otherwise(
+    *arrays: jax.Array, results: Any, options: Any
+) -> Sequence[jax.Array]:
     """The same as JAX transposes it."""
     shapes = ((results[0][0][1:], results[0][1]),)
     of = Options(*(bool(option) for option in options[:3]))
     return _MOVE_PIXELS.plainly_backward(*arrays, count=6, shapes=shapes, options=of)
 
 
-_BLEND = LinearMap("jaxrender_blend_pixels", _blend, _pull_blend)
-_MOVE_PIXELS = LinearMap("jaxrender_move_pixels", _move_pixels, _pull_pixels, _push_pixels)
-_FIND = Kernel("edges", _find_plainly)
+_BLEND = LinearMap("jaxrender_blend_pixels", _blend, _transposed_blend)
+_MOVE_PIXELS = LinearMap(
+    "jaxrender_move_pixels", _move_pixels, _transposed_move_pixels, _batched_move_pixels
+)
+_FIND = Kernel("edges", _find_otherwise)
 _BLENDER = Kernel("antialias", _blend_otherwise)
-_PULL = Kernel("places", _pull_otherwise)
-_PUSH = Kernel("edge_motions", _push_otherwise)
+_TRANSPOSED_MOVER = Kernel("places", _transposed_move_otherwise)
+_MOVER = Kernel("edge_motions", _move_otherwise)
 _BLEND_BY_KERNEL = fold_vmap(lambda *arrays: _by_kernel(*arrays, transposed=False)[0])

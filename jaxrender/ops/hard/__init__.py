@@ -209,6 +209,7 @@ def _draw(
     facing_first: bool,
     schedule: bool,  # whether by kernels, where those can run
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Faces, barycentrics and depths of all views."""
     if vertices.shape[1] == 0 or faces.shape[1] == 0:
         shape = batch_size(vertices, faces, view), *view.image_size
         nothing, zeros = jnp.full(shape, -1, jnp.int32), jnp.zeros((*shape, 3), vertices.dtype)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxrender.ops.batching import batch_size
 from jaxrender.ops.blocks import compact_indices, loop_over_chunks
 from jaxrender.ops.deterministic import scatter_add_each
 from jaxrender.ops.nmr.scanlines import Crossing, Scanlines, Sweep, SweptEdges, as_scanlines
@@ -46,13 +47,10 @@ def differentiate_by_passes(
 ) -> jax.Array:
     """The gradient `[B, V, 3]`, of all views at once."""
     args = (vertices, faces, face, image, cotangent, eps)
-    views = max(arg.shape[0] for arg in args)
+    views = batch_size(*args)
     vertices, faces, face, image, cotangent, eps = (
         jnp.broadcast_to(arg, (views, *arg.shape[1:])) for arg in args
     )
-    if 0 in (*vertices.shape, *faces.shape, *image.shape):
-        return jnp.zeros_like(vertices)
-
     height, width = face.shape[1:]
 
     # Set the edges of all faces up, one view after the other. On a CPU, cut them only if any vertex

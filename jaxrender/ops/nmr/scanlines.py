@@ -85,7 +85,7 @@ class Sweep(NamedTuple):
 
     @property
     def edge(self) -> jax.Array:
-        """0, 1 or 2."""
+        """Which edge of the face: 0, 1 or 2."""
         return lax.rem(self.number, jnp.int32(3))
 
     @property

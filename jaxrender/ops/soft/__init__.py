@@ -75,7 +75,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from jaxrender.ops.batching import batch_size, by_platform, fold_vmap_scheduled
-from jaxrender.ops.linear import LinearMap, without_groups
+from jaxrender.ops.linear import LinearMap, batched_zeros, without_groups
 from jaxrender.ops.sharding import match_varying_axes
 from jaxrender.ops.soft.backward import blend_backward
 from jaxrender.ops.soft.forward import blend_forward
@@ -201,18 +201,12 @@ class _BlendMap(LinearMap):
     def plainly_backward(self, *arrays, count, shapes, options, unused=()):
         _refuse()
 
-    def outline_forward(self, *arrays, count, shapes, options, unused=()):
+    def abstract_forward(self, *arrays, count, shapes, options, unused=()):
         blend = _structs_of(arrays[:count])[2]
-        size = batch_size(*arrays)
-        return match_varying_axes(
-            [jnp.zeros((size, *value.shape[1:]), value.dtype) for value in blend], arrays
-        )
+        return batched_zeros([(value.shape[1:], value.dtype) for value in blend], arrays)
 
-    def outline_backward(self, *arrays, count, shapes, options, unused=()):
-        size = batch_size(*arrays)
-        return match_varying_axes(
-            [jnp.zeros((size, *shape), dtype) for shape, dtype in shapes], arrays
-        )
+    def abstract_backward(self, *arrays, count, shapes, options, unused=()):
+        return batched_zeros(shapes, arrays)
 
 
 def _structs_of(arrays: Any) -> Any:

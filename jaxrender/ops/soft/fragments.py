@@ -24,7 +24,7 @@ from jaxrender.ops.soft.triangle_setup import (
 from jaxrender.ops.triangle import pixel_centre
 
 CERTAIN = 80.0  # a `t` at which every coverage is 1
-FARTHEST = 1e15  # what `t` counts as at most, so that it can be multiplied
+MAX_SCALED_DISTANCE = 1e15  # what `t` counts as at most, so that it can be multiplied
 
 
 class Fragments(NamedTuple):
@@ -97,7 +97,7 @@ def scaled_distance(
         distance_sq = triangle.distance_sq(fragments.x, fragments.y)
     reached = fragments.valid & (inside | (distance_sq < uniforms.blur_radius_sq))
     # (Liu et al. 2019, Eq. 1): the argument of the sigmoid, δ d² / σ.
-    scaled = jnp.minimum(distance_sq / uniforms.sigma, FARTHEST)
+    scaled = jnp.minimum(distance_sq / uniforms.sigma, MAX_SCALED_DISTANCE)
     return jnp.where(reached, jnp.where(inside, scaled, -scaled), -jnp.inf)
 
 

@@ -2,7 +2,8 @@
 
 That is SoftRas's own blend: coverage by the logistic function of the squared distance to the
 boundary, alpha by the product; with colours that the corners have, or a shader that has a program
-(`ops/program.py`), as textures and lights have. All else is scanned in passes, as are tangents.
+(`ops/program.py`), as textures and lights have. All else is scanned in passes, as are tangents,
+but for those of silhouettes (`outlines.py`).
 Shapes and symbols as in `__init__.py`.
 """
 
@@ -41,6 +42,7 @@ from jaxrender.ops.soft.structs import (
 )
 from jaxrender.ops.soft.triangle_setup import set_up_triangles
 
+WHOLE, COLORED, SHADED = 0, 2, 3  # as in `cpu/fragments.py`; kernels choose `CUT` themselves
 PADDING = 8  # columns of planes, so that as many pixels at once never leave a row's memory
 
 
@@ -129,10 +131,10 @@ def scan_backward(
 
 
 def _asked(settings: Settings) -> int:
-    """What the kernels call it, as in `cpu/fragments.py`."""
+    """What kernels are asked for: coverage alone, or colours too, of corners or of a shader."""
     if settings.shader is None:
-        return 0
-    return 3 if _is_shaded(settings) else 2
+        return WHOLE
+    return SHADED if _is_shaded(settings) else COLORED
 
 
 def _arrays(
@@ -188,7 +190,7 @@ _SET_UP = Kernel("soft_setup", _set_up_otherwise)
 
 
 def _kernel_of(scene: Scene, settings: Settings, *, backward: bool) -> Kernel:
-    """That of a scan, with the passes that do the same."""
+    """The kernel of a scan, with the passes that do the same."""
     program = _program_of(scene, settings) if _is_shaded(settings) else None
     return _kernel(settings._replace(block_size=(0, 0)), program, backward)
 
@@ -218,7 +220,7 @@ def _forward_otherwise(
 def _backward_otherwise(
     *arrays: jax.Array, results: Any, options: Any, settings: Settings
 ) -> Sequence[jax.Array]:
-    """Likewise."""
+    """The same in passes."""
     from jaxrender.ops.soft.backward import split_sums, sum_in_passes
 
     *scene, planes = arrays

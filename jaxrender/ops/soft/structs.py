@@ -121,7 +121,7 @@ class Uniforms(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What is drawn."""
+    """The triangles of a view, and what their colours are made of."""
 
     corners: jax.Array  # [N, 3, 3] of each corner: pixel coordinates x, y, and depth
     draw_mode: jax.Array  # [N] int32: NOT_DRAWN, ALPHA_ONLY or DRAWN
