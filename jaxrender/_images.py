@@ -142,6 +142,11 @@ def save_animation(
     if isinstance(frames, Image):
         encoding = _encoding("frames", frames, encoding)
         frames = np.asarray(frames.rgb)
+        if frames.ndim < 4:
+            raise ValueError(
+                f"`frames` must be an Image of N pictures [N, H, W, C], got one, "
+                f"{list(frames.shape)}. Pass [image], or write it with `save_image`."
+            )
 
     # Keep no more of each frame than its 8 bits, and of what is clipped the ends.
     pictures, found = [], []
