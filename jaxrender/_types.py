@@ -510,8 +510,8 @@ class Image:
     def to_uint8(self) -> np.ndarray:
         """The colours as display values from 0 to 255, as screens and other programs take them.
 
-        Linear colours are encoded first, as `to_display` does. What is not in [0, 1] is clipped,
-        and warned of, as by `io.save_image`.
+        Linear colours are encoded first, as `to_display` does, but for alpha. What is not in [0, 1]
+        is clipped, and warned of, as by `io.save_image`.
 
         Gradient: none; the image must be known, so not inside of `jax.jit`.
 
@@ -570,7 +570,11 @@ class Image:
         values = np.asarray(self.rgb)
         if not np.isfinite(values).all():
             raise ValueError("`rgb` must be finite, got NaN or infinity. Show finite numbers.")
-        return encode(values) if self.encoding == "linear" else values
+        if self.encoding == "linear":
+            # Alpha, the last of 2 or 4 channels, is no light.
+            count = values.shape[-1] - (values.shape[-1] in (2, 4))
+            values = np.concatenate([encode(values[..., :count]), values[..., count:]], axis=-1)
+        return values
 
 
 def _pil_image(pixels: np.ndarray) -> Any:
