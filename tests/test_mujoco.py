@@ -123,6 +123,22 @@ def test_gradients_reach_sizes_and_colours():
 
 
 @pytest.mark.slow
+def test_alpha_that_is_given_says_what_is_drawn():
+    model, _ = small()
+    rgba = np.array(model.geom_rgba)
+    rgba[2, 3], rgba[3, 3], rgba[4, 3] = 1, 0, 0.5  # of "gone", "arm" and "hand"
+    with pytest.warns(UserWarning, match="1 half transparent geoms are drawn opaque.*'hand'"):
+        scene = OURS.scene_from_model(model, geom_rgba=rgba)
+    assert sorted(set(np.asarray(scene.parts.object_of_face).tolist())) == [0, 2, 4, 5, 6]
+    # Where it is traced, the model says so.
+    traced = jax.eval_shape(lambda rgba: OURS.scene_from_model(model, geom_rgba=rgba), rgba)
+    assert traced.parts.faces.shape == OURS.scene_from_model(model).parts.faces.shape
+    rgba[:, 3] = 0
+    with pytest.raises(ValueError, match="of alpha above 0"):
+        OURS.scene_from_model(model, geom_rgba=rgba)
+
+
+@pytest.mark.slow
 def test_cameras_project_as_mujoco_says():
     model, data = small()
     points = np.random.default_rng(0).normal(size=(5, 3))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array
+from jaxrender._checks import check_array, is_concrete
 from jaxrender._color import decode
 from jaxrender._material import Material
 from jaxrender._scene import Object, Scene, make_scene
@@ -57,7 +57,8 @@ def scene_from_model(
         model: a `mujoco.MjModel`.
         groups: of geoms that are drawn, 0 to 5; by default those of MuJoCo.
         geom_size: `[N, 3]` in place of the model's, may be traced.
-        geom_rgba: `[N, 4]` likewise; alpha says only whether a geom is drawn, if it is known.
+        geom_rgba: `[N, 4]` likewise; alpha says only whether a geom is drawn, or where it is not
+            known, that of the model does.
 
     Returns:
         The scene, with the geoms at the origin: see `poses`. Its material has a row for each geom.
@@ -87,14 +88,18 @@ def scene_from_model(
     builder = _Builder(model, pictures, {})
     surfaces = [_surface(model, number) for number in range(count)]
     emits = any(own.emission > 0 for own in surfaces)
+    alphas = np.array([own.rgba[3] for own in surfaces])
+    known = is_concrete(geom_rgba)
+    if painted is not None and known:
+        alphas = np.asarray(geom_rgba, np.float64)[:, 3]
 
     objects, unseen = [], []
     for number, surface in enumerate(surfaces):
         parts: list[tuple[Mesh, jax.Array | None]] = []
         group = min(max(int(model.geom_group[number]), 0), 5)
-        if group in groups and surface.rgba[3] > 0:
+        if group in groups and alphas[number] > 0:
             parts = builder.parts(number, sizes[number])
-            if surface.rgba[3] < OPAQUE and painted is None:
+            if alphas[number] < OPAQUE and known:
                 unseen.append(_name(model, number))
         rgba = jnp.asarray(surface.rgba, dtype) if painted is None else painted[number]
         places = [jnp.eye(4, dtype=dtype) if place is None else place for _, place in parts]
@@ -121,8 +126,8 @@ def scene_from_model(
     _warn(model, unseen)
     if not any(thing.mesh for thing in objects):
         raise ValueError(
-            f"`model` must have geoms in the groups {tuple(groups)} to be drawn, got none of its "
-            f"{count}. Pass groups=range(6) for all."
+            f"`model` must have geoms in the groups {tuple(groups)}, of alpha above 0, to be drawn, "
+            f"got none of its {count}. Pass groups=range(6) for all groups."
         )
     return _last_first(make_scene(objects))
 
