@@ -53,7 +53,8 @@ class Object:
     visible: Any = True
 
 
-class Parts(NamedTuple):
+@struct
+class Parts:
     """Which part has which rows of the shapes; all int32."""
 
     object_of_part: jax.Array  # [P]

@@ -142,7 +142,8 @@ def _last_first(scene: Scene) -> Scene:
     material = scene.material
     if material is not None and material.group is not None:
         material = dataclasses.replace(material, group=material.group[::-1])
-    return dataclasses.replace(scene, parts=parts._replace(**turned), material=material)
+    parts = dataclasses.replace(parts, **turned)
+    return dataclasses.replace(scene, parts=parts, material=material)
 
 
 class _Surface(NamedTuple):
