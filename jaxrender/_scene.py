@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrender._batch import checked_mesh, with_normals
-from jaxrender._checks import check_array, check_several, is_concrete
+from jaxrender._checks import check_array, check_several, check_whole, is_concrete
 from jaxrender._join import join_meshes
 from jaxrender._material import MAPS, NUMBERS, Material, alike_materials
 from jaxrender._shading import check_lights
@@ -27,6 +27,7 @@ from jaxrender._textures.instances import InstancedTexture
 from jaxrender._types import Lights, Mesh, struct
 from jaxrender.ops.deterministic import gather
 
+MOST_ID = 2**31 - 1  # pictures have ids in int32
 POSES = "Pass one 4 x 4 matrix for each object, or rotations and translations."
 
 
@@ -345,8 +346,9 @@ def _checked(name: str, thing: Any) -> _Thing:
         )
     several = isinstance(thing.mesh, Sequence)
     meshes = list(thing.mesh) if several else [thing.mesh]
-    if thing.id is not None and not int(thing.id) >= 0:
-        raise ValueError(f"`{name}.id` must be a whole number from 0, got {thing.id}.")
+    own_id = thing.id
+    if own_id is not None:
+        own_id = check_whole(f"{name}.id", own_id, least=0, most=MOST_ID, example=7)
     pose = None
     if thing.pose is not None:
         pose = _check_poses(f"{name}.pose", jnp.asarray(thing.pose)[None], 1)[0]
@@ -363,7 +365,7 @@ def _checked(name: str, thing: Any) -> _Thing:
         if thing.material is not None:
             mesh = dataclasses.replace(mesh, material=thing.material)
         pieces.append(_piece(title, mesh, place, pose))
-    return _Thing(pieces, pose, None if thing.id is None else int(thing.id), thing.visible)
+    return _Thing(pieces, pose, own_id, thing.visible)
 
 
 def _piece(name: str, mesh: Mesh, local: jax.Array | None, pose: jax.Array | None) -> _Piece:

@@ -239,7 +239,10 @@ def test_silhouettes_of_objects_pull_where_they_should(rasterizer):
         (lambda: jr.make_scene([3]), r"objects\[0\]. must be an Object or a Mesh, got int"),
         (lambda: jr.make_scene([jr.Object(3)]), r"objects\[0\].mesh. must be a Mesh, got int"),
         (lambda: jr.make_scene([jr.Object(BALL, id=1), BALL]), "ids of their own, got 1 twice"),
-        (lambda: jr.make_scene([jr.Object(BALL, id=-1)]), "from 0, got -1"),
+        *(
+            (lambda bad=bad: jr.make_scene([jr.Object(BALL, id=bad)]), r"s\[0\]\.id` must be a whole")
+            for bad in (-1, 2.5, "a", True, 2**31)
+        ),
         (lambda: jr.make_scene([jr.Object(BALL, np.eye(3))]), r"objects\[0\].pose"),
         (lambda: jr.make_scene([jr.Object(BALL, np.full((4, 4), np.nan))]), "finite"),
         (lambda: jr.make_scene([BALL]).at(np.eye(4)), r"poses. must be .* \[1, 3 or 4, 4\]"),
