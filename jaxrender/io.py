@@ -421,10 +421,10 @@ def _into_cube(vertices: jax.Array, low: jax.Array, high: jax.Array) -> jax.Arra
 def save(path: str | Path, /, **things: Any) -> None:
     """Writes structs and arrays by name, all that they hold, for `load`.
 
-    Meshes with any texture, cameras with their lens, principal point and picture size, lights, soft
-    and hard settings, screen meshes, fragments and images; of one's own, `struct`s too. Beside them
-    arrays, numbers, texts, None, and tuples, lists and dicts of all these: near and far, the size
-    of a picture, a seed.
+    Meshes with any texture, scenes, cameras with their lens, principal point and picture size,
+    lights, soft and hard settings, screen meshes, fragments and images; of one's own, `struct`s
+    too. Beside them arrays, numbers, texts, None, and tuples, lists and dicts of all these: near
+    and far, the size of a picture, a seed. A named tuple comes back as a plain one.
 
     An .npz file holds arrays exactly; `numpy.load` reads them by names such as "camera.rotation".
     A .json file is for people and other programs, and larger. Neither runs code when it is read. A
