@@ -57,7 +57,8 @@ def scene_from_model(
         model: a `mujoco.MjModel`.
         groups: of geoms that are drawn, 0 to 5; by default those of MuJoCo.
         geom_size: `[N, 3]` in place of the model's, may be traced.
-        geom_rgba: `[N, 4]` likewise; alpha says only whether a geom is drawn, or where it is not
+        geom_rgba: `[N, 4]` likewise; MuJoCo's default, (0.5, 0.5, 0.5, 1), leaves it to the
+            material, if there is one. Alpha says only whether a geom is drawn, or where it is not
             known, that of the model does.
 
     Returns:
@@ -86,22 +87,24 @@ def scene_from_model(
         painted = check_array("geom_rgba", geom_rgba, (count, 4), finite=True, dtype=dtype)
     pictures = Pictures(model, [texture_of(model, int(own)) for own in model.geom_matid])
     builder = _Builder(model, pictures, {})
-    surfaces = [_surface(model, number) for number in range(count)]
-    emits = any(own.emission > 0 for own in surfaces)
-    alphas = np.array([own.rgba[3] for own in surfaces])
     known = is_concrete(geom_rgba)
-    if painted is not None and known:
-        alphas = np.asarray(geom_rgba, np.float64)[:, 3]
+    given = model.geom_rgba if painted is None or not known else geom_rgba
+    surfaces = [
+        _surface(model, number, rgba) for number, rgba in enumerate(np.asarray(given, np.float64))
+    ]
+    emits = any(own.emission > 0 for own in surfaces)
 
     objects, unseen = [], []
     for number, surface in enumerate(surfaces):
         parts: list[tuple[Mesh, jax.Array | None]] = []
         group = min(max(int(model.geom_group[number]), 0), 5)
-        if group in groups and alphas[number] > 0:
+        if group in groups and surface.rgba[3] > 0:
             parts = builder.parts(number, sizes[number])
-            if alphas[number] < OPAQUE and known:
+            if surface.rgba[3] < OPAQUE and known:
                 unseen.append(_name(model, number))
-        rgba = jnp.asarray(surface.rgba, dtype) if painted is None else painted[number]
+        rgba = jnp.asarray(surface.rgba, dtype)
+        if painted is not None and not known:
+            rgba = _left_to_material(model, number, painted[number])
         places = [jnp.eye(4, dtype=dtype) if place is None else place for _, place in parts]
         color = jnp.concatenate([decode(rgba[:3], jnp), rgba[3:]])
         numbers = {
@@ -155,15 +158,25 @@ class _Surface(NamedTuple):
     emission: float
 
 
-def _surface(model: Any, number: int) -> _Surface:
-    """That of a geom, which may overrule its material's colour."""
-    rgba, material = np.asarray(model.geom_rgba, np.float64)[number], int(model.geom_matid[number])
+def _surface(model: Any, number: int, rgba: np.ndarray) -> _Surface:
+    """That of a geom, whose own colour may overrule its material's."""
+    material = int(model.geom_matid[number])
     if material < 0:
         return _Surface(rgba, *PLAIN)
     if np.array_equal(rgba, UNCHANGED):
         rgba = np.asarray(model.mat_rgba, np.float64)[material]
     rest = (model.mat_specular, model.mat_shininess, model.mat_emission)
     return _Surface(rgba, *(float(numbers[material]) for numbers in rest))
+
+
+def _left_to_material(model: Any, number: int, rgba: jax.Array) -> jax.Array:
+    """The colour of a geom by its own, traced; one that is its material's has the same gradient."""
+    material = int(model.geom_matid[number])
+    if material < 0:
+        return rgba
+    own = jnp.asarray(np.asarray(model.mat_rgba)[material], rgba.dtype)
+    unchanged = (rgba == jnp.asarray(UNCHANGED, rgba.dtype)).all()
+    return rgba + jax.lax.stop_gradient(jnp.where(unchanged, own - rgba, 0))
 
 
 def _even(mesh: Mesh, color: jax.Array) -> FaceTexels:
