@@ -104,7 +104,9 @@ class Mesh:
             >>> jr.shapes.cube(2.0).transformed(up).vertices[0].tolist()
             [-1.0, 1.0, -1.0]
         """
-        vertices = jnp.asarray(self.vertices)
+        vertices = as_array("vertices", self.vertices)
+        if not jnp.issubdtype(vertices.dtype, jnp.floating):
+            vertices = vertices.astype(jnp.result_type(float))
         matrix = as_array("matrix", matrix, vertices.dtype)
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(
