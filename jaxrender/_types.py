@@ -11,6 +11,7 @@ lights.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
@@ -29,6 +30,9 @@ from jaxrender.ops.pytrees import static, struct, variant
 LEAST_ALPHA = 1e-3  # by which `Image.to_rgba` divides
 SHEET = 8  # pictures in a row, where a batch shows itself
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
+
+# GPUs would otherwise round the factors to 10 bits.
+_times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @struct
@@ -114,12 +118,12 @@ class Mesh:
                 "Pass one; use jax.vmap for several."
             )
         linear, shift = matrix[:3, :3], matrix[:3, 3]
-        vertices = vertices @ linear.T + shift[None]
+        vertices = _times(vertices, linear.T) + shift[None]
         normals = self.normals
         if normals is not None:
             cofactors = jnp.stack([jnp.cross(linear[k - 2], linear[k - 1]) for k in range(3)])
             sign = jnp.where((cofactors[0] * linear[0]).sum() < 0, -1, 1).astype(matrix.dtype)
-            normals = jnp.asarray(normals, matrix.dtype) @ (sign * cofactors).T
+            normals = _times(jnp.asarray(normals, matrix.dtype), (sign * cofactors).T)
         return dataclasses.replace(self, vertices=vertices, normals=normals)
 
 
