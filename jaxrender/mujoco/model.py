@@ -129,8 +129,8 @@ def scene_from_model(
     _warn(model, unseen)
     if not any(thing.mesh for thing in objects):
         raise ValueError(
-            f"`model` must have geoms in the groups {tuple(groups)}, of alpha above 0, to be drawn, "
-            f"got none of its {count}. Pass groups=range(6) for all groups."
+            f"`model` must have geoms in the groups {tuple(groups)}, of alpha above 0, to be "
+            f"drawn, got none of its {count}. Pass groups=range(6) for all groups."
         )
     return _last_first(make_scene(objects))
 
