@@ -99,7 +99,8 @@ def make_lights(
         if attenuation.shape not in ((3,), (1, 3), positions.shape):
             raise ValueError(
                 "`attenuation` must be [3] for all point and spot lights, or "
-                f"{list(positions.shape)}, got {list(attenuation.shape)}. Pass for example (0, 0, 1)."
+                f"{list(positions.shape)}, got {list(attenuation.shape)}. Pass for example "
+                "(0, 0, 1)."
             )
         attenuation = jnp.broadcast_to(attenuation, positions.shape)
     return check_lights(
