@@ -22,7 +22,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import ArrayLike as NumPyArrayLike
 
-from jaxrender._arrays import as_array
+from jaxrender._arrays import as_array, float_dtype
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, encode, warn_of_clipping
 from jaxrender.ops.pytrees import static, struct, variant
@@ -109,8 +109,7 @@ class Mesh:
             [-1.0, 1.0, -1.0]
         """
         vertices = as_array("vertices", self.vertices)
-        if not jnp.issubdtype(vertices.dtype, jnp.floating):
-            vertices = vertices.astype(jnp.result_type(float))
+        vertices = vertices.astype(float_dtype(vertices))
         matrix = as_array("matrix", matrix, vertices.dtype)
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(
