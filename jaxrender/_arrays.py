@@ -26,6 +26,12 @@ def as_array(name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array
         ) from error
 
 
+def float_dtype(values: Any) -> np.dtype:
+    """The dtype of an array of floats, and of whole numbers JAX's default float type."""
+    dtype = jnp.result_type(values)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+
+
 def description(value: Any) -> str:
     """What came that no array can be made of."""
     if isinstance(value, int):

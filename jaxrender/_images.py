@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -136,12 +137,25 @@ def save_animation(
     extension = path.suffix.lower()
     if extension not in ANIMATIONS:
         raise ValueError(_unknown(path, ANIMATIONS, "Write pictures with `save_image`."))
-    if not 0 < fps <= (50 if extension == ".gif" else 1000):
+    rate = math.nan
+    with contextlib.suppress(TypeError, ValueError):
+        rate = float(fps)
+    if not 0 < rate <= (50 if extension == ".gif" else 1000):
         most = "50 in a GIF" if extension == ".gif" else "1000"
         raise ValueError(f"`fps` must be more than 0 and at most {most}, got {fps!r}.")
     if isinstance(frames, Image):
         encoding = _encoding("frames", frames, encoding)
         frames = np.asarray(frames.rgb)
+        if frames.ndim < 4:
+            raise ValueError(
+                f"`frames` must be an Image of N pictures [N, H, W, C], got one, "
+                f"{list(frames.shape)}. Pass [image], or write it with `save_image`."
+            )
+    elif not isinstance(frames, Iterable):
+        raise ValueError(
+            f"`frames` must be pictures, got {type(frames).__name__}. Pass an array [N, H, W, C], "
+            "or a list."
+        )
 
     # Keep no more of each frame than its 8 bits, and of what is clipped the ends.
     pictures, found = [], []
@@ -159,10 +173,10 @@ def save_animation(
             )
     warn_of_clipping(path, found, CLIP_HINT)
     if extension == ".gif":
-        write_files({path: _gif(pictures, fps)})
+        write_files({path: _gif(pictures, rate)})
     else:
         with replacing(path) as (part,):
-            _write_mp4(part, pictures, fps)
+            _write_mp4(part, pictures, rate)
 
 
 def png(name: Path | str, values: np.ndarray) -> bytes:

@@ -110,7 +110,8 @@ def interpolate(
         if screen is None:
             return result
         slopes = _barycentric_slopes(screen, index, shape)
-        changes = jnp.einsum("...kc,...kd->...cd", corners - here[..., None, :], slopes)
+        away = corners - here[..., None, :]
+        changes = jnp.einsum("...kc,...kd->...cd", away, slopes, precision="highest")
         changes = jnp.where(seen[..., None], changes, 0)
         return result, changes.reshape(*shape, *trailing, 2)
 

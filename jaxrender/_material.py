@@ -165,17 +165,20 @@ def check_material(material: Any, mesh: Mesh) -> Material | None:
             f"`mesh.material` must be a Material or None, got {type(material).__name__}. "
             "Pass jaxrender.Material(base_color=…)."
         )
-    count, dtype, changes = material.count, mesh.vertices.dtype, {}
-    for name, (shape, _) in NUMBERS.items():
-        given = getattr(material, name)
-        if given is not None:
-            rows = check_array(f"mesh.material.{name}", given, ("M", *shape), finite=True)
-            if len(rows) not in (1, count):
-                raise ValueError(
-                    f"`mesh.material.{name}` must have one row, or one for each of the {count} "
-                    f"materials, got {len(rows)}."
-                )
-            changes[name] = jnp.broadcast_to(rows.astype(dtype), (count, *shape))
+    changes: dict[str, Any] = {
+        name: check_array(f"mesh.material.{name}", given, ("M", *shape), finite=True)
+        for name, (shape, _) in NUMBERS.items()
+        if (given := getattr(material, name)) is not None
+    }
+    count = max([1, *map(len, changes.values())])
+    for name, rows in changes.items():
+        if len(rows) not in (1, count):
+            raise ValueError(
+                f"`mesh.material.{name}` must have one row, or one for each of the {count} "
+                f"materials, got {len(rows)}."
+            )
+        rows = rows.astype(mesh.vertices.dtype)
+        changes[name] = jnp.broadcast_to(rows, (count, *rows.shape[1:]))
     if (material.specular is None) != (material.shininess is None):
         raise ValueError(
             "`mesh.material.specular` and `shininess` must both be given, or none of them. "

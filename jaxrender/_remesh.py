@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxrender._arrays import float_dtype
 from jaxrender._checks import check_array, check_faces, check_whole, is_concrete
 from jaxrender._formats.raw import optional
 from jaxrender._textures import FaceTexels, UVTexture, VertexColors
@@ -130,7 +131,7 @@ def remesh(
     _, below, shares = kit.squared_distance(found, points, F=faces, use_cpp=True, use_aabb=True)
     middles = found[triangles].mean(1)
     home = kit.squared_distance(middles, points, F=faces, use_cpp=True, use_aabb=True)[1]
-    dtype = jnp.asarray(mesh.vertices).dtype
+    dtype = float_dtype(jnp.asarray(mesh.vertices))
     corners = np.asarray(mesh.faces)[kept[below]]
     place, share = jnp.asarray(corners, jnp.int32), jnp.asarray(shares, dtype)
     made = Mesh(jnp.asarray(found, dtype), jnp.asarray(triangles, jnp.int32))

@@ -68,6 +68,7 @@ from jaxrender._types import (
     VisibilityGradient,
 )
 from jaxrender._watching import Story, Watched
+from jaxrender.ops.deterministic import gather
 from jaxrender.ops.hard.peel import masked_fragments
 from jaxrender.ops.pytrees import is_named
 from jaxrender.ops.view import View
@@ -482,7 +483,7 @@ def _silhouette(
     fragments = _fragments(screen, mesh, samples)
     alpha = (fragments.face >= 0).astype(screen.vertices.dtype)
     if labels is not None:
-        own = jnp.take(labels, jnp.maximum(fragments.face, 0), axis=0, mode="clip")
+        own = gather(labels, jnp.maximum(fragments.face, 0))
         alpha = alpha[..., None] * own
     return _pool(_with_gradient(alpha, fragments, screen, rasterizer), anti_aliasing)
 
@@ -521,7 +522,7 @@ def _ids(
     if fragments is None or fragments.face.shape != view.image_size:
         fragments = _fragments(jax.lax.stop_gradient(screen), mesh, view)
     face = fragments.face
-    ids = jnp.take(object_of_face, jnp.maximum(face, 0), mode="clip")
+    ids = gather(object_of_face, jnp.maximum(face, 0))
     return {"face": face, "object": jnp.where(face < 0, NO_FACE, ids)}
 
 

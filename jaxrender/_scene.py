@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrender._arrays import as_array
 from jaxrender._batch import checked_mesh, with_normals
-from jaxrender._checks import check_array, check_several, is_concrete
+from jaxrender._checks import check_array, check_several, check_whole, is_concrete
 from jaxrender._join import join_meshes
 from jaxrender._material import MAPS, NUMBERS, Material, alike_materials
 from jaxrender._shading import check_lights
@@ -27,6 +28,8 @@ from jaxrender._textures.instances import InstancedTexture
 from jaxrender._types import Lights, Mesh, struct
 from jaxrender.ops.deterministic import gather
 
+MOST_ID = 2**31 - 1  # pictures have ids in int32
+POSE = "Pass a matrix [4, 4], or its upper rows [3, 4]."
 POSES = "Pass one 4 x 4 matrix for each object, or rotations and translations."
 
 
@@ -53,7 +56,8 @@ class Object:
     visible: Any = True
 
 
-class Parts(NamedTuple):
+@struct
+class Parts:
     """Which part has which rows of the shapes; all int32."""
 
     object_of_part: jax.Array  # [P]
@@ -120,6 +124,11 @@ class Scene:
         """
         count, dtype = len(self.ids), self.shapes.vertices.dtype
         if isinstance(poses, tuple):
+            if len(poses) != 2:
+                raise ValueError(
+                    f"`poses` must be a pair of rotations and translations, got {len(poses)} "
+                    f"things. {POSES}"
+                )
             rotations, translations = poses
             linear = check_array("poses[0]", rotations, (count, 3, 3), hint=POSES, dtype=dtype)
             shift = check_array("poses[1]", translations, (count, 3), hint=POSES, dtype=dtype)
@@ -136,7 +145,7 @@ class Scene:
             The scene.
 
         Raises:
-            ValueError: the shape is another.
+            ValueError: the shape is another, or they are no flags.
 
         Example:
             >>> import jaxrender as jr
@@ -147,13 +156,13 @@ class Scene:
             >>> picture.object.max().item(), (picture.object == 0).any().item()
             (1, False)
         """
-        visible = jnp.asarray(visible)
+        visible = _check_flags("visible", visible)
         if visible.shape != self.ids.shape:
             raise ValueError(
                 f"`visible` must have one value for each of the {len(self.ids)} objects, got shape "
                 f"{list(visible.shape)}."
             )
-        return dataclasses.replace(self, visible=visible.astype(bool))
+        return dataclasses.replace(self, visible=visible)
 
     def with_material(self, **numbers: ArrayLike) -> Scene:
         """The scene with other numbers of its material.
@@ -187,13 +196,16 @@ class Scene:
             given = Material(group=self.parts.object_of_face)
         else:
             count = given.count
-        rows = {
-            name: jnp.broadcast_to(
-                check_array(name, value, ("M", *NUMBERS[name][0]), dtype=dtype),
-                (count, *NUMBERS[name][0]),
-            )
-            for name, value in numbers.items()
-        }
+        rows = {}
+        for name, value in numbers.items():
+            shape = NUMBERS[name][0]
+            row = check_array(name, value, ("M", *shape), dtype=dtype)
+            if len(row) not in (1, count):
+                raise ValueError(
+                    f"`{name}` must have one row, or one for each of the {count} materials, got "
+                    f"{len(row)}."
+                )
+            rows[name] = jnp.broadcast_to(row, (count, *shape))
         return dataclasses.replace(self, material=dataclasses.replace(given, **rows))
 
     def mesh(self) -> Mesh:
@@ -293,7 +305,7 @@ def make_scene(objects: Iterable[Object | Mesh], lights: Lights | None = None) -
     dtype = joined.vertices.dtype
     visible = None
     if not all(thing.visible is True for thing in things):
-        visible = jnp.stack([jnp.asarray(thing.visible, bool) for thing in things])
+        visible = jnp.stack([jnp.asarray(thing.visible) for thing in things])
     locals_ = None
     if any(piece.local is not None for piece in pieces):
         locals_ = _stacked([piece.local for piece in pieces], dtype)
@@ -344,14 +356,16 @@ def _checked(name: str, thing: Any) -> _Thing:
         )
     several = isinstance(thing.mesh, Sequence)
     meshes = list(thing.mesh) if several else [thing.mesh]
-    if thing.id is not None and not int(thing.id) >= 0:
-        raise ValueError(f"`{name}.id` must be a whole number from 0, got {thing.id}.")
+    own_id = thing.id
+    if own_id is not None:
+        own_id = check_whole(f"{name}.id", own_id, least=0, most=MOST_ID, example=7)
     pose = None
     if thing.pose is not None:
-        pose = _check_poses(f"{name}.pose", jnp.asarray(thing.pose)[None], 1)[0]
+        given = check_array(f"{name}.pose", thing.pose, ("3 or 4", 4), hint=POSE)
+        pose = _check_poses(f"{name}.pose", given[None], 1)[0]
     places: Any = [None] * len(meshes)
     if thing.local is not None:
-        local = jnp.asarray(thing.local)
+        local = check_array(f"{name}.local", thing.local, ("...",), hint=POSE)
         local = local[None] if local.ndim == 2 else local
         places = list(_check_poses(f"{name}.local", local, len(meshes)))
     pieces = []
@@ -360,9 +374,21 @@ def _checked(name: str, thing: Any) -> _Thing:
         if not isinstance(mesh, Mesh):
             raise ValueError(f"`{title}` must be a Mesh, got {type(mesh).__name__}.")
         if thing.material is not None:
+            if not isinstance(thing.material, Material):
+                raise ValueError(
+                    f"`{name}.material` must be a Material or None, got "
+                    f"{type(thing.material).__name__}. Pass jaxrender.Material(base_color=…)."
+                )
             mesh = dataclasses.replace(mesh, material=thing.material)
         pieces.append(_piece(title, mesh, place, pose))
-    return _Thing(pieces, pose, None if thing.id is None else int(thing.id), thing.visible)
+    visible = thing.visible
+    if visible is not True:
+        visible = _check_flags(f"{name}.visible", visible)
+        if visible.shape:
+            raise ValueError(
+                f"`{name}.visible` must be True or False, got shape {list(visible.shape)}."
+            )
+    return _Thing(pieces, pose, own_id, visible)
 
 
 def _piece(name: str, mesh: Mesh, local: jax.Array | None, pose: jax.Array | None) -> _Piece:
@@ -400,6 +426,22 @@ def _check_poses(name: str, poses: Any, count: int, dtype: Any = None) -> jax.Ar
     last = jnp.broadcast_to(jnp.asarray([0, 0, 0, 1], poses.dtype), (count, 1, 4))
     poses = jnp.concatenate([poses, last], axis=1)
     return check_array(name, poses, (count, 4, 4), hint=POSES)
+
+
+def _check_flags(name: str, flags: Any) -> jax.Array:
+    """Returns bools of any shape; 0 and 1 are such too.
+
+    Raises:
+        ValueError: they are neither.
+    """
+    array = as_array(name, flags)
+    whole = jnp.issubdtype(array.dtype, jnp.integer)
+    if array.dtype != bool and not (
+        whole and (not is_concrete(array) or np.isin(np.asarray(array), (0, 1)).all())
+    ):
+        told = np.asarray(array).tolist() if whole else array.dtype.name
+        raise ValueError(f"`{name}` must be bools, got {told}. Pass for example weights > 0.")
+    return array.astype(bool)
 
 
 def _maps_of(material: Material | None) -> Material:

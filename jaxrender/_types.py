@@ -11,6 +11,7 @@ lights.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, dataclass_transform
@@ -21,7 +22,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import ArrayLike as NumPyArrayLike
 
-from jaxrender._arrays import as_array
+from jaxrender._arrays import as_array, float_dtype
 from jaxrender._choices import ColorAggregation, Distance, Distribution, Encoding
 from jaxrender._pixels import CLIP_HINT, clipped, eight_bit, encode, warn_of_clipping
 from jaxrender.ops.pytrees import static, struct, variant
@@ -29,6 +30,9 @@ from jaxrender.ops.pytrees import static, struct, variant
 LEAST_ALPHA = 1e-3  # by which `Image.to_rgba` divides
 SHEET = 8  # pictures in a row, where a batch shows itself
 NO_FACE = -1  # in `Fragments.face`: no face is seen here
+
+# GPUs would otherwise round the factors to 10 bits.
+_times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @struct
@@ -104,7 +108,8 @@ class Mesh:
             >>> jr.shapes.cube(2.0).transformed(up).vertices[0].tolist()
             [-1.0, 1.0, -1.0]
         """
-        vertices = jnp.asarray(self.vertices)
+        vertices = as_array("vertices", self.vertices)
+        vertices = vertices.astype(float_dtype(vertices))
         matrix = as_array("matrix", matrix, vertices.dtype)
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(
@@ -112,12 +117,12 @@ class Mesh:
                 "Pass one; use jax.vmap for several."
             )
         linear, shift = matrix[:3, :3], matrix[:3, 3]
-        vertices = vertices @ linear.T + shift[None]
+        vertices = _times(vertices, linear.T) + shift[None]
         normals = self.normals
         if normals is not None:
             cofactors = jnp.stack([jnp.cross(linear[k - 2], linear[k - 1]) for k in range(3)])
             sign = jnp.where((cofactors[0] * linear[0]).sum() < 0, -1, 1).astype(matrix.dtype)
-            normals = jnp.asarray(normals, matrix.dtype) @ (sign * cofactors).T
+            normals = _times(jnp.asarray(normals, matrix.dtype), (sign * cofactors).T)
         return dataclasses.replace(self, vertices=vertices, normals=normals)
 
 
@@ -513,8 +518,8 @@ class Image:
     def to_uint8(self) -> np.ndarray:
         """The colours as display values from 0 to 255, as screens and other programs take them.
 
-        Linear colours are encoded first, as `to_display` does. What is not in [0, 1] is clipped,
-        and warned of, as by `io.save_image`.
+        Linear colours are encoded first, as `to_display` does, but for alpha. What is not in [0, 1]
+        is clipped, and warned of, as by `io.save_image`.
 
         Gradient: none; the image must be known, so not inside of `jax.jit`.
 
@@ -573,7 +578,11 @@ class Image:
         values = np.asarray(self.rgb)
         if not np.isfinite(values).all():
             raise ValueError("`rgb` must be finite, got NaN or infinity. Show finite numbers.")
-        return encode(values) if self.encoding == "linear" else values
+        if self.encoding == "linear":
+            # Alpha, the last of 2 or 4 channels, is no light.
+            count = values.shape[-1] - (values.shape[-1] in (2, 4))
+            values = np.concatenate([encode(values[..., :count]), values[..., count:]], axis=-1)
+        return values
 
 
 def _pil_image(pixels: np.ndarray) -> Any:

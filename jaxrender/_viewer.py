@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrender._arrays import float_dtype
 from jaxrender._camera import camera_position, perspective, points_from_angles
 from jaxrender._checks import check_choice
 from jaxrender._choices import SHADINGS, Shading
@@ -296,10 +297,11 @@ class Viewer:
         if not self._follows.value:
             lights |= {"azimuth": self._azimuth.value, "elevation": self._elevation.value}
         right, down, ahead = self._rotation(np.asarray(eye.wxyz, float)).as_matrix().T
+        dtype = float_dtype(mesh.vertices)
         rgb = _draw(
             shown,
-            jnp.asarray(np.stack([right, -down, ahead]), mesh.vertices.dtype),
-            jnp.asarray(eye.position, mesh.vertices.dtype),
+            jnp.asarray(np.stack([right, -down, ahead]), dtype),
+            jnp.asarray(eye.position, dtype),
             float(np.rad2deg(eye.fov)),
             {name: float(value) for name, value in lights.items()},
             kind,

@@ -171,7 +171,7 @@ def _lights(options: argparse.Namespace) -> Lights | dict[str, float]:
         return {"ambient": options.ambient, "specular": options.specular}
     turn = np.asarray(TURNS[options.up], np.float32)
     lights = [
-        (points_from_angles(1.0, elevation, azimuth) @ turn, strength[0] if strength else STRENGTH)
+        (np.asarray(points_from_angles(1.0, elevation, azimuth)) @ turn, *(strength or [STRENGTH]))
         for azimuth, elevation, *strength in options.light
     ]
     return make_lights(options.ambient, lights, specular=options.specular, shininess=40.0)

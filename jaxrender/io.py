@@ -225,7 +225,7 @@ def load_mesh(
         raise FileNotFoundError(f"no mesh file {path}")
     motion = check_motion(path, time, animation, scene)
     _check_place(texture, image_size, centre, origin)
-    _check_weld(weld)
+    tolerance = _check_weld(weld)
     for name, value in (("objects", objects), ("within_folder", within_folder)):
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"`{name}` must be True or False, got {value!r}.")
@@ -246,8 +246,8 @@ def load_mesh(
         mesh = bake_cubes(mesh, texture_size)
     elif texture == "texels":
         mesh = bake_texels(mesh, texture_size)
-    if weld is not False:
-        mesh = weld_mesh(mesh, 0.0 if weld is True else float(weld))
+    if tolerance is not None:
+        mesh = weld_mesh(mesh, tolerance)
     if not objects:
         return mesh
     own = np.zeros(len(raw.faces), np.int32) if raw.face_object is None else raw.face_object
@@ -421,10 +421,10 @@ def _into_cube(vertices: jax.Array, low: jax.Array, high: jax.Array) -> jax.Arra
 def save(path: str | Path, /, **things: Any) -> None:
     """Writes structs and arrays by name, all that they hold, for `load`.
 
-    Meshes with any texture, cameras with their lens, principal point and picture size, lights, soft
-    and hard settings, screen meshes, fragments and images; of one's own, `struct`s too. Beside them
-    arrays, numbers, texts, None, and tuples, lists and dicts of all these: near and far, the size
-    of a picture, a seed.
+    Meshes with any texture, scenes, cameras with their lens, principal point and picture size,
+    lights, soft and hard settings, screen meshes, fragments and images; of one's own, `struct`s
+    too. Beside them arrays, numbers, texts, None, and tuples, lists and dicts of all these: near
+    and far, the size of a picture, a seed. A named tuple comes back as a plain one.
 
     An .npz file holds arrays exactly; `numpy.load` reads them by names such as "camera.rotation".
     A .json file is for people and other programs, and larger. Neither runs code when it is read. A
@@ -495,11 +495,17 @@ def _store_path(path: str | Path) -> Path:
     return path
 
 
-def _check_weld(weld: Any) -> None:
-    """Rejects a tolerance that is none."""
-    number = isinstance(weld, int | float | np.number) and 0 <= weld < math.inf
-    if not isinstance(weld, bool | np.bool_) and not number:
-        raise ValueError(f"`weld` must be True, False or a length from 0, got {weld!r}. Pass True.")
+def _check_weld(weld: Any) -> float | None:
+    """Returns how far apart vertices that are joined may be, or None where none are.
+
+    Raises:
+        ValueError: it is neither a flag nor a length.
+    """
+    if isinstance(weld, bool | np.bool_):
+        return 0.0 if weld else None
+    if isinstance(weld, int | float | np.number) and 0 <= weld < math.inf:
+        return float(weld)
+    raise ValueError(f"`weld` must be True, False or a length from 0, got {weld!r}. Pass True.")
 
 
 def _check_place(texture: str, image_size: Any, centre: Any, origin: Any) -> None:

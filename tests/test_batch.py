@@ -199,3 +199,26 @@ def test_devices_are_told_apart(name):
     meshes = spread(over_meshes, dealt, everywhere, out=dealt)
     many = jnp.stack([ball.vertices] * 2)
     assert jax.eval_shape(meshes, many, eyes[0]).shape == (2, 12, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rasterizer", RASTERIZERS.values(), ids=RASTERIZERS)
+def test_a_batch_of_none_is_empty(rasterizer):
+    """As what a filter leaves of a batch may be."""
+    cube, camera = jr.shapes.cube(), jr.look_at((0, 1, 3))
+    none = jnp.zeros((0, *cube.vertices.shape))
+
+    def draw(vertices):
+        mesh = jr.Mesh(vertices, cube.faces)
+        return jr.render(mesh, camera, image_size=SIZE, rasterizer=rasterizer)
+
+    def total(vertices):
+        return draw(vertices).rgb.sum()
+
+    assert jax.vmap(draw)(none).rgb.shape == (0, *SIZE, 3)
+    assert jax.vmap(jax.vmap(draw))(none[None]).alpha.shape == (1, 0, *SIZE)
+    assert jax.vmap(jax.grad(total))(none).shape == none.shape
+    # What all examples share gets no gradient from none.
+    weighted = jax.vmap(lambda weight, vertices: weight * total(vertices), (0, None))
+    slope = jax.grad(lambda vertices: weighted(jnp.zeros(0), vertices).sum())(cube.vertices)
+    assert not slope.any()

@@ -24,6 +24,31 @@ def pixels(camera, image_size, points=POINTS):
     return np.stack([(x + 1) * image_size[1] / 2, (1 - y) * image_size[0] / 2, z], -1)
 
 
+def mark(path):
+    """Writes a file anew with a byte order mark."""
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+def test_byte_order_marks_do_not_count(tmp_path):
+    write_text(tmp_path, LENSES[:1], VIEWS[:1])
+    told = {"camera_angle_x": 1.0, "w": 4, "h": 4}
+    told["frames"] = [{"file_path": "b", "transform_matrix": np.eye(4).tolist()}]
+    (tmp_path / "nerf.json").write_text(json.dumps(told))
+    told = {"render": {"resolution_x": 4, "resolution_y": 4}}
+    told["cameras"] = {"c": {"matrix_world": np.eye(4).tolist()}}
+    (tmp_path / "blender.json").write_text(json.dumps(told))
+    io.save(tmp_path / "ours.json", d=1)
+    for name in ("cameras.txt", "images.txt", "nerf.json", "blender.json", "ours.json"):
+        mark(tmp_path / name)
+    found = (
+        io.read_colmap(tmp_path),
+        io.read_nerf(tmp_path / "nerf.json"),
+        io.read_blender(tmp_path / "blender.json"),
+        io.load(tmp_path / "ours.json"),
+    )
+    assert [list(names) for names in found] == [["a.jpg"], ["b"], ["c"], ["d"]]
+
+
 # COLMAP
 
 # Model, its number, width and height, parameters.
@@ -144,6 +169,17 @@ def test_bad_colmap_text(tmp_path, cameras, images, message):
     (tmp_path / "images.txt").write_text(images or "1 1 0 0 0 0 0 1 1 a.jpg\n\n")
     with pytest.raises(ValueError, match=f"cannot read the cameras .*{message}"):
         io.read_colmap(tmp_path)
+
+
+def test_names_of_other_encodings_are_the_same_in_text_and_binary_files(tmp_path):
+    name = b"K\xfcche.jpg".decode("utf-8", errors="surrogateescape")
+    views = [("Kueche.jpg", *VIEWS[0][1:])]
+    for write, file in ((write_text, "images.txt"), (write_binary, "images.bin")):
+        folder = tmp_path / write.__name__
+        write(folder, LENSES[:1], views)
+        path = folder / file
+        path.write_bytes(path.read_bytes().replace(b"ue", b"\xfc"))
+        assert list(io.read_colmap(folder)) == [name]
 
 
 def test_lenses_that_are_not_drawn_are_left_out(tmp_path):

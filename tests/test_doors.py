@@ -40,6 +40,11 @@ def uv(image=(4, 4, 3), fill=1.0, at=0.0):
     return jr.UVTexture(np.full(image, fill), np.full((8, 2), at), FACES)
 
 
+def thing(**options):
+    return jr.make_scene([jr.Object(CUBE, **options)])
+
+
+PAIR = jr.make_scene([CUBE, CUBE])
 SUM = jr.tconorms.TConorm("sum of all", lambda D: D.sum(), lambda s: s)
 TURN = CAMERA.rotation
 
@@ -125,6 +130,30 @@ def test_normalize_takes_meshes(thing):
             r"`topology\.hinges` must be an integer array \[K, 4\]",
         ),
         (lambda: jr.debug.checked(len, kinds=5), "`kinds` must be a list of kinds"),
+        (lambda: thing(pose=(np.eye(3), np.zeros(3))), r"\[0\]\.pose` .*Pass a matrix \[4, 4\]"),
+        (lambda: thing(pose="x"), r"`objects\[0\]\.pose` must be .* got str"),
+        (lambda: thing(local="x"), r"`objects\[0\]\.local` must be .* got str"),
+        (lambda: thing(material="red"), r"`objects\[0\]\.material` must be a Material or None"),
+        (lambda: thing(visible="no"), r"`objects\[0\]\.visible` must be .* got str"),
+        (lambda: thing(visible=0.5), r"`objects\[0\]\.visible` must be bools, got float32"),
+        (lambda: thing(visible=[True, False]), r"\.visible` must be True or False, got shape"),
+        (lambda: PAIR.with_visible([0, 2]), r"`visible` must be bools, got \[0, 2\]"),
+        (lambda: PAIR.with_visible([0.0, 1.0]), "`visible` must be bools, got float32"),
+        (lambda: PAIR.at((np.eye(3), 0, 0)), "`poses` must be a pair .* got 3 things"),
+        (
+            lambda: PAIR.with_material(base_color=np.ones((3, 4))),
+            "`base_color` must have one row, or one for each of the 2 materials, got 3",
+        ),
+        (
+            lambda: draw(dataclasses.replace(CUBE, material=jr.Material(shininess=[[1], [1, 2]]))),
+            r"`mesh\.material\.shininess` must be .*different lengths",
+        ),
+        (
+            lambda: jr.make_lights(point=[((0, 1, 0), 1)], attenuation=np.ones((2, 3))),
+            r"`attenuation` must be \[3\] .* or \[1, 3\], got \[2, 3\]",
+        ),
+        (lambda: jr.io.save_animation("a.gif", None), "`frames` must be pictures, got NoneType"),
+        (lambda: jr.io.save_animation("a.gif", [], fps="a"), "`fps` must be more than 0 .*'a'"),
         (lambda: fit(loss=None), "`loss` must be a function"),
         (lambda: fit(project=3), "`project` must be a function"),
         (lambda: fit(schedules=[]), "`schedules` must be a dict"),
@@ -135,6 +164,12 @@ def test_normalize_takes_meshes(thing):
 def test_mistakes_elsewhere(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_flags_may_be_whole_numbers():
+    assert PAIR.with_visible([0, 1]).visible.tolist() == [False, True]
+    assert thing(visible=0).visible.tolist() == [False]
+    assert jax.jit(lambda flag: thing(visible=flag).visible)(True).tolist() == [True]
 
 
 def test_an_array_is_looked_at_once():

@@ -360,6 +360,7 @@ def test_bad_animations(tmp_path):
         ("a.gif", [], 25, "must hold at least one picture"),
         ("a.gif", [frame, np.zeros((4, 5, 3))], 25, r"\[4, 4\] in frame 0 and \[4, 5\] in frame 1"),
         ("a.gif", [np.zeros((4, 4, 4))], 25, "Put it on a background first"),
+        ("a.gif", jr.Image(frame, frame[..., 0], frame[..., 0]), 25, r"got one, \[4, 4, 3\]"),
         ("a.gif", [frame], 0, "`fps` must be more than 0"),
         ("a.gif", [frame], 60, "at most 50 in a GIF"),
     ]:

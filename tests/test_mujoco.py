@@ -123,6 +123,43 @@ def test_gradients_reach_sizes_and_colours():
 
 
 @pytest.mark.slow
+def test_alpha_that_is_given_says_what_is_drawn():
+    model, _ = small()
+    rgba = np.array(model.geom_rgba)
+    rgba[2, 3], rgba[3, 3], rgba[4, 3] = 1, 0, 0.5  # of "gone", "arm" and "hand"
+    with pytest.warns(UserWarning, match="1 half transparent geoms are drawn opaque.*'hand'"):
+        scene = OURS.scene_from_model(model, geom_rgba=rgba)
+    assert sorted(set(np.asarray(scene.parts.object_of_face).tolist())) == [0, 2, 4, 5, 6]
+    # Where it is traced, the model says so.
+    traced = jax.eval_shape(lambda rgba: OURS.scene_from_model(model, geom_rgba=rgba), rgba)
+    assert traced.parts.faces.shape == OURS.scene_from_model(model).parts.faces.shape
+    rgba[:, 3] = 0
+    with pytest.raises(ValueError, match="of alpha above 0"):
+        OURS.scene_from_model(model, geom_rgba=rgba)
+
+
+@pytest.mark.slow
+def test_the_models_own_colours_change_nothing_where_they_are_given():
+    """The default leaves a geom's colour to its material, as MuJoCo has it."""
+    model = mujoco.MjModel.from_xml_string(
+        """<mujoco><asset><material name="m" rgba=".9 .1 .2 1"/></asset><worldbody>
+         <geom size=".1" material="m"/><geom size=".1" material="m" rgba=".1 .2 .3 1"/>
+         <geom size=".1"/></worldbody></mujoco>"""
+    )
+    linear = jr.to_linear([[0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.5, 0.5, 0.5]])
+    rgba = jnp.asarray(model.geom_rgba)
+
+    def colors(rgba):
+        return OURS.scene_from_model(model, geom_rgba=rgba).material.base_color[:, :3]
+
+    for given in (None, np.array(model.geom_rgba), rgba):
+        np.testing.assert_allclose(colors(given), linear, rtol=1e-5)
+    traced, slope = jax.jvp(colors, (rgba,), (jnp.ones_like(rgba),))
+    np.testing.assert_allclose(traced, linear, rtol=1e-5)
+    assert (slope > 0).all()
+
+
+@pytest.mark.slow
 def test_cameras_project_as_mujoco_says():
     model, data = small()
     points = np.random.default_rng(0).normal(size=(5, 3))

@@ -185,6 +185,12 @@ def test_new_vertices_drop_them():
     assert isinstance(moved.vertices, jax.Array)
 
 
+def test_transformed_takes_whole_numbers_for_floats():
+    mesh = jr.Mesh([[0, 0, 0], [2, 0, 0], [0, 2, 0]], [[0, 1, 2]])
+    moved = mesh.transformed([[0.25, 0, 0, 0.5], [0, 0.5, 0, 0], [0, 0, 1, 0]])
+    assert moved.vertices.tolist() == [[0.5, 0, 0], [1, 0, 0], [0.5, 1, 0]]
+
+
 @pytest.mark.parametrize("mirror", [1, -1])
 def test_transformed_turns_them(mirror):
     rng = np.random.default_rng(1)

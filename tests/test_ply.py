@@ -332,6 +332,17 @@ def test_coordinates_of_corners_with_pictures(tmp_path, binary):
     assert "texture file c.png is missing; its faces have no picture" in load(path)[1]
 
 
+@pytest.mark.parametrize("odd", ["0", "5 9 9 9 9 9", "7 9 9 9 9 9 9 9", "8 9 9 9 9 9 9 9 9"])
+def test_coordinates_behind_a_face_that_has_too_many_or_few(tmp_path, odd):
+    lines = vertices(3) + faces(3, "property list uchar float texcoord")
+    rows = ["3 0 1 2 6 0 0 1 0 0 1", f"3 0 1 2 {odd}", "3 0 1 2 6 .125 .25 .5 .75 1 .375"]
+    raw = ply.read_ply(write(tmp_path / "a.ply", text(lines, *TRIANGLE, *rows)))
+    assert raw.uv[raw.uv_faces[0]].tolist() == [[0, 0], [1, 0], [0, 1]]
+    assert raw.uv_faces[1].tolist() == [-1, -1, -1]
+    assert raw.uv[raw.uv_faces[2]].tolist() == [[0.125, 0.25], [0.5, 0.75], [1, 0.375]]
+    assert any("1 faces: not two a corner" in note for note in raw.notes) == (odd != "0")
+
+
 def test_normals_arrive(tmp_path):
     lines = vertices(3, *(f"property float n{axis}" for axis in "xyz")) + faces(1)
     rows = [f"{row} 0 0 1" for row in TRIANGLE]

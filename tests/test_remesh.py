@@ -37,6 +37,15 @@ def test_edges_are_alike(made):
     assert len(np.unique(np.sort(made.mesh.faces, axis=1), axis=0)) == len(made.mesh.faces)
 
 
+def test_whole_numbers_are_floats():
+    pytest.importorskip("gpytoolbox")
+    cube = jr.shapes.cube(2.0)
+    whole = jr.Mesh(np.asarray(cube.vertices, int), cube.faces)
+    found, wanted = (fitting.remesh(mesh, edge_length=0.5) for mesh in (whole, cube))
+    np.testing.assert_array_equal(found.mesh.vertices, wanted.mesh.vertices)
+    np.testing.assert_array_equal(found.barycentrics, wanted.barycentrics)
+
+
 def test_colors_and_state_come_along(made):
     """Both are linear in the place here, so they are exact."""
     np.testing.assert_allclose(made.carry(LONG.vertices), made.mesh.vertices, atol=1e-5)

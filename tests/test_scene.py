@@ -172,6 +172,20 @@ def test_a_mirrored_object_keeps_its_front_outside():
     np.testing.assert_allclose(both[0].depth, both[1].depth, rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rasterizer", [jr.Hard(), jr.Soft(sigma=1e-3)])
+def test_a_scene_without_faces_is_empty(rasterizer):
+    nothing = jr.Mesh(jnp.zeros((2, 3)), jnp.zeros((0, 3), jnp.int32))
+    scene = jr.make_scene([nothing, jr.Object(nothing, id=7)])
+    image = jr.render(scene, CAMERA, image_size=SIZE, rasterizer=rasterizer)
+    assert (image.object == -1).all()
+    assert (image.face == -1).all()
+    assert not image.alpha.any()
+    masks = jr.silhouette(scene, CAMERA, scene.ids, image_size=SIZE, rasterizer=rasterizer)
+    assert masks.shape == (*SIZE, 2)
+    assert not masks.any()
+
+
 @pytest.mark.thorough
 def test_what_is_not_visible_is_not_drawn():
     scene = jr.make_scene([dataclasses.replace(t, visible=n != 1) for n, t in enumerate(THINGS)])
@@ -239,7 +253,10 @@ def test_silhouettes_of_objects_pull_where_they_should(rasterizer):
         (lambda: jr.make_scene([3]), r"objects\[0\]. must be an Object or a Mesh, got int"),
         (lambda: jr.make_scene([jr.Object(3)]), r"objects\[0\].mesh. must be a Mesh, got int"),
         (lambda: jr.make_scene([jr.Object(BALL, id=1), BALL]), "ids of their own, got 1 twice"),
-        (lambda: jr.make_scene([jr.Object(BALL, id=-1)]), "from 0, got -1"),
+        *(
+            (lambda bad=bad: jr.make_scene([jr.Object(BALL, id=bad)]), r"\[0\]\.id` must be a")
+            for bad in (-1, 2.5, "a", True, 2**31)
+        ),
         (lambda: jr.make_scene([jr.Object(BALL, np.eye(3))]), r"objects\[0\].pose"),
         (lambda: jr.make_scene([jr.Object(BALL, np.full((4, 4), np.nan))]), "finite"),
         (lambda: jr.make_scene([BALL]).at(np.eye(4)), r"poses. must be .* \[1, 3 or 4, 4\]"),

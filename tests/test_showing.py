@@ -27,6 +27,17 @@ def test_to_uint8():
     assert _solid(np.zeros((2, 3, 4, 5))).to_uint8().shape == (2, 3, 4, 5)
 
 
+@pytest.mark.parametrize("colors", [[0.5, 0.5], [0.5, 0.5, 0.5, 0.5]])
+def test_alpha_is_not_encoded(tmp_path, colors):
+    image = _solid([[colors]], "linear")
+    want = [188] * (len(colors) - 1) + [128]
+    assert image.to_uint8().tolist() == [[want]]
+    if len(colors) == 4:  # as the file has it
+        jr.io.save_image(tmp_path / "a.png", image)
+        read = jr.io.load_image(tmp_path / "a.png")
+        np.testing.assert_allclose(255 * read, [[want]], atol=1e-3)
+
+
 def test_to_uint8_says_what_it_clips():
     with pytest.warns(UserWarning, match=r"Image\.to_uint8: 1 of 3 values.*\(2\) and are clipped"):
         assert _solid([[[2.0, 0.0, 1.0]]]).to_uint8().tolist() == [[[255, 0, 255]]]

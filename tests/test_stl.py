@@ -119,6 +119,13 @@ def test_polygons_and_other_lines(tmp_path):
     assert "ignores lines of unknown kinds, as line 10" in told
 
 
+@pytest.mark.parametrize("space", ["", " " * 90])
+def test_solids_without_facets(tmp_path, space):
+    path = write(tmp_path / "a.stl", f"solid a\n{space}\nendsolid a\n")
+    with pytest.raises(ValueError, match=r"a\.stl: it has no faces \(0 vertices\)"):
+        io.load_mesh(path)
+
+
 def test_what_ends_too_early(tmp_path):
     with pytest.raises(ValueError, match="it ends within its faces: 1 of 2"):
         io.load_mesh(write(tmp_path / "a.stl", binary(head=b"")[:-3]))

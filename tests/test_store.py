@@ -47,6 +47,9 @@ THINGS = {
     "hard": jr.Hard(visibility_gradient="nmr"),
     "nmr": jr.Hard(visibility_gradient=jr.NMR(eps=0.01)),
     "image": jr.Image(jnp.ones((2, 3, 3)), jnp.ones((2, 3)), jnp.zeros((2, 3)), "linear"),
+    "scene": jr.make_scene(
+        [CUBE, jr.Object(CUBE, pose=np.diag([1.0, 2.0, 1.0, 1.0]), id=7)], jr.make_lights(0.1)
+    ),
     "near": 0.1,
     "far": None,
     "size": (48, 64),

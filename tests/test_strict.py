@@ -478,6 +478,30 @@ def test_every_stage(numbers):
             raise
 
 
+def products(jaxpr):
+    """The products of matrices of a program, and of those inside of it."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for part in jax.tree.leaves(equation.params, is_leaf=lambda part: hasattr(part, "jaxpr")):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+@pytest.mark.slow
+def test_no_product_is_rounded_on_a_gpu():
+    """By default these round the factors of a product to 10 bits."""
+    highest = (jax.lax.Precision.HIGHEST,) * 2
+    found = set()
+    for name, (function, *args) in stages(np.float32, np.int32).items():
+        for product in products(jax.make_jaxpr(function)(*args).jaxpr):
+            of_floats = jnp.issubdtype(product.outvars[0].aval.dtype, jnp.floating)
+            if of_floats and product.params["precision"] != highest:
+                found.add(name.strip())
+    assert not found, f"give the products of {found} a precision"
+
+
 @pytest.mark.slow
 def test_fitting(numbers):
     import optax

@@ -53,6 +53,14 @@ def test_the_picture_is_that_of_render(viewer):
     assert viewer._picture(eye(aspect=1.5), 2).shape == (32, 48, 3)
 
 
+def test_vertices_may_be_whole_numbers(viewer):
+    place, cube = eye((0.3, 0.4, 3.5)), jr.shapes.cube(2.0)
+    viewer.show(cube)
+    wanted = viewer._picture(place, 1)
+    viewer.show(jr.Mesh(np.asarray(cube.vertices, int), cube.faces))
+    np.testing.assert_array_equal(viewer._picture(place, 1), wanted)
+
+
 def test_controls_change_the_picture(viewer):
     place = eye((0.3, 0.4, 3.0))
     before = viewer._picture(place, 1).astype(float)

@@ -156,6 +156,9 @@ def test_bad_arguments(tmp_path):
     assert len(load(path)[0].vertices) == 4
     assert len(load(path, weld=True)[0].vertices) == 3
     assert len(load(path, weld=1.0)[0].vertices) == 1
+    # Flags of NumPy are flags, and no lengths.
+    assert len(load(path, weld=np.True_)[0].vertices) == 3
+    assert len(load(path, weld=np.False_)[0].vertices) == 4
     for bad in (-1.0, "yes", np.nan):
         with pytest.raises(ValueError, match="`weld` must be True, False or a length"):
             load(path, weld=bad)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrender._camera import from_blender
+from jaxrender._formats.text import read_bytes
 from jaxrender._types import Camera
 
 LENS = ("type", "lens", "ortho_scale", "sensor_width", "sensor_height", "sensor_fit")
@@ -20,7 +21,7 @@ def read_blender_cameras(path: Path, *, y_up: bool) -> dict[str, Camera]:
     Raises:
         ValueError: the file is no such file; the message goes on from its name.
     """
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = json.loads(read_bytes(path))
     if not isinstance(told, dict) or not {"render", "cameras"} <= told.keys():
         raise ValueError("it must hold `render` and `cameras`, see `read_blender`")
     render = told["render"]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrender._camera import pinhole
+from jaxrender._formats.text import decoded, read_bytes
 from jaxrender._types import Camera
 
 # The models by their numbers in binary files: the name, and how many parameters it has.
@@ -171,7 +172,7 @@ def _rotation(quaternion: tuple[float, ...]) -> np.ndarray:
 
 def _read_text_cameras(path: Path) -> dict[int, Calibration]:
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(decoded(read_bytes(path)).splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
@@ -186,7 +187,7 @@ def _read_text_cameras(path: Path) -> dict[int, Calibration]:
 
 def _read_text_images(path: Path) -> list[Pose]:
     # The line after an image's lists its points, and may be empty.
-    poses, lines = [], iter(enumerate(path.read_text(encoding="utf-8").splitlines(), 1))
+    poses, lines = [], iter(enumerate(decoded(read_bytes(path)).splitlines(), 1))
     for number, line in lines:
         words = line.split(maxsplit=9)
         if not words or words[0].startswith("#"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxrender._camera import pinhole
 from jaxrender._formats.raw import optional
+from jaxrender._formats.text import read_bytes
 from jaxrender._types import Camera
 
 MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL")
@@ -28,7 +29,7 @@ def read_transforms(path: Path, image_size: tuple[int, int] | None) -> dict[str,
     Raises:
         ValueError: the file is no such file; the message goes on from its name.
     """
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = json.loads(read_bytes(path))
     if not isinstance(told, dict) or not isinstance(told.get("frames"), list):
         raise ValueError("it has no list of `frames`")
     made: dict[str, Camera] = {}

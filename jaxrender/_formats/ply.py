@@ -231,14 +231,15 @@ def _add_coordinates(
             other = int((~whole & (counts > 0)).sum())
             if other:
                 notes.add(path, f"ignores texture coordinates of {other} faces: not two a corner")
-            starts = np.where(whole, np.cumsum(counts) - counts, 0)
-        else:
-            starts = np.cumsum(counts) - counts
+            # Take them out: behind an odd number of them, pairs would begin at the wrong one.
+            values = values[np.repeat(whole, counts)]
         if whole.any():
             # Number the corners of each face from where its coordinates start.
+            owned = np.where(whole, sizes, 0)
             within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            places = np.where(np.repeat(whole, sizes), np.repeat(starts // 2, sizes) + within, -1)
-            raw.uv = values.astype(np.float64)[: len(values) // 2 * 2].reshape(-1, 2)
+            starts = np.repeat(np.cumsum(owned) - owned, sizes)
+            places = np.where(np.repeat(whole, sizes), starts + within, -1)
+            raw.uv = values.astype(np.float64).reshape(-1, 2)
             raw.uv_faces = triangles.of_corners(places)
     else:
         names = next((c for c in COORDINATES if all(n in vertex.columns for n in c)), None)

@@ -42,7 +42,8 @@ def read_stl(path: Path, encoding: Encoding = "display") -> RawMesh:
 
     # A binary file may begin with "solid", too; then its size says what it is.
     text = read_bytes(path)
-    is_text = text[:512].lstrip()[:5].lower() == b"solid" and b"facet" in text.lower()
+    is_text = text[:512].lstrip()[:5].lower() == b"solid"
+    is_text = is_text and any(word in text.lower() for word in (b"facet", b"endsolid"))
     if len(data) == size or (count >= 0 and not is_text):
         corners, colors = _binary(path, data, count, notes)
         raw = _weld(corners.reshape(-1, 3))

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxrender._checks import is_concrete
 from jaxrender._formats.saving import replacing, write_files
+from jaxrender._formats.text import read_bytes
 from jaxrender._types import Camera, Mesh, Projection, ScreenMesh
 from jaxrender.ops.pytrees import structs_of
 
@@ -75,7 +76,7 @@ def read_store(path: Path, kinds: Sequence[type]) -> dict[str, Any]:
     """
     known = structs_of("jaxrender") | {kind.__name__: kind for kind in kinds}
     if path.suffix.lower() == ".json":
-        head = json.loads(path.read_text(encoding="utf-8"))
+        head = json.loads(read_bytes(path))
         _check_head(head)
         arrays = {
             name: np.array(told["values"], told["dtype"]).reshape(told["shape"])

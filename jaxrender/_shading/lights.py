@@ -96,6 +96,12 @@ def make_lights(
         position_colors = jnp.concatenate(same_float(position_colors, colors))
     if attenuation is not None:
         attenuation = check_array("attenuation", attenuation, ("...", 3), finite=True)
+        if attenuation.shape not in ((3,), (1, 3), positions.shape):
+            raise ValueError(
+                "`attenuation` must be [3] for all point and spot lights, or "
+                f"{list(positions.shape)}, got {list(attenuation.shape)}. Pass for example "
+                "(0, 0, 1)."
+            )
         attenuation = jnp.broadcast_to(attenuation, positions.shape)
     return check_lights(
         Lights(

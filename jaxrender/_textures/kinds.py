@@ -389,7 +389,9 @@ class UVTexture(Texture):
             return colors
         # Give NMR's texel without barycentrics, which are all 0 there, the mean tint.
         points = jnp.where(points.sum(axis=1, keepdims=True) == 0, 1 / 3, points)
-        return colors * jnp.einsum("nk,fkc->fnc", points, self.tint[self.faces])
+        return colors * jnp.einsum(
+            "nk,fkc->fnc", points, self.tint[self.faces], precision=jax.lax.Precision.HIGHEST
+        )
 
     def checked(self, mesh: Mesh) -> UVTexture:
         """With coordinates for each face, and indices in range."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrender._checks import check_array
+from jaxrender._checks import check_array, is_concrete
 from jaxrender._color import decode
 from jaxrender._material import Material
 from jaxrender._scene import Object, Scene, make_scene
@@ -57,7 +57,9 @@ def scene_from_model(
         model: a `mujoco.MjModel`.
         groups: of geoms that are drawn, 0 to 5; by default those of MuJoCo.
         geom_size: `[N, 3]` in place of the model's, may be traced.
-        geom_rgba: `[N, 4]` likewise; alpha says only whether a geom is drawn, if it is known.
+        geom_rgba: `[N, 4]` likewise; MuJoCo's default, (0.5, 0.5, 0.5, 1), leaves it to the
+            material, if there is one. Alpha says only whether a geom is drawn, or where it is not
+            known, that of the model does.
 
     Returns:
         The scene, with the geoms at the origin: see `poses`. Its material has a row for each geom.
@@ -85,7 +87,11 @@ def scene_from_model(
         painted = check_array("geom_rgba", geom_rgba, (count, 4), finite=True, dtype=dtype)
     pictures = Pictures(model, [texture_of(model, int(own)) for own in model.geom_matid])
     builder = _Builder(model, pictures, {})
-    surfaces = [_surface(model, number) for number in range(count)]
+    known = is_concrete(geom_rgba)
+    given = model.geom_rgba if painted is None or not known else geom_rgba
+    surfaces = [
+        _surface(model, number, rgba) for number, rgba in enumerate(np.asarray(given, np.float64))
+    ]
     emits = any(own.emission > 0 for own in surfaces)
 
     objects, unseen = [], []
@@ -94,9 +100,11 @@ def scene_from_model(
         group = min(max(int(model.geom_group[number]), 0), 5)
         if group in groups and surface.rgba[3] > 0:
             parts = builder.parts(number, sizes[number])
-            if surface.rgba[3] < OPAQUE and painted is None:
+            if surface.rgba[3] < OPAQUE and known:
                 unseen.append(_name(model, number))
-        rgba = jnp.asarray(surface.rgba, dtype) if painted is None else painted[number]
+        rgba = jnp.asarray(surface.rgba, dtype)
+        if painted is not None and not known:
+            rgba = _left_to_material(model, number, painted[number])
         places = [jnp.eye(4, dtype=dtype) if place is None else place for _, place in parts]
         color = jnp.concatenate([decode(rgba[:3], jnp), rgba[3:]])
         numbers = {
@@ -121,8 +129,8 @@ def scene_from_model(
     _warn(model, unseen)
     if not any(thing.mesh for thing in objects):
         raise ValueError(
-            f"`model` must have geoms in the groups {tuple(groups)} to be drawn, got none of its "
-            f"{count}. Pass groups=range(6) for all."
+            f"`model` must have geoms in the groups {tuple(groups)}, of alpha above 0, to be "
+            f"drawn, got none of its {count}. Pass groups=range(6) for all groups."
         )
     return _last_first(make_scene(objects))
 
@@ -137,7 +145,8 @@ def _last_first(scene: Scene) -> Scene:
     material = scene.material
     if material is not None and material.group is not None:
         material = dataclasses.replace(material, group=material.group[::-1])
-    return dataclasses.replace(scene, parts=parts._replace(**turned), material=material)
+    parts = dataclasses.replace(parts, **turned)
+    return dataclasses.replace(scene, parts=parts, material=material)
 
 
 class _Surface(NamedTuple):
@@ -149,15 +158,25 @@ class _Surface(NamedTuple):
     emission: float
 
 
-def _surface(model: Any, number: int) -> _Surface:
-    """That of a geom, which may overrule its material's colour."""
-    rgba, material = np.asarray(model.geom_rgba, np.float64)[number], int(model.geom_matid[number])
+def _surface(model: Any, number: int, rgba: np.ndarray) -> _Surface:
+    """That of a geom, whose own colour may overrule its material's."""
+    material = int(model.geom_matid[number])
     if material < 0:
         return _Surface(rgba, *PLAIN)
     if np.array_equal(rgba, UNCHANGED):
         rgba = np.asarray(model.mat_rgba, np.float64)[material]
     rest = (model.mat_specular, model.mat_shininess, model.mat_emission)
     return _Surface(rgba, *(float(numbers[material]) for numbers in rest))
+
+
+def _left_to_material(model: Any, number: int, rgba: jax.Array) -> jax.Array:
+    """The colour of a geom by its own, traced; one that is its material's has the same gradient."""
+    material = int(model.geom_matid[number])
+    if material < 0:
+        return rgba
+    own = jnp.asarray(np.asarray(model.mat_rgba)[material], rgba.dtype)
+    unchanged = (rgba == jnp.asarray(UNCHANGED, rgba.dtype)).all()
+    return rgba + jax.lax.stop_gradient(jnp.where(unchanged, own - rgba, 0))
 
 
 def _even(mesh: Mesh, color: jax.Array) -> FaceTexels:

@@ -9,7 +9,7 @@ into that one. Arguments and results are pytrees: structs travel as they are.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,7 +86,15 @@ def fold_axis(operation: Callable, axis_size: int, args: Any, mapped: Any) -> An
     Returns:
         Its results, each with the axis of `vmap` before the batch's.
     """
-    pairs = zip(jax.tree.leaves(args), jax.tree.leaves(mapped), strict=True)
+    arrays, tree = jax.tree.flatten(args)
+    of_maps = jax.tree.leaves(mapped)
+    if axis_size == 0:
+
+        def of_one(*arrays: jax.Array) -> Any:
+            return fold_axis(operation, 1, jax.tree.unflatten(tree, arrays), mapped)
+
+        return results_of_none(of_one, arrays, [0 if of_map else None for of_map in of_maps])
+    pairs = zip(arrays, of_maps, strict=True)
     inner = max(array.shape[1 if of_map else 0] for array, of_map in pairs)
 
     def fold(array: jax.Array, of_map: bool) -> jax.Array:
@@ -94,6 +102,35 @@ def fold_axis(operation: Callable, axis_size: int, args: Any, mapped: Any) -> An
 
     results = operation(*jax.tree.map(fold, args, mapped))
     return jax.tree.map(lambda result: result.reshape(axis_size, inner, *result.shape[1:]), results)
+
+
+def results_of_none(
+    operation: Callable, arrays: Sequence[jax.Array], axes: Sequence[int | None], place: int = 0
+) -> Any:
+    """What an operation returns where an axis of `vmap` has no examples: nothing of each result.
+
+    A batch of 0 could not be told from what it shares, whose axis has the size 1.
+
+    Args:
+        operation: over that axis, of any other size.
+        arrays: its arguments.
+        axes: where they have the axis; None is not.
+        place: where the results have it.
+    """
+
+    def resized(shape: tuple[int, ...], axis: int, count: int) -> tuple[int, ...]:
+        return (*shape[:axis], count, *shape[axis + 1 :])
+
+    one = [
+        jax.ShapeDtypeStruct(
+            array.shape if axis is None else resized(array.shape, axis, 1), array.dtype
+        )
+        for array, axis in zip(arrays, axes, strict=True)
+    ]
+    return jax.tree.map(
+        lambda result: jnp.zeros(resized(result.shape, place, 0), result.dtype),
+        jax.eval_shape(operation, *one),
+    )
 
 
 def fold_into(array: jax.Array, mapped: bool, size: int, inner: int, place: int) -> jax.Array:

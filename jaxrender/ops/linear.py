@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrender.ops.batching import batch_size, fold_into
+from jaxrender.ops.batching import batch_size, fold_into, results_of_none
 from jaxrender.ops.sharding import match_varying_axes
 
 Arrays = Sequence[jax.Array]
@@ -233,6 +233,13 @@ def _give_rules(
         # Examples of one group follow each other: where all share what the map is not linear in,
         # the axis goes behind that of the batch, else before it.
         place = 0 if grouped else 1
+        if size == 0:
+
+            def of_one(*arrays: jax.Array) -> list[jax.Array]:
+                return batch(arrays, axes, count=count, **params)[0]
+
+            found = results_of_none(of_one, arrays, axes, place)
+            return found, [place] * len(found)
         moved = [
             array if axis is None else jnp.moveaxis(array, axis, place)
             for array, axis in zip(arrays, axes, strict=True)

@@ -177,7 +177,8 @@ def attribute_slopes(
     """Their derivatives `(dA/dX, dA/dY)` for each in turn, `[H, W, 2 A]`."""
     seen, corners = _corners(attr, rast, tri)
     by_uv = corners[..., :2, :] - corners[..., 2:, :]
-    slopes = jnp.einsum("hwka,hwkd->hwad", by_uv, rast_db.reshape(*rast.shape[:2], 2, 2))
+    by_pixel = rast_db.reshape(*rast.shape[:2], 2, 2)
+    slopes = jnp.einsum("hwka,hwkd->hwad", by_uv, by_pixel, precision="highest")
     return jnp.where(seen, slopes.reshape(*rast.shape[:2], -1), 0)
 
 
