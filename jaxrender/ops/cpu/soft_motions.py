@@ -19,7 +19,6 @@ from typing import Any
 import numba
 import numpy as np
 
-from jaxrender.ops.cpu.faces import MIN_AREA
 from jaxrender.ops.cpu.fragments import MAX_SCALED_DISTANCE
 from jaxrender.ops.cpu.machine import (
     answer,
@@ -38,14 +37,7 @@ from jaxrender.ops.cpu.machine import (
     view_of,
 )
 from jaxrender.ops.cpu.rows import PARTS, run_bands
-
-
-@numba.njit(error_model="numpy")
-def span(low: Any, high: Any, middle: Any, first: int, last: int) -> Any:
-    """The first pixel between two coordinates, and the one behind the last."""
-    start = math.ceil(min(max(low + middle, typed(first, low)), typed(last, low)))
-    end = math.floor(min(max(high + middle, typed(first - 1, low)), typed(last - 1, low)))
-    return np.int64(start), np.int64(end) + 1
+from jaxrender.ops.cpu.soft_setup import inverse_square, span
 
 
 @numba.njit(error_model="numpy")
@@ -55,12 +47,6 @@ def closest_on(ax: Any, ay: Any, dx: Any, dy: Any, inverse: Any, x: Any, y: Any)
     along = min(max((x * dx + y * dy) * inverse, typed(0, ax)), typed(1, ax))
     x, y = x - along * dx, y - along * dy
     return x * x + y * y, along, x, y
-
-
-@numba.njit(error_model="numpy")
-def inverse_square(dx: Any, dy: Any) -> Any:
-    """1 / length² of an edge."""
-    return typed(1, dx) / max(dx * dx + dy * dy, typed(MIN_AREA**2, dx))
 
 
 @numba.njit(error_model="numpy")
