@@ -1,6 +1,6 @@
 """Refines what the network makes of pictures, each by the outline that it shows.
 
-    python examples/reconstruction/test.py --data out/shapes --run out/run --refine 20
+    python examples/reconstruction/test.py --data out/shapes --run out/run --refine 40
 
 Drawn from where its picture was taken, the network's mesh has not quite the outline that is seen.
 So this moves the code of the picture, of which the decoder makes a mesh, by a few steps of Adam:

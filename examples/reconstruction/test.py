@@ -1,7 +1,7 @@
 """Tests a trained network: voxel IoU by class, beside two baselines and the published figures.
 
     python examples/reconstruction/test.py --data out/shapes --run out/run
-    python examples/reconstruction/test.py --data out/shapes --run out/run --refine 20
+    python examples/reconstruction/test.py --data out/shapes --run out/run --refine 40
 
 Every view of every object is reconstructed, and the mesh's voxels are compared with the object's
 at 32³, as in the papers. With `--refine` each mesh is then fitted to the outline in its picture,
