@@ -16,7 +16,6 @@ import numpy as np
 
 from jaxrender.ops.cpu.faces import FARTHEST, MIN_AREA
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     free,
@@ -25,21 +24,17 @@ from jaxrender.ops.cpu.machine import (
     load,
     malloc,
     option,
-    put,
     result,
-    run_job,
     size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.rows import PARTS, run_parts
 
 PLACES, PLANE = 512, 12  # of the cache, and numbers at each: x, y of the far corner, then planes
 BAND_PIXELS = 1 << 15  # of a part of a job
-
-BANDS = FIRST  # of a view, noted in a job
 
 
 @numba.njit(error_model="numpy")
@@ -87,7 +82,7 @@ def do_part(job: int, part: int, like: Any) -> None:
     """The barycentrics of a band of rows of a view."""
     size, none = size_of(like), np.int32(-1)
     height, width = length(result(job, 0), 1), length(result(job, 0), 2)
-    bands = get(job, BANDS)
+    bands = get(job, PARTS)
     view, band = part // bands, part % bands
     vertices = view_of(argument(job, 0), view, like)
     faces, face_at = view_of(argument(job, 1), view, none), view_of(argument(job, 2), view, none)
@@ -140,9 +135,7 @@ def start(job: int, like: Any) -> None:
     """The barycentrics of all pixels of all views."""
     views, height = length(result(job, 0), 0), length(result(job, 0), 1)
     bands = max(1, min(height, height * length(result(job, 0), 2) // BAND_PIXELS))
-    put(job, BANDS, bands)
-    threads = threads_for(job, option(job, 1)) if views * bands > 1 else 1
-    run_job(job, views * bands, threads)
+    run_parts(job, views, bands, option(job, 1))
 
 
 def entry(dtype: Any, name: str) -> Any:

@@ -13,27 +13,22 @@ import numba
 import numpy as np
 
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     get,
     length,
     load,
     option,
-    put,
     result,
-    run_job,
     size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.rows import PARTS, run_parts
 
 PART_POINTS = 1 << 14
-
-PARTS = FIRST  # of a view, noted in a job
 
 
 @numba.njit(error_model="numpy")
@@ -62,10 +57,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 def start(job: int, like: Any) -> None:
     """The products of all views."""
     views, points = length(result(job, 0), 0), length(result(job, 0), 1)
-    parts = max(1, points // PART_POINTS)
-    put(job, PARTS, parts)
-    threads = threads_for(job, option(job, 0)) if views * parts > 1 else 1
-    run_job(job, views * parts, threads)
+    run_parts(job, views, max(1, points // PART_POINTS), option(job, 0))
 
 
 def entry(dtype: Any, name: str) -> Any:

@@ -17,27 +17,22 @@ import numpy as np
 
 from jaxrender.ops.cpu.faces import MIN_AREA
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     answer,
     argument,
     get,
     length,
     load,
     option,
-    put,
     result,
-    run_job,
     size_of,
     store,
     symbol_address,
-    threads_for,
     typed,
     view_of,
 )
+from jaxrender.ops.cpu.rows import PARTS, run_parts
 
 PART_TRIANGLES = 1 << 12
-
-PARTS = FIRST  # of a view, noted in a job
 
 CORNERS, DRAW_MODE, RADIUS_SQ = range(3)  # what calls are given
 
@@ -132,10 +127,7 @@ def do_part(job: int, part: int, like: Any) -> None:
 def start(job: int, like: Any) -> None:
     """Makes the triangles of all views ready."""
     views, count = length(result(job, 1), 0), length(result(job, 1), 1)
-    parts = max(1, count // PART_TRIANGLES)
-    put(job, PARTS, parts)
-    threads = threads_for(job, option(job, 3)) if views * parts > 1 else 1
-    run_job(job, views * parts, threads)
+    run_parts(job, views, max(1, count // PART_TRIANGLES), option(job, 3))
 
 
 def entry(dtype: Any, name: str) -> Any:

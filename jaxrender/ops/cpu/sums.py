@@ -10,7 +10,6 @@ from typing import Any
 import numba
 
 from jaxrender.ops.cpu.machine import (
-    FIRST,
     RANK,
     free,
     get,
@@ -19,15 +18,14 @@ from jaxrender.ops.cpu.machine import (
     malloc,
     put,
     result,
-    run_job,
     size_of,
     store,
-    threads_for,
     view_of,
 )
+from jaxrender.ops.cpu.rows import PARTS, run_parts
 
 PART_POINTS, MAX_PARTS = 1 << 15, 16
-PARTS, PART_TABLES = range(FIRST, FIRST + 2)  # noted in a job: how many of a view, their tables
+PART_TABLES = PARTS + 1  # noted in a job behind the number of parts: where their tables are
 
 
 @numba.njit(error_model="numpy")
@@ -55,9 +53,8 @@ def run_sums(job: int, views: int, parts: int, most: int, like: Any) -> None:
     tables = malloc(max(8, size_of(like) * numbers * views * (parts - 1)))
     if tables == 0:
         parts = 1
-    put(job, PARTS, parts)
     put(job, PART_TABLES, tables)
-    run_job(job, views * parts, threads_for(job, most) if views * parts > 1 else 1)
+    run_parts(job, views, parts, most)
     for view in range(views):
         total = table_of(job, view, 0, like)
         for band in range(1, parts):
