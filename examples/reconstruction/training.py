@@ -255,16 +255,7 @@ def draw(
             alpha = outline(vertices, view, sigma, faces=faces, size=size)
             return jnp.stack([*[jnp.zeros_like(alpha)] * 3, alpha])
         mesh = jr.Mesh(vertices, jnp.asarray(faces), jr.VertexColors(colors))
-        soft = jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF)
-        image = jr.render(
-            mesh,
-            camera(view),
-            image_size=(size, size),
-            near=NEAR,
-            far=FAR,
-            shading="none",
-            rasterizer=soft,
-        )
+        image = jr.render(mesh, camera(view), shading="none", **_blurred(sigma, size))
         return jnp.concatenate([jnp.moveaxis(image.rgb, -1, 0), image.alpha[None]])
 
     by_view = jax.vmap(picture, in_axes=(None, None, 0))
@@ -276,14 +267,14 @@ def outline(
     vertices: jax.Array, view: ArrayLike, sigma: ArrayLike, *, faces: np.ndarray, size: int
 ) -> jax.Array:
     """The soft silhouette `[S, S]` of a mesh `[V, 3]` from a view; other arguments as of `draw`."""
-    return jr.silhouette(
-        jr.Mesh(vertices, jnp.asarray(faces)),
-        camera(view),
-        image_size=(size, size),
-        near=NEAR,
-        far=FAR,
-        rasterizer=jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF),
-    )
+    mesh = jr.Mesh(vertices, jnp.asarray(faces))
+    return jr.silhouette(mesh, camera(view), **_blurred(sigma, size))
+
+
+def _blurred(sigma: ArrayLike, size: int) -> dict[str, Any]:
+    """How all is drawn, with this blur."""
+    soft = jr.Soft(sigma=sigma, gamma=GAMMA, cutoff=CUTOFF)
+    return {"image_size": (size, size), "near": NEAR, "far": FAR, "rasterizer": soft}
 
 
 def regularizers(vertices: jax.Array, subdivisions: int, settings: Settings) -> jax.Array:
